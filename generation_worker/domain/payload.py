@@ -1,0 +1,216 @@
+"""What a job asks for, one model for each kind.
+
+A payload is checked when it is enqueued from Python and again when it is worked on,
+because a row can be written by anybody who may write to the table.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from generation_worker.domain import prompt as prompts
+from generation_worker.domain.errors import InvalidPayload
+
+Kind = Literal["text_to_image", "image_conversion", "image_processing"]
+KINDS: tuple[Kind, ...] = ("text_to_image", "image_conversion", "image_processing")
+
+PROMPT_LIMIT = 10_000
+"""Longest prompt after its placeholders are filled, in characters."""
+IMAGES_LIMIT = 14
+"""Most input images of one job: what the most generous model accepts."""
+SIDE_LIMIT = 8192
+"""Longest side that an output may ask for, in pixels."""
+
+Side = Annotated[int, Field(ge=1, le=SIDE_LIMIT)]
+Quality = Annotated[int, Field(ge=1, le=100)]
+Format = Literal["webp", "png", "jpeg"]
+AspectRatio = Annotated[str, Field(pattern=r"^[1-9][0-9]?:[1-9][0-9]?$")]
+ImageSize = Literal["512", "1K", "2K", "4K"]
+Text = Annotated[str, Field(max_length=PROMPT_LIMIT)]
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ImageRef(Model):
+    """An input image: ``{"key": …}`` in our storage or ``{"url": "https://…"}``."""
+
+    key: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    url: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if (self.key is None) == (self.url is None):
+            raise ValueError("give either key or url")
+        return self
+
+    @field_validator("key")
+    @classmethod
+    def _inside_the_storage(cls, key: str | None) -> str | None:
+        if key is not None and (
+            key.startswith("/") or "\\" in key or not key.isprintable() or {"", ".", ".."} & set(key.split("/"))
+        ):
+            raise ValueError("is not a storage key: no leading slash, empty part, '..' or control character")
+        return key
+
+
+class Output(Model):
+    """How the image is stored."""
+
+    format: Literal["webp", "png", "jpeg", "original"] = "webp"
+    quality: Quality = 82
+    max_side: Side | None = None
+    thumbnail: Annotated[int, Field(ge=16, le=1024)] | None = 256
+
+
+class TextToImage(Model):
+    """An image made from a prompt, or an edit of ``images`` by a prompt."""
+
+    prompt: Annotated[str, Field(min_length=1, max_length=PROMPT_LIMIT)]
+    inputs: dict[str, Text] = Field(default_factory=dict)
+    images: Annotated[tuple[ImageRef, ...], Field(max_length=IMAGES_LIMIT, strict=False)] = ()
+    aspect_ratio: AspectRatio | None = None
+    image_size: ImageSize | None = None
+    output: Output = Output()
+
+    @model_validator(mode="after")
+    def _every_placeholder_has_an_input(self) -> Self:
+        missing = [name for name in prompts.placeholders(self.prompt) if name not in self.inputs]
+        if missing:
+            names = ", ".join("{{" + name + "}}" for name in missing)
+            raise ValueError(f"prompt has no input for {names}: add {', '.join(missing)} to inputs")
+        if len(self.filled_prompt) > PROMPT_LIMIT:
+            raise ValueError(f"prompt is longer than {PROMPT_LIMIT} characters once its inputs are filled in")
+        return self
+
+    @property
+    def filled_prompt(self) -> str:
+        return prompts.fill(self.prompt, self.inputs)
+
+
+class ConversionOptions(Model):
+    """How the cloth is put on; free words that become part of the prompt."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    style: Annotated[str, Field(max_length=200)] | None = None
+    quality: Annotated[str, Field(max_length=200)] | None = None
+    background: Annotated[str, Field(max_length=200)] | None = None
+    pose: Annotated[str, Field(max_length=200)] | None = None
+    fit: Annotated[str, Field(max_length=200)] | None = None
+
+
+class ImageConversion(Model):
+    """The person of ``user_image`` wearing the garment of ``cloth_image``."""
+
+    user_image: ImageRef
+    cloth_image: ImageRef
+    prompt: Annotated[str, Field(min_length=1, max_length=PROMPT_LIMIT)] | None = None
+    options: ConversionOptions = ConversionOptions()
+    aspect_ratio: AspectRatio | None = None
+    image_size: ImageSize | None = None
+    output: Output = Output()
+
+    @property
+    def filled_prompt(self) -> str:
+        """The caller's prompt, or ours, with the options as a last sentence."""
+        asked = self.prompt or (
+            "Show the person of the first image wearing the garment of the second image. "
+            "Keep the face, the body and the background of the first image."
+        )
+        options = self.options.model_dump(exclude_none=True)
+        wishes = ", ".join(f"{name}: {value}" for name, value in options.items())
+        return f"{asked} ({wishes})" if wishes else asked
+
+    @property
+    def images(self) -> tuple[ImageRef, ...]:
+        return (self.user_image, self.cloth_image)
+
+
+class Resize(Model):
+    type: Literal["resize"]
+    width: Side | None = None
+    height: Side | None = None
+    fit: Literal["contain", "cover", "fill"] = "contain"
+
+    @model_validator(mode="after")
+    def _has_a_size(self) -> Self:
+        if self.width is None and self.height is None:
+            raise ValueError("give width, height or both")
+        if self.fit != "contain" and (self.width is None or self.height is None):
+            raise ValueError(f"fit {self.fit!r} needs width and height")
+        return self
+
+
+class Thumbnail(Model):
+    type: Literal["thumbnail"]
+    size: Annotated[int, Field(ge=16, le=1024)] = 256
+
+
+class Convert(Model):
+    type: Literal["convert"]
+    format: Format
+    quality: Quality = 82
+
+
+Operation = Annotated[Resize | Thumbnail | Convert, Field(discriminator="type")]
+
+
+class ImageProcessing(Model):
+    """One image resized, thumbnailed or converted here, without a provider."""
+
+    image: ImageRef
+    operations: Annotated[tuple[Operation, ...], Field(min_length=1, max_length=8, strict=False)]
+
+    @property
+    def images(self) -> tuple[ImageRef, ...]:
+        return (self.image,)
+
+
+Payload = TextToImage | ImageConversion | ImageProcessing
+
+_MODELS: dict[str, TypeAdapter[Payload]] = {
+    "text_to_image": TypeAdapter(TextToImage),
+    "image_conversion": TypeAdapter(ImageConversion),
+    "image_processing": TypeAdapter(ImageProcessing),
+}
+
+
+def parse_payload(kind: str, payload: Any) -> Payload:
+    """The payload as its kind's model.
+
+    ``payload`` is JSON text (as it comes from the database) or a mapping.
+    Raises InvalidPayload; its message names every field that is wrong and why.
+    """
+    adapter = _MODELS.get(kind)
+    if adapter is None:
+        raise InvalidPayload(f"kind: {kind!r} is not one of {', '.join(KINDS)}")
+    try:
+        if isinstance(payload, (str, bytes)):
+            return adapter.validate_json(payload)
+        return adapter.validate_python(payload)
+    except ValidationError as error:
+        raise InvalidPayload("; ".join(_faults(error))) from None
+
+
+def _faults(error: ValidationError) -> list[str]:
+    """One ``field: problem`` for each fault, without the value: it may hold a person's words."""
+    faults: list[str] = []
+    for fault in error.errors(include_url=False, include_context=False, include_input=False):
+        field = ".".join(str(part) for part in fault["loc"]) or "payload"
+        problem = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "extra_forbidden":
+            problem = "unknown field"
+        faults.append(f"{field}: {problem}")
+    return faults
