@@ -1,0 +1,18 @@
+-- Fails jobs that still wait after their deadline; the table's trigger refunds those that were debited. Their accounts are
+-- locked first, in the order of their names, as in a settlement.
+WITH late AS MATERIALIZED (
+  SELECT id, user_id, debited FROM generation_job
+   WHERE status IN ('pending', 'scheduled', 'rate_limited') AND deadline_at <= statement_timestamp()
+   ORDER BY deadline_at LIMIT %(limit)s
+     FOR NO KEY UPDATE SKIP LOCKED
+), account AS MATERIALIZED (
+  SELECT user_id FROM credit_account
+   WHERE user_id = ANY (ARRAY(SELECT user_id FROM late WHERE debited))
+   ORDER BY user_id FOR NO KEY UPDATE
+)
+UPDATE generation_job j
+   SET status = 'failed', error_code = 'deadline_exceeded', finished_at = clock_timestamp(),
+       error_message = 'The job was not done by its deadline.'
+  FROM late, (SELECT count(*) FROM account) AS accounts_are_locked
+ WHERE j.id = late.id
+RETURNING j.id

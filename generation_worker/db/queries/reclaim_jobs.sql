@@ -1,0 +1,16 @@
+-- Takes over jobs whose lease has expired, with a new token: from here on the silent worker can write nothing. That the
+-- attempt crashed is then settled like any other outcome; should this worker die before, the short lease expires in turn.
+-- locked_by stays, so that the history names the worker that fell silent.
+WITH expired AS MATERIALIZED (
+  SELECT id FROM generation_job
+   WHERE status = 'processing' AND lease_expires_at < statement_timestamp()
+   ORDER BY id LIMIT %(limit)s
+     FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE generation_job j
+   SET lease_token = gen_random_uuid(), lease_expires_at = clock_timestamp() + make_interval(secs => %(lease)s)
+  FROM expired
+ WHERE j.id = expired.id
+RETURNING j.id, j.kind, j.user_id, j.provider, j.payload::text, j.cost, j.attempt, j.max_attempts, j.crashes, j.waits,
+          j.lease_token, extract(epoch FROM j.deadline_at - clock_timestamp())::float8 AS seconds_left,
+          j.priority, j.position, j.locked_by, extract(epoch FROM clock_timestamp() - j.locked_at)::float8 AS held_for
