@@ -1,0 +1,199 @@
+"""The tables as SQLAlchemy knows them: for Alembic's comparison and for list queries put together at run time.
+
+The truth is alembic/sql, which also has what is not said here: checks, triggers, functions, defaults. A test compares.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    REAL,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+metadata = MetaData()
+
+Moment = DateTime(timezone=True)
+
+generation_job = Table(
+    "generation_job",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("payload", JSONB, nullable=False),
+    Column("result", JSONB),
+    Column("cost", BigInteger, nullable=False),
+    Column("debited", Boolean, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("position", Moment, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("max_attempts", Integer),
+    Column("crashes", Integer, nullable=False),
+    Column("waits", Integer, nullable=False),
+    Column("run_at", Moment, nullable=False),
+    Column("deadline_at", Moment, nullable=False),
+    Column("lease_token", Uuid),
+    Column("locked_by", Text),
+    Column("locked_at", Moment),
+    Column("lease_expires_at", Moment),
+    Column("cancel_requested_at", Moment),
+    Column("batch_id", Uuid),
+    Column("batch_index", Integer, nullable=False),
+    Column("idempotency_key", Text),
+    Column("request_hash", LargeBinary),
+    Column("retry_of", Uuid),
+    Column("error_code", Text),
+    Column("error_message", Text),
+    Column("created_at", Moment, nullable=False),
+    Column("started_at", Moment),
+    Column("finished_at", Moment),
+)
+job = generation_job.c
+WAITING = text("status IN ('pending', 'scheduled', 'rate_limited')")
+
+Index(
+    "generation_job_claim",
+    job.provider,
+    job.priority,
+    job.position,
+    job.id,
+    postgresql_where=text("status = 'pending'"),
+)
+Index("generation_job_due", job.run_at, postgresql_where=text("status IN ('scheduled', 'rate_limited')"))
+Index("generation_job_leased", job.id, postgresql_where=text("status = 'processing'"))
+Index(
+    "generation_job_waiting",
+    job.user_id,
+    job.status,
+    job.position,
+    postgresql_include=["cost", "debited"],
+    postgresql_where=WAITING,
+)
+Index("generation_job_deadline", job.deadline_at, postgresql_where=WAITING)
+Index("generation_job_finished", job.finished_at, postgresql_where=job.finished_at.is_not(None))
+Index("generation_job_batch", job.batch_id, postgresql_where=job.batch_id.is_not(None))
+Index(
+    "generation_job_idempotency",
+    job.user_id,
+    job.idempotency_key,
+    job.batch_index,
+    unique=True,
+    postgresql_where=job.idempotency_key.is_not(None),
+)
+Index("generation_job_replay", job.retry_of, unique=True, postgresql_where=job.retry_of.is_not(None))
+
+job_attempt = Table(
+    "job_attempt",
+    metadata,
+    Column("job_id", Uuid, primary_key=True),
+    Column("lease_token", Uuid, primary_key=True),
+    Column("attempt", Integer, nullable=False),
+    Column("worker", Text, nullable=False),
+    Column("started_at", Moment, nullable=False),
+    Column("ended_at", Moment, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("error_code", Text),
+    Column("error_message", Text),
+)
+
+provider_call = Table(
+    "provider_call",
+    metadata,
+    Column("job_id", Uuid, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("lease_token", Uuid, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("key_label", Text, nullable=False),
+    Column("model", Text),
+    Column("provider_ref", Text),
+    Column("started_at", Moment, nullable=False),
+    Column("finished_at", Moment),
+    Column("milliseconds", Integer),
+    Column("spent", Boolean),
+    Column("usage", JSONB),
+    Column("error_code", Text),
+)
+
+credit_account = Table(
+    "credit_account",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("balance", BigInteger, nullable=False),
+    Column("entries", BigInteger, nullable=False),
+    Column("fair_weight", REAL, nullable=False),
+    Column("created_at", Moment, nullable=False),
+)
+
+credit_entry = Table(
+    "credit_entry",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("balance_after", BigInteger, nullable=False),
+    Column("job_id", Uuid),
+    Column("refund_of", BigInteger),
+    Column("idempotency_key", Text),
+    Column("reason", Text),
+    Column("actor", Text),
+    Column("created_at", Moment, nullable=False),
+    ForeignKeyConstraint(["user_id", "refund_of"], ["credit_entry.user_id", "credit_entry.seq"]),
+)
+entry = credit_entry.c
+
+Index(
+    "credit_entry_idempotency",
+    entry.user_id,
+    entry.idempotency_key,
+    unique=True,
+    postgresql_where=entry.idempotency_key.is_not(None),
+)
+Index("credit_entry_once_a_job", entry.job_id, entry.kind, unique=True, postgresql_where=entry.job_id.is_not(None))
+
+fleet_setting = Table(
+    "fleet_setting",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", JSONB, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+    Column("updated_by", Text),
+)
+
+worker_process = Table(
+    "worker_process",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("started_at", Moment, nullable=False),
+    Column("seen_at", Moment, nullable=False),
+    Column("asleep", Boolean, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("providers", ARRAY(Text), nullable=False),
+    Column("concurrency", Integer, nullable=False),
+    Column("busy", Integer, nullable=False),
+    Column("stuck", Integer, nullable=False),
+)
+
+maintenance_task = Table(
+    "maintenance_task",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("next_at", Moment, nullable=False),
+    Column("last_ok_at", Moment),
+    Column("last_error", Text),
+)
