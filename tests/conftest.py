@@ -1,0 +1,59 @@
+"""The database that tests of every kind use.
+
+Each process of a parallel run has a server of its own: it starts in half a second, and is gone when the process is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from uuid import uuid4
+
+import pytest
+
+from tests.support.database import Connection, Database
+from tests.support.servers import Server, server
+
+_numbers = count()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """The server, see tests/support/servers.py for how to choose another."""
+    with server() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def _migrated(postgres: Server) -> Iterator[Database]:
+    with postgres.temporary_database(_name()) as addresses:
+        database = Database(addresses)
+        database.migrate()
+        yield database
+
+
+@pytest.fixture
+def database(_migrated: Database) -> Iterator[Database]:
+    """A migrated database without jobs."""
+    _migrated.reset()
+    yield _migrated
+    _migrated.close()
+
+
+@pytest.fixture
+def empty_database(postgres: Server) -> Iterator[Database]:
+    """A database without tables, for this test alone."""
+    with postgres.temporary_database(_name()) as addresses:
+        database = Database(addresses)
+        yield database
+        database.close()
+
+
+@pytest.fixture
+def connection(database: Database) -> Connection:
+    """An autocommit connection to a migrated database without jobs."""
+    return database.connect()
+
+
+def _name() -> str:
+    return f"generation_worker_{uuid4().hex[:8]}_{next(_numbers)}"
