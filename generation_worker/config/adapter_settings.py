@@ -1,0 +1,155 @@
+"""The settings of what the worker uses: providers, storage, images, logs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from generation_worker.config.kinds import (
+    AccountId,
+    ApiVersion,
+    Bucket,
+    Duration,
+    Keys,
+    LogFormat,
+    LogLevel,
+    ModelName,
+    Region,
+    ReplicateModel,
+    Secret,
+    WebAddress,
+)
+from generation_worker.config.setting import between, derived, group
+from generation_worker.config.worker_settings import WorkerSettings
+
+gemini = group("Gemini")
+replicate = group("Replicate")
+local = group("Local provider")
+s3 = group("Storage: S3")
+r2 = group("Storage: Cloudflare R2")
+disk = group("Storage: local disk")
+images = group("Images")
+logs = group("Logs")
+
+
+class AdapterSettings(WorkerSettings):
+    """What the adapters need to know. After the worker's, because a provider's rate follows the worker's."""
+
+    gemini_api_keys: Annotated[
+        Keys,
+        gemini(
+            "GEMINI_API_KEY",
+            secret=True,
+            help="Key of Google AI Studio, needed for `gemini`. Several, comma separated, add up.",
+        ),
+    ] = ()
+    gemini_rpm: Annotated[
+        int,
+        between(1, 1_000_000),
+        gemini("GEMINI_RPM", default="`MAX_JOBS_PER_MINUTE`", example="60", help="Calls per minute and key."),
+    ] = derived("max_jobs_per_minute")
+    gemini_model: Annotated[
+        ModelName, gemini("GEMINI_MODEL", "GEMINI_MODEL_NAME", help="Model that makes the images.")
+    ] = "gemini-nano-banana-2.1"
+    gemini_base_url: Annotated[
+        WebAddress | None,
+        gemini(
+            "GEMINI_BASE_URL",
+            default="Google's",
+            example="https://generativelanguage.googleapis.com",
+            help="Address of the API.",
+        ),
+    ] = None
+    gemini_timeout: Annotated[
+        Duration, between(1, 3600), gemini("GEMINI_TIMEOUT", help="Longest wait for an answer.")
+    ] = 180.0
+    gemini_api_version: Annotated[ApiVersion, gemini("GEMINI_API_VERSION", help="Version of the API.")] = "v1beta"
+
+    replicate_api_token: Annotated[
+        Secret | None, replicate("REPLICATE_API_TOKEN", secret=True, help="Token, needed for `replicate`.")
+    ] = None
+    replicate_rpm: Annotated[
+        int,
+        between(1, 1_000_000),
+        replicate("REPLICATE_RPM", default="`MAX_JOBS_PER_MINUTE`", example="60", help="Predictions per minute."),
+    ] = derived("max_jobs_per_minute")
+    replicate_model: Annotated[
+        ReplicateModel, replicate("REPLICATE_MODEL", help="Model that makes the images, as owner/name.")
+    ] = "google/nano-banana"
+    replicate_timeout: Annotated[
+        Duration,
+        between(1, 600),
+        replicate("REPLICATE_TIMEOUT", help="Longest wait for one HTTP call; a prediction may take the job's timeout."),
+    ] = 12.0
+
+    local_provider: Annotated[
+        bool, local("LOCAL_PROVIDER", help="Offer `local`, which draws the prompt as a picture, without any key.")
+    ] = True
+    local_delay: Annotated[
+        Duration, between(0, 3600), local("LOCAL_DELAY", help="How long `local` takes for a picture.")
+    ] = 0.0
+    local_faults: Annotated[str, local("LOCAL_FAULTS", help="Faults that `local` plays, to try out what follows.")] = ""
+
+    s3_bucket: Annotated[
+        Bucket | None, s3("S3_BUCKET", example="my-images", help="Bucket for the images; chooses S3.")
+    ] = None
+    aws_access_key_id: Annotated[Secret | None, s3("AWS_ACCESS_KEY_ID", secret=True, help="Key of the bucket.")] = None
+    aws_secret_access_key: Annotated[
+        Secret | None, s3("AWS_SECRET_ACCESS_KEY", secret=True, help="Secret of that key.")
+    ] = None
+    aws_region: Annotated[Region, s3("AWS_REGION", help="Region of the bucket.")] = "us-east-1"
+    s3_endpoint_url: Annotated[
+        WebAddress | None,
+        s3(
+            "S3_ENDPOINT_URL",
+            default="Amazon's",
+            example="https://s3.example.com",
+            help="Another server with S3's API.",
+        ),
+    ] = None
+
+    r2_bucket: Annotated[
+        Bucket | None, r2("R2_BUCKET", example="my-images", help="Bucket for the images; chooses R2.")
+    ] = None
+    r2_account_id: Annotated[AccountId | None, r2("R2_ACCOUNT_ID", help="Cloudflare account of the bucket.")] = None
+    r2_access_key_id: Annotated[Secret | None, r2("R2_ACCESS_KEY_ID", secret=True, help="Key of the bucket.")] = None
+    r2_secret_access_key: Annotated[
+        Secret | None, r2("R2_SECRET_ACCESS_KEY", secret=True, help="Secret of that key.")
+    ] = None
+    r2_public_url: Annotated[
+        WebAddress | None,
+        r2(
+            "R2_PUBLIC_URL",
+            example="https://images.example.com",
+            help="Public address of the bucket; links are presigned without it.",
+        ),
+    ] = None
+
+    storage_dir: Annotated[
+        Path, disk("STORAGE_DIR", help="Directory for the images, when neither S3 nor R2 is set.")
+    ] = Path("storage")
+
+    image_children: Annotated[
+        int,
+        between(1, 64),
+        images(
+            "IMAGE_CHILDREN", default="number of CPUs, at most 4", example="4", help="Processes that convert images."
+        ),
+    ] = Field(default_factory=lambda: min(os.cpu_count() or 1, 4))
+    image_max_pixels: Annotated[
+        int, between(1, 1_000_000_000), images("IMAGE_MAX_PIXELS", help="Larger images are refused.")
+    ] = 50_000_000
+    image_memory_mb: Annotated[
+        int, between(64, 65_536), images("IMAGE_MEMORY_MB", help="Memory of each such process, in MiB.")
+    ] = 1024
+    image_timeout: Annotated[
+        Duration, between(0.1, 600), images("IMAGE_TIMEOUT", help="Longest time for one image.")
+    ] = 30.0
+
+    log_level: Annotated[LogLevel, logs("LOG_LEVEL", help="debug, info, warning, error or critical.")] = "info"
+    log_format: Annotated[
+        LogFormat, logs("LOG_FORMAT", help="json, console, or auto: console on a terminal, json otherwise.")
+    ] = "auto"

@@ -1,0 +1,125 @@
+"""What no setting can tell alone: whether they fit each other, and what is worth a notice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from generation_worker.config import retired
+from generation_worker.config.database import parse_database_url
+from generation_worker.config.declarations import declarations
+from generation_worker.config.durations import format_duration
+from generation_worker.config.errors import ConfigurationError
+from generation_worker.config.settings import Settings
+
+_S3 = ("s3_bucket", "aws_access_key_id", "aws_secret_access_key")
+_R2 = ("r2_bucket", "r2_account_id", "r2_access_key_id", "r2_secret_access_key")
+
+_BYTES_PER_PIXEL = 8
+"""An image and its converted copy, four bytes each."""
+
+
+def problems(settings: Settings) -> list[str]:
+    """One line for each fault, naming every variable that has a part in it."""
+    return [*_addresses(settings), *_storage(settings), *_numbers(settings)]
+
+
+def notices(settings: Settings) -> list[str]:
+    """One line for each thing that is worth knowing though nothing is wrong."""
+    return [*_about_the_database(settings), *_about_models(settings), *_about_storage(settings), *_about_time(settings)]
+
+
+def _addresses(settings: Settings) -> Iterator[str]:
+    for name, url in (("DATABASE_URL", settings.database_url), ("DIRECT_URL", settings.direct_url)):
+        try:
+            if url is not None:
+                parse_database_url(url.get_secret_value(), name)
+        except ConfigurationError as error:
+            yield from error.problems
+
+
+def _storage(settings: Settings) -> Iterator[str]:
+    if settings.is_set("s3_bucket") and settings.is_set("r2_bucket"):
+        yield "S3_BUCKET and R2_BUCKET are both set: images go to one place, so remove one of them"
+    # Keys of AWS may be there for something else, so they ask for a bucket only if nothing else is chosen.
+    elsewhere = settings.is_set("r2_bucket", "storage_dir")
+    if settings.is_set("s3_bucket") or (settings.is_set(*_S3, "s3_endpoint_url") and not elsewhere):
+        yield from _half(settings, "S3", _S3)
+    if settings.is_set(*_R2, "r2_public_url"):
+        yield from _half(settings, "R2", _R2)
+
+
+def _half(settings: Settings, title: str, fields: tuple[str, ...]) -> Iterator[str]:
+    missing = [declarations()[field].name for field in fields if not settings.is_set(field)]
+    if missing:
+        yield f"{', '.join(missing)} missing: other settings of {title} are there, so set all of them or none"
+
+
+def _numbers(settings: Settings) -> Iterator[str]:
+    if settings.retry_max_delay < settings.retry_initial_delay:
+        yield _too_short(settings, "retry_max_delay", "retry_initial_delay")
+    if settings.idle_poll_interval < settings.poll_interval:
+        yield _too_short(settings, "idle_poll_interval", "poll_interval")
+    if settings.max_stuck_threads > settings.concurrency:
+        yield (
+            f"MAX_STUCK_THREADS ({settings.max_stuck_threads}) would never be reached: "
+            f"lower it to {_name(settings, 'concurrency')} ({settings.concurrency}) or below"
+        )
+    needed = settings.image_max_pixels * _BYTES_PER_PIXEL // 2**20
+    if settings.image_memory_mb < needed:
+        yield (
+            f"IMAGE_MEMORY_MB ({settings.image_memory_mb}) is too little for IMAGE_MAX_PIXELS "
+            f"({settings.image_max_pixels}): raise it to {needed} at least, or allow fewer pixels"
+        )
+
+
+def _too_short(settings: Settings, longer: str, shorter: str) -> str:
+    long, short = (format_duration(getattr(settings, field)) for field in (longer, shorter))
+    return (
+        f"{_name(settings, longer)} ({long}) is shorter than {_name(settings, shorter)} ({short}): "
+        f"raise the first or lower the second"
+    )
+
+
+def _name(settings: Settings, field: str) -> str:
+    """The variable as the user knows it."""
+    return settings.origins[field].name if field in settings.origins else declarations()[field].name
+
+
+def _about_the_database(settings: Settings) -> Iterator[str]:
+    addresses = settings.database_addresses()
+    for address in addresses.values():
+        yield from address.notices
+    direct = addresses.get("DIRECT_URL")
+    if direct is not None and direct.pooled:
+        yield "DIRECT_URL is the address of a pooler: give the one without it, for migrations and LISTEN"
+    elif addresses and settings.direct_database() is None:
+        yield (
+            "DATABASE_URL is the address of a pooler and DIRECT_URL is not set: new jobs are found by polling "
+            "alone, and migrations go through the pooler"
+        )
+
+
+def _about_models(settings: Settings) -> Iterator[str]:
+    if retired.is_retired_model(settings.gemini_model):
+        newer = type(settings).model_fields["gemini_model"].default
+        name = _name(settings, "gemini_model")
+        yield f"{name} is {settings.gemini_model}, which Google has retired for images: use {newer}"
+
+
+def _about_storage(settings: Settings) -> Iterator[str]:
+    if settings.storage == "disk" and not settings.is_set("storage_dir"):
+        yield (
+            "neither S3_BUCKET, R2_BUCKET nor STORAGE_DIR is set: images are kept on this machine's disk, in "
+            f"{settings.storage_dir}/, which most hosts clear with each deploy"
+        )
+    elif settings.storage != "disk" and settings.is_set("storage_dir"):
+        yield f"STORAGE_DIR is not used: images go to {settings.storage.upper()}"
+
+
+def _about_time(settings: Settings) -> Iterator[str]:
+    if settings.lease_duration > settings.job_timeout:
+        lease, timeout = format_duration(settings.lease_duration), format_duration(settings.job_timeout)
+        yield (
+            f"LEASE_DURATION ({lease}) is longer than WORKER_JOB_TIMEOUT ({timeout}): "
+            f"after a crash a job waits longer for its next attempt than the attempt may take"
+        )

@@ -1,0 +1,96 @@
+"""Keeps secrets out of text: those that are known by value, and those that are known by their shape."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from urllib.parse import quote, quote_plus
+
+HIDDEN = "***"
+
+SHORTEST = 4
+"""Secrets with fewer characters are not hidden by value: they would turn up inside ordinary words."""
+
+_PASSWORD_IN_ADDRESS = re.compile(
+    # Up to the last @, as a password may hold one itself; a port is no password.
+    r"(://[^\s:/?#@]{0,256}:)(?![0-9]{1,5}(?:[/?#\s]|$))[^\s]{1,512}@"
+)
+_BEARER = re.compile(r"(?i)\b(bearer\s+)[\w.~+/=-]{8,}")
+_NAMED = re.compile(
+    r"(?i)\b(authorization|x-goog-api-key|x-api-key|api[_-]?key|(?:ssl)?password|passwd|(?:set-)?cookie"
+    r"|x-amz-(?:signature|security-token|credential)|aws_secret_access_key|secret)"
+    r"(\\?[\"']?\s{0,3}[=:]\s{0,3}\\?)(?:(?:basic|bearer|token|digest)\s+)?"
+    r"(?:b?\"(?:[^\"\\]|\\.)*\"?|b?'(?:[^'\\]|\\.)*'?|[^\s&,;\"'<>\\)}\]]+)"
+)
+_QUERY = re.compile(r"([?&](?:key|token|signature|sig)=)[^\s&\"'<>]+")
+_ISSUED = re.compile(r"\bAIza[\w-]{20,}|\br8_\w{20,}")
+
+_TELLING_KEY = re.compile(
+    r"(?i)(?:proxy-)?authorization|(?:set-)?cookie|x-(?:goog-)?api-key|(?:.*[_-])?(?:api_?keys?|password|passwd|secret)"
+    r"|x-amz-security-token|token|credentials|conninfo|dsn|(?:database|direct)_url"
+)
+
+
+class _KnownSecrets:
+    """The values that were registered, as one pattern."""
+
+    def __init__(self) -> None:
+        self._values: set[str] = set()
+        self._pattern: re.Pattern[str] | None = None
+
+    def add(self, values: Iterable[str]) -> None:
+        for value in values:
+            self._values.update(_spellings(value))
+        # The longest first: a secret may begin with another one.
+        ordered = sorted(self._values, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+
+    def clear(self) -> None:
+        self._values.clear()
+        self._pattern = None
+
+    def hide(self, text: str) -> str:
+        pattern = self._pattern
+        return text if pattern is None else pattern.sub(HIDDEN, text)
+
+
+known = _KnownSecrets()
+
+
+def hide_secrets(values: Iterable[str]) -> None:
+    """From now on none of ``values`` appears in a line, however it is quoted. Adds to earlier calls."""
+    known.add(values)
+
+
+def redact(text: str) -> str:
+    """``text`` without secrets. Rather too little is left than too much."""
+    text = _ISSUED.sub(HIDDEN, known.hide(text))
+    # Most texts have neither sign; looking for one costs a tenth of a pattern.
+    if "=" in text or ":" in text:
+        text = _PASSWORD_IN_ADDRESS.sub(rf"\1{HIDDEN}@", text)
+        text = _NAMED.sub(rf"\1\2{HIDDEN}", text)
+        text = _QUERY.sub(rf"\1{HIDDEN}", text)
+    return _BEARER.sub(rf"\1{HIDDEN}", text) if " " in text else text
+
+
+@lru_cache(maxsize=1024)
+def tells_a_secret(key: str) -> bool:
+    """Whether a value under ``key``, such as a header's, is secret whatever it looks like."""
+    return _TELLING_KEY.fullmatch(key) is not None
+
+
+def _spellings(value: str) -> set[str]:
+    """``value`` as it stands, in an address, in Python's and in JSON's quotes."""
+    spellings = {
+        value,
+        value.strip(),
+        quote(value, safe=""),
+        quote(value),
+        quote_plus(value),
+        repr(value)[1:-1],
+        json.dumps(value)[1:-1],
+        json.dumps(value, ensure_ascii=False)[1:-1],
+    }
+    return {spelling for spelling in spellings if len(spelling) >= SHORTEST}
