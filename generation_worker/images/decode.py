@@ -1,0 +1,132 @@
+"""Untrusted bytes to pixels: upright, in sRGB, 8 bit, as L, RGB or RGBA, with nothing else from the file."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+
+from PIL import Image, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, WebPImagePlugin
+
+from generation_worker.images import color
+
+PLUGINS = (PngImagePlugin, JpegImagePlugin, MpoImagePlugin, WebPImagePlugin)
+"""Imported here so that no file has to be read once the process is confined."""
+
+Size = tuple[int, int]
+PNG_END = b"IEND\xaeB`\x82"
+ORIENTATION = 0x0112
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+LYING = (5, 6, 7, 8)
+"""Orientations that swap width and height."""
+OTHER_KINDS = {
+    b"GIF8": "GIF",
+    b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"%PDF": "PDF",
+    b"<": "HTML or SVG",
+}
+
+
+class Refused(Exception):
+    """The bytes are not an image that can be used; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """``size`` is the upright size that the file declares; ``image`` may be smaller, if less was enough."""
+
+    image: Image.Image
+    format: str
+    size: Size
+
+
+def forbid_bombs(max_pixels: int) -> None:
+    """Make Pillow refuse larger images as well, where it learns of their size before we do."""
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    warnings.simplefilter("ignore")
+    warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+
+def decode(data: memoryview, max_pixels: int, shrink: Callable[[Size], Size] | None = None) -> Decoded:
+    """The image in ``data``; of an animation, the first frame.
+
+    ``shrink`` maps the image's upright size to the size that will be needed of it: a JPEG is then decoded at a half,
+    a quarter or an eighth, which is several times as fast. Raises Refused.
+    """
+    kind = _kind(bytes(data[:32]))
+    try:
+        return _decode(BytesIO(data), kind, max_pixels, shrink)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise Refused(_too_large(max_pixels)) from None
+    except Image.UnidentifiedImageError:
+        raise Refused(f"the {kind} file is damaged at its beginning") from None
+    except (Refused, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 - a hostile file can make a parser fail in any way
+        raise Refused(f"the {kind} file is damaged or incomplete: {error}") from None
+
+
+def _decode(file: BytesIO, kind: str, max_pixels: int, shrink: Callable[[Size], Size] | None) -> Decoded:
+    with Image.open(file, formats=[kind]) as image:
+        if image.width * image.height > max_pixels:
+            raise Refused(_too_large(max_pixels, image.size))
+        orientation = _orientation(image)
+        upright = _turned(image.size, orientation)
+        if shrink is not None:
+            width, height = _turned(shrink(upright), orientation)
+            image.draft(None, (width * 3 // 2, height * 3 // 2))  # not all the way: the better filter does the rest
+        image.load()
+        if kind == "PNG" and PNG_END not in file.getvalue():
+            raise Refused("the PNG file is incomplete: its end is missing")  # which Pillow does not mind
+        pixels = color.plain(image)
+    if orientation in UPRIGHT:
+        pixels = pixels.transpose(UPRIGHT[orientation])
+    pixels.info.clear()
+    return Decoded(pixels, kind, upright)
+
+
+def _kind(start: bytes) -> str:
+    """The format by its first bytes; a name or a declared type proves nothing."""
+    if start.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if start.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
+        return "WEBP"
+    other = "HEIC or AVIF" if start[4:8] == b"ftyp" else _other_kind(start)
+    raise Refused(f"{other} is not accepted: send PNG, JPEG or WEBP")
+
+
+def _other_kind(start: bytes) -> str:
+    if not start:
+        return "an empty file"
+    return next((name for magic, name in OTHER_KINDS.items() if start.lstrip().startswith(magic)), "this kind of file")
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - broken metadata is no reason to refuse sound pixels
+        return 1
+
+
+def _turned(size: Size, orientation: int) -> Size:
+    return (size[1], size[0]) if orientation in LYING else size
+
+
+def _too_large(max_pixels: int, size: Size | None = None) -> str:
+    found = f"{size[0]} × {size[1]} pixels are" if size else "the image is"
+    return f"{found} more than the {max_pixels / 1e6:g} megapixels allowed"
