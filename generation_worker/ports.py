@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
-from uuid import UUID
+from typing import Any, NamedTuple, Protocol
 
+from generation_worker.domain.job import Job, Place, Status
 from generation_worker.domain.payload import Operation, Output
+from generation_worker.domain.settlement import Settlement
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Control(Protocol):
 class GenerationRequest:
     """One image that a provider is asked for."""
 
-    job_id: UUID
+    job_id: str
     attempt: int
     prompt: str
     images: tuple[Picture, ...] = ()
@@ -128,3 +129,126 @@ class Images(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class StoreUnavailable(Exception):
+    """The database did not answer. Whether the statement took effect is not known."""
+
+
+class Refusal(NamedTuple):
+    """A job that failed at its claim, because its user cannot pay."""
+
+    id: str
+    user_id: str
+
+
+class Claim(NamedTuple):
+    """What one claim brought."""
+
+    jobs: list[Job]
+    refused: list[Refusal]
+
+
+class Reclaim(NamedTuple):
+    """A job taken over from a worker that fell silent ``held_for`` seconds after its claim."""
+
+    job: Job
+    worker: str
+    held_for: float
+
+
+class Promotion(NamedTuple):
+    """How many jobs became pending, and in how many seconds the next one is due (None: none waits)."""
+
+    promoted: int
+    next_due: float | None
+
+
+class CallBegun(NamedTuple):
+    """Whether a paid call may be made. ``number`` is None when it may not."""
+
+    held: bool
+    cancel_requested: bool
+    paid: int
+    number: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallReport:
+    """What came of a provider call. ``spent`` is None while nobody knows whether it is charged."""
+
+    milliseconds: int
+    spent: bool | None
+    model: str | None = None
+    provider_ref: str | None = None
+    usage: Mapping[str, Any] | None = None
+    error_code: str | None = None
+
+
+class WorkerCard(NamedTuple):
+    """How a worker makes itself known to the fleet."""
+
+    id: str
+    version: str
+    providers: Sequence[str]
+    concurrency: int
+
+
+class Signals(Protocol):
+    """Hints between processes, by LISTEN and NOTIFY on a connection of its own. All methods raise StoreUnavailable."""
+
+    def open(self) -> None:
+        """Connect and listen."""
+        ...
+
+    def send(self, message: str) -> None: ...
+
+    def wait(self, seconds: float) -> list[str]:
+        """The messages that came within ``seconds``; returns as soon as there is one."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Store(Protocol):
+    """The statements of the protocol. Each method raises StoreUnavailable when the database does not answer."""
+
+    def claim_jobs(
+        self, worker: str, marks: Mapping[str, Place], *, slots: int, lease: float, max_attempts: int
+    ) -> Claim:
+        """Claim up to ``slots`` jobs from the lanes in ``marks``, each from its mark on, for ``lease`` seconds."""
+        ...
+
+    def renew_leases(
+        self, leases: Sequence[tuple[str, str]], *, lease: float, timeout: float, grace: float
+    ) -> dict[str, bool]:
+        """Renew the leases (job id, token) that still hold; the answer says which, and who was asked to cancel."""
+        ...
+
+    def settle_attempts(self, settlements: Sequence[tuple[Job, Settlement]]) -> dict[str, Status]:
+        """Write settlements together; the answer holds the new status of each job whose lease still held."""
+        ...
+
+    def reclaim_jobs(self, *, limit: int, lease: float) -> list[Reclaim]: ...
+
+    def promote_jobs(self, *, limit: int) -> Promotion: ...
+
+    def expire_jobs(self, *, limit: int) -> list[str]: ...
+
+    def prune_jobs(self, *, retention: float, limit: int) -> int: ...
+
+    def begin_call(self, job: Job, *, provider: str, key_label: str, max_paid_calls: int) -> CallBegun: ...
+
+    def finish_call(self, job: Job, number: int, report: CallReport) -> None: ...
+
+    def claim_task(self, name: str, *, every: float) -> bool: ...
+
+    def finish_task(self, name: str, *, error: str | None) -> None: ...
+
+    def register_worker(self, card: WorkerCard) -> None: ...
+
+    def touch_worker(self, worker: str, *, concurrency: int, busy: int, stuck: int) -> None: ...
+
+    def set_asleep(self, worker: str, *, asleep: bool) -> None: ...
+
+    def remove_worker(self, worker: str) -> None: ...

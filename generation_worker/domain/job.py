@@ -1,0 +1,47 @@
+"""A claimed job, as the worker holds it."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+Status = Literal["pending", "scheduled", "rate_limited", "processing", "completed", "failed", "cancelled"]
+
+WAITING: frozenset[Status] = frozenset({"pending", "scheduled", "rate_limited"})
+FINAL: frozenset[Status] = frozenset({"completed", "failed", "cancelled"})
+
+NO_PROVIDER = "none"
+"""The lane of jobs that are done here, without a provider."""
+
+
+class Place(NamedTuple):
+    """Where a job stands in its lane; claims go from the lowest place up."""
+
+    priority: int
+    position: str
+    """A timestamp as the database writes it: it goes back to the database unread."""
+    id: str
+
+
+class Job(NamedTuple):
+    """What one attempt needs to know. The fields are the columns of a claim, in their order; ids are texts."""
+
+    id: str
+    kind: str
+    user_id: str
+    provider: str
+    payload: str
+    """JSON text; parsed by the thread that works on it."""
+    cost: int
+    attempt: int
+    """Which try this is, from 1; crashes count, waits for a rate limit do not."""
+    max_attempts: int
+    crashes: int
+    waits: int
+    lease_token: str
+    seconds_left: float
+    """From the claim to the job's own deadline, by the database's clock."""
+    place: Place
+
+
+FRONT = Place(-(2**31), "-infinity", "00000000-0000-0000-0000-000000000000")
+"""The lowest place there is."""
