@@ -52,16 +52,16 @@ WITH lane AS (
          started_at = coalesce(j.started_at, clock_timestamp())
     FROM (SELECT id, false AS pays FROM picked WHERE owed = 0 UNION ALL SELECT id, true FROM judged WHERE paid) s
    WHERE j.id = s.id
-  RETURNING j.id, j.kind, j.user_id, j.provider, j.payload::text, j.cost, j.attempt, j.max_attempts, j.crashes, j.waits,
-            j.lease_token, extract(epoch FROM j.deadline_at - clock_timestamp())::float8 AS seconds_left,
-            j.priority, j.position
+  RETURNING j.id::text, j.kind, j.user_id, j.provider, j.payload::text, j.cost, j.attempt, j.max_attempts, j.crashes, j.waits,
+            j.lease_token::text, extract(epoch FROM j.deadline_at - clock_timestamp())::float8 AS seconds_left,
+            j.priority, j.position::text
 ), refused AS (
   UPDATE generation_job j
      SET status = 'failed', error_code = 'insufficient_credits', finished_at = clock_timestamp(),
          error_message = format('The job costs %%s credits and the balance is %%s.', r.owed, r.balance)
     FROM judged r
    WHERE j.id = r.id AND r.too_much AND NOT r.paid
-  RETURNING j.id, j.user_id
+  RETURNING j.id::text, j.user_id
 )
 SELECT *, true AS claimed FROM started
 UNION ALL

@@ -15,4 +15,4 @@ UPDATE generation_job j
        error_message = 'The job was not done by its deadline.'
   FROM late, (SELECT count(*) FROM account) AS accounts_are_locked
  WHERE j.id = late.id
-RETURNING j.id
+RETURNING j.id::text

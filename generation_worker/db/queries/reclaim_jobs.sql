@@ -11,6 +11,6 @@ UPDATE generation_job j
    SET lease_token = gen_random_uuid(), lease_expires_at = clock_timestamp() + make_interval(secs => %(lease)s)
   FROM expired
  WHERE j.id = expired.id
-RETURNING j.id, j.kind, j.user_id, j.provider, j.payload::text, j.cost, j.attempt, j.max_attempts, j.crashes, j.waits,
-          j.lease_token, extract(epoch FROM j.deadline_at - clock_timestamp())::float8 AS seconds_left,
-          j.priority, j.position, j.locked_by, extract(epoch FROM clock_timestamp() - j.locked_at)::float8 AS held_for
+RETURNING j.id::text, j.kind, j.user_id, j.provider, j.payload::text, j.cost, j.attempt, j.max_attempts, j.crashes, j.waits,
+          j.lease_token::text, extract(epoch FROM j.deadline_at - clock_timestamp())::float8 AS seconds_left,
+          j.priority, j.position::text, j.locked_by, extract(epoch FROM clock_timestamp() - j.locked_at)::float8 AS held_for

@@ -3,7 +3,7 @@
 -- a living heartbeat cannot shield a thread that is stuck.
 WITH held AS MATERIALIZED (
   SELECT j.id FROM generation_job j
-    JOIN unnest(%(ids)s::uuid[], %(tokens)s::uuid[]) AS mine (id, token) ON mine.id = j.id AND mine.token = j.lease_token
+    JOIN jsonb_to_recordset(%(leases)s::jsonb) AS mine (id uuid, token uuid) ON mine.id = j.id AND mine.token = j.lease_token
    WHERE j.status = 'processing'
    ORDER BY j.id FOR NO KEY UPDATE OF j
 )
@@ -13,4 +13,4 @@ UPDATE generation_job j
          least(j.locked_at + make_interval(secs => %(timeout)s), j.deadline_at) + make_interval(secs => %(grace)s)))
   FROM held
  WHERE j.id = held.id
-RETURNING j.id, j.cancel_requested_at IS NOT NULL AS cancel_requested
+RETURNING j.id::text, j.cancel_requested_at IS NOT NULL AS cancel_requested

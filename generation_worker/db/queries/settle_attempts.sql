@@ -7,12 +7,9 @@
 --
 -- Asked again after a lost answer it changes nothing and says the same: its attempts stand in the history.
 WITH ending AS (
-  SELECT * FROM unnest(
-    %(ids)s::uuid[], %(tokens)s::uuid[], %(outcomes)s::text[], %(statuses)s::text[], %(cancel_statuses)s::text[],
-    %(delays)s::float8[], %(attempt_steps)s::int[], %(crash_steps)s::int[], %(wait_steps)s::int[],
-    %(error_codes)s::text[], %(error_messages)s::text[], %(results)s::jsonb[])
-    AS ending (id, token, outcome, status, cancel_status, delay, attempt_step, crash_step, wait_step,
-               error_code, error_message, result)
+  SELECT * FROM jsonb_to_recordset(%(settlements)s::jsonb) AS ending (
+    id uuid, token uuid, outcome text, status text, cancel_status text, delay float8, attempt_step int, crash_step int,
+    wait_step int, error_code text, error_message text, result jsonb)
 ), held AS MATERIALIZED (
   SELECT j.id, j.lease_token, j.attempt, j.locked_by, j.locked_at, j.user_id, j.debited,
          CASE WHEN j.cancel_requested_at IS NULL THEN e.status ELSE e.cancel_status END AS status,
@@ -40,7 +37,7 @@ WITH ending AS (
   INSERT INTO job_attempt (job_id, lease_token, attempt, worker, started_at, ended_at, outcome, error_code, error_message)
   SELECT id, lease_token, attempt, locked_by, locked_at, clock_timestamp(), outcome, error_code, error_message FROM held
 )
-SELECT id, status FROM settled
+SELECT id::text, status FROM settled
 UNION ALL
-SELECT e.id, j.status FROM ending e
+SELECT e.id::text, j.status FROM ending e
   JOIN job_attempt a ON a.job_id = e.id AND a.lease_token = e.token JOIN generation_job j ON j.id = e.id

@@ -1,0 +1,48 @@
+"""LISTEN and NOTIFY on a connection of its own."""
+
+from __future__ import annotations
+
+import psycopg
+
+from generation_worker.db.pool import Row, connect
+from generation_worker.ports import StoreUnavailable
+
+CHANNEL = "generation_worker"
+
+
+class PostgresSignals:
+    """Needs a direct address: through a transaction pooler LISTEN hears nothing, without an error. For one thread."""
+
+    def __init__(self, conninfo: str) -> None:
+        self._conninfo = conninfo
+        self._connection: psycopg.Connection[Row] | None = None
+
+    def open(self) -> None:
+        self.close()
+        try:
+            self._connection = connect(self._conninfo, prepare=False)
+            self._connection.execute("LISTEN generation_worker")
+        except psycopg.Error as error:
+            raise StoreUnavailable(f"listen: {error}") from error
+
+    def send(self, message: str) -> None:
+        try:
+            self._opened().execute("SELECT pg_notify(%s, %s)", (CHANNEL, message))
+        except psycopg.Error as error:
+            raise StoreUnavailable(f"notify: {error}") from error
+
+    def wait(self, seconds: float) -> list[str]:
+        try:
+            return [notify.payload for notify in self._opened().notifies(timeout=seconds, stop_after=1)]
+        except psycopg.Error as error:
+            raise StoreUnavailable(f"listen: {error}") from error
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _opened(self) -> psycopg.Connection[Row]:
+        if self._connection is None or self._connection.closed:
+            raise StoreUnavailable("listen: not connected")
+        return self._connection

@@ -1,0 +1,176 @@
+"""The worker's statements: one method for each file in ``queries/``, by the same name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol
+
+import psycopg
+from psycopg_pool import PoolClosed, PoolTimeout
+
+from generation_worker.db.statements import load_statements
+from generation_worker.domain.job import Job, Place, Status
+from generation_worker.domain.settlement import Settlement
+from generation_worker.ports import (
+    CallBegun,
+    CallReport,
+    Claim,
+    Promotion,
+    Reclaim,
+    Refusal,
+    StoreUnavailable,
+    WorkerCard,
+)
+
+Row = tuple[Any, ...]
+
+
+class Connections(Protocol):
+    """A pool, or anything else that lends a connection in autocommit mode."""
+
+    def connection(self) -> AbstractContextManager[psycopg.Connection[Row]]: ...
+
+
+class PostgresStore:
+    """Runs the statements of the protocol. Safe to use from many threads if its connections are."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._statements = load_statements("queries")
+
+    def claim_jobs(
+        self, worker: str, marks: Mapping[str, Place], *, slots: int, lease: float, max_attempts: int
+    ) -> Claim:
+        priorities, positions, ids = zip(*marks.values(), strict=True)
+        rows = self._run(
+            "claim_jobs",
+            worker=worker,
+            providers=list(marks),
+            priorities=list(priorities),
+            positions=list(positions),
+            ids=list(ids),
+            slots=slots,
+            lease=lease,
+            max_attempts=max_attempts,
+        )
+        return Claim(
+            jobs=[_job(row) for row in rows if row[-1]],
+            refused=[Refusal(row[0], row[2]) for row in rows if not row[-1]],
+        )
+
+    def renew_leases(
+        self, leases: Sequence[tuple[str, str]], *, lease: float, timeout: float, grace: float
+    ) -> dict[str, bool]:
+        mine = json.dumps([{"id": job_id, "token": token} for job_id, token in leases])
+        return dict(self._run("renew_leases", leases=mine, lease=lease, timeout=timeout, grace=grace))
+
+    def settle_attempts(self, settlements: Sequence[tuple[Job, Settlement]]) -> dict[str, Status]:
+        written = json.dumps([_settlement_row(job, settlement) for job, settlement in settlements])
+        return dict(self._run("settle_attempts", settlements=written))
+
+    def reclaim_jobs(self, *, limit: int, lease: float) -> list[Reclaim]:
+        rows = self._run("reclaim_jobs", limit=limit, lease=lease)
+        return [Reclaim(_job(row), worker=row[-2], held_for=row[-1]) for row in rows]
+
+    def promote_jobs(self, *, limit: int) -> Promotion:
+        return Promotion(*self._run("promote_jobs", limit=limit)[0])
+
+    def expire_jobs(self, *, limit: int) -> list[str]:
+        return [row[0] for row in self._run("expire_jobs", limit=limit)]
+
+    def prune_jobs(self, *, retention: float, limit: int) -> int:
+        return self._change("prune_jobs", retention=retention, limit=limit)
+
+    def begin_call(self, job: Job, *, provider: str, key_label: str, max_paid_calls: int) -> CallBegun:
+        rows = self._run(
+            "begin_call",
+            job_id=job.id,
+            token=job.lease_token,
+            provider=provider,
+            key_label=key_label,
+            max_paid_calls=max_paid_calls,
+        )
+        return CallBegun(True, *rows[0]) if rows else CallBegun(False, False, 0, None)
+
+    def finish_call(self, job: Job, number: int, report: CallReport) -> None:
+        self._change(
+            "finish_call",
+            job_id=job.id,
+            number=number,
+            milliseconds=report.milliseconds,
+            spent=report.spent,
+            model=report.model,
+            provider_ref=report.provider_ref,
+            usage=None if report.usage is None else json.dumps(dict(report.usage)),
+            error_code=report.error_code,
+        )
+
+    def claim_task(self, name: str, *, every: float) -> bool:
+        return bool(self._run("claim_task", name=name, every=every))
+
+    def finish_task(self, name: str, *, error: str | None) -> None:
+        self._change("finish_task", name=name, error=error)
+
+    def register_worker(self, card: WorkerCard) -> None:
+        self._run(
+            "register_worker",
+            worker=card.id,
+            version=card.version,
+            providers=list(card.providers),
+            concurrency=card.concurrency,
+        )
+
+    def touch_worker(self, worker: str, *, concurrency: int, busy: int, stuck: int) -> None:
+        self._change("touch_worker", worker=worker, concurrency=concurrency, busy=busy, stuck=stuck)
+
+    def set_asleep(self, worker: str, *, asleep: bool) -> None:
+        self._change("set_asleep", worker=worker, asleep=asleep)
+
+    def remove_worker(self, worker: str) -> None:
+        self._change("remove_worker", worker=worker)
+
+    def _run(self, statement: str, **values: Any) -> list[Row]:
+        with self._executed(statement, values) as cursor:
+            return cursor.fetchall()
+
+    def _change(self, statement: str, **values: Any) -> int:
+        with self._executed(statement, values) as cursor:
+            return cursor.rowcount
+
+    @contextmanager
+    def _executed(self, statement: str, values: Mapping[str, Any]) -> Generator[psycopg.Cursor[Row]]:
+        try:
+            with self._connections.connection() as connection:
+                yield connection.execute(self._statements[statement], values)
+        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, PoolClosed) as error:
+            raise StoreUnavailable(f"{statement}: {error}") from error
+
+
+def _job(row: Row) -> Job:
+    """The first fourteen columns of a claim or a reclaim."""
+    return Job._make((*row[:12], Place(row[12], row[13], row[0])))
+
+
+def _settlement_row(job: Job, settlement: Settlement) -> dict[str, Any]:
+    """What the statement reads; names that are left out are null."""
+    row: dict[str, Any] = {
+        "id": job.id,
+        "token": job.lease_token,
+        "outcome": settlement.outcome,
+        "status": settlement.status,
+        "cancel_status": settlement.cancel_status,
+        "attempt_step": settlement.attempt_step,
+        "crash_step": settlement.crash_step,
+        "wait_step": settlement.wait_step,
+    }
+    if settlement.result is not None:
+        row["result"] = settlement.result
+    else:
+        row |= {
+            "delay": settlement.delay,
+            "error_code": settlement.error_code,
+            "error_message": settlement.error_message,
+        }
+    return row
