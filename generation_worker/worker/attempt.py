@@ -1,0 +1,244 @@
+"""One attempt at a job: generate, store, and say how it ended."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tenacity import Retrying, retry_if_exception_type, wait_exponential
+
+from generation_worker.domain.errors import (
+    AttemptStopped,
+    AttemptTimedOut,
+    CancelRequested,
+    InputNotFound,
+    InputRejected,
+    InputUnavailable,
+    InternalError,
+    JobError,
+    LeaseLost,
+    OutputRejected,
+    PaidCallsExhausted,
+    ProviderNotConfigured,
+    StorageUnavailable,
+)
+from generation_worker.domain.job import Job
+from generation_worker.domain.outcome import Cancelled, Completed, Outcome, Released, outcome_of
+from generation_worker.domain.payload import (
+    ImageProcessing,
+    ImageRef,
+    Output,
+    Payload,
+    parse_payload,
+)
+from generation_worker.events import Events
+from generation_worker.ports import (
+    CallReport,
+    Generated,
+    GenerationRequest,
+    Images,
+    Picture,
+    Provider,
+    Rendered,
+    Storage,
+    Store,
+    StoreUnavailable,
+)
+from generation_worker.worker.lease import Lease
+
+EXTENSIONS = {"image/webp": "webp", "image/png": "png", "image/jpeg": "jpg"}
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Everything an attempt works with. One for the whole worker; it keeps nothing between jobs."""
+
+    store: Store
+    providers: Mapping[str, Provider]
+    storage: Storage
+    images: Images
+    events: Events
+    max_paid_calls: int
+
+    def run(self, lease: Lease) -> Outcome:
+        """Work on the job; whatever happens is an outcome."""
+        try:
+            lease.check()
+            return Completed(self._result(lease))
+        except JobError as error:
+            return outcome_of(error)
+        except CancelRequested:
+            return Cancelled()
+        except AttemptStopped:
+            return Released()  # if the lease is lost, the fence sees to it that nothing is written
+        except StoreUnavailable:
+            return Released()
+        except BaseException as error:  # noqa: BLE001 - a fault of ours must end the attempt, not the thread
+            self.events.emit("attempt.broke", job=lease.job.id, user=lease.job.user_id, exc_info=error)
+            return outcome_of(InternalError(f"{type(error).__name__} in the worker; its log has the details."))
+
+    def _result(self, lease: Lease) -> dict[str, Any]:
+        job = lease.job
+        payload = parse_payload(job.kind, job.payload)
+        if job.crashes and (stored := self._already_stored(job, payload)):
+            return stored
+        rendered, made_by = self._generate(lease, payload)
+        lease.check()
+        return {"images": [self._store(lease, rendered)], **made_by}
+
+    # generate
+
+    def _generate(self, lease: Lease, payload: Payload) -> tuple[Rendered, dict[str, Any]]:
+        if isinstance(payload, ImageProcessing):
+            data = self._load(payload.image)
+            return self.images.process(data, payload.operations), {"provider": lease.job.provider, "model": None}
+        provider = self.providers.get(lease.job.provider)
+        if provider is None:
+            raise ProviderNotConfigured(f"This worker has no provider {lease.job.provider!r}.")
+        request = GenerationRequest(
+            job_id=lease.job.id,
+            attempt=lease.job.attempt,
+            prompt=payload.filled_prompt,
+            images=tuple(self._picture(ref) for ref in payload.images),
+            aspect_ratio=payload.aspect_ratio,
+            image_size=payload.image_size,
+        )
+        generated = self._call(lease, provider, request)
+        try:
+            rendered = self.images.render(generated.data, payload.output)
+        except InputRejected as error:
+            raise OutputRejected(f"The provider's answer cannot be used: {error.message}") from error
+        return rendered, {"provider": provider.name, "model": generated.model}
+
+    def _call(self, lease: Lease, provider: Provider, request: GenerationRequest) -> Generated:
+        """The one paid call, recorded before it is made and after it."""
+        number = self._begin_call(lease, provider)
+        started = time.monotonic()
+
+        def finish(spent: bool | None, error_code: str | None = None, generated: Generated | None = None) -> None:
+            report = CallReport(
+                milliseconds=round((time.monotonic() - started) * 1000),
+                spent=spent,
+                error_code=error_code,
+                model=generated and generated.model,
+                provider_ref=generated and generated.provider_ref,
+                usage=generated and generated.usage,
+            )
+            self._finish_call(lease.job, number, report)
+
+        try:
+            generated = provider.generate(request, lease)
+        except JobError as error:
+            finish(None if isinstance(error, AttemptTimedOut) else error.spent, error.code)
+            raise
+        except BaseException as error:
+            finish(None, type(error).__name__)
+            raise
+        finish(True, generated=generated)
+        return generated
+
+    def _begin_call(self, lease: Lease, provider: Provider) -> int:
+        lease.check()
+        begun = self.store.begin_call(
+            lease.job, provider=provider.name, key_label=provider.key_label, max_paid_calls=self.max_paid_calls
+        )
+        if not begun.held:
+            raise LeaseLost
+        if begun.cancel_requested:
+            raise CancelRequested
+        if begun.number is None:
+            raise PaidCallsExhausted(f"{begun.paid} calls were or may have been paid; no more are allowed for one job.")
+        return begun.number
+
+    def _finish_call(self, job: Job, number: int, report: CallReport) -> None:
+        try:
+            self.store.finish_call(job, number, report)
+        except StoreUnavailable as error:
+            # The image matters more than the note; a call without its end counts as paid, which errs on the safe side.
+            self.events.emit("call.unrecorded", job=job.id, user=job.user_id, error=str(error))
+
+    def _picture(self, ref: ImageRef) -> Picture:
+        return self.images.open(self._load(ref))
+
+    def _load(self, ref: ImageRef) -> bytes:
+        if ref.key is None:
+            raise InputRejected("Inputs by url are not fetched by this worker: store the image and name it by its key.")
+        try:
+            data = self.storage.get(ref.key)
+        except StorageUnavailable as error:
+            raise InputUnavailable(error.message) from error
+        if data is None:
+            raise InputNotFound(f"There is no object under the key {ref.key!r}.")
+        return data
+
+    # store
+
+    def _store(self, lease: Lease, rendered: Rendered) -> dict[str, Any]:
+        """Keep the image under the key that this job always has. The thumbnail goes first: an image is never alone."""
+        thumbnail_key = None
+        if rendered.thumbnail is not None:
+            thumbnail_key = thumbnail_key_of(lease.job)
+            self._put(lease, thumbnail_key, rendered.thumbnail)
+        key = image_key(lease.job, EXTENSIONS[rendered.image.content_type])
+        self._put(lease, key, rendered.image)
+        return describe(key, rendered.image, thumbnail_key)
+
+    def _put(self, lease: Lease, key: str, picture: Picture) -> None:
+        """Paid bytes are not thrown away because the storage has a bad minute; the attempt's deadline is the end."""
+        for attempt in Retrying(
+            retry=retry_if_exception_type(StorageUnavailable),
+            wait=wait_exponential(multiplier=0.2, max=10),
+            stop=lambda _: lease.seconds_left() <= 0,
+            sleep=lease.pause,
+            reraise=True,
+        ):
+            with attempt:
+                self.storage.put(key, picture.data, picture.content_type)
+
+    def _already_stored(self, job: Job, payload: Payload) -> dict[str, Any] | None:
+        """The result of an earlier attempt that stored its image and crashed before it could say so."""
+        for content_type in possible_types(payload):
+            key = image_key(job, EXTENSIONS[content_type])
+            if (data := self.storage.get(key)) is None:
+                continue
+            opened = self.images.open(data)
+            picture = Picture(data, content_type, opened.width, opened.height)
+            thumbnail = thumbnail_key_of(job) if self.storage.get(thumbnail_key_of(job)) is not None else None
+            self.events.emit("image.found", job=job.id, user=job.user_id, attempt=job.attempt)
+            return {"images": [describe(key, picture, thumbnail)], "provider": job.provider, "model": None}
+        return None
+
+
+def image_key(job: Job, extension: str) -> str:
+    """Made of the job's id only, so that no text of a user can steer it."""
+    return f"images/{job.id}.{extension}"
+
+
+def thumbnail_key_of(job: Job) -> str:
+    return f"thumbnails/{job.id}.webp"
+
+
+def possible_types(payload: Payload) -> list[str]:
+    """The content types that this payload's image may be stored as."""
+    output = Output(format="original") if isinstance(payload, ImageProcessing) else payload.output
+    return list(EXTENSIONS) if output.format == "original" else [f"image/{output.format}"]
+
+
+def describe(key: str, picture: Picture, thumbnail_key: str | None) -> dict[str, Any]:
+    """The image as it stands in the job's result."""
+    return {
+        "key": key,
+        "content_type": picture.content_type,
+        "width": picture.width,
+        "height": picture.height,
+        "bytes": len(picture.data),
+        "sha256": hashlib.sha256(picture.data).hexdigest(),
+        "thumbnail_key": thumbnail_key,
+    }
+
+
+Work = Callable[[Lease], Outcome]
+"""What a thread does with a lease: ``Attempt.run``, or a stand-in that a benchmark measures the protocol with."""

@@ -1,0 +1,76 @@
+"""Proves that this worker lives: one statement renews every lease it holds and brings back who is to be cancelled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from generation_worker.events import Events
+from generation_worker.ports import Store
+from generation_worker.worker.lease import PROVED_FOR, Clock, Lease, LeaseBook
+from generation_worker.worker.loop import Loop
+
+BEATS_PER_LEASE = 4
+
+
+class Heartbeat:
+    """Beats on a connection of its own: a busy pool must not cost a lease."""
+
+    def __init__(
+        self,
+        store: Store,
+        leases: LeaseBook,
+        events: Events,
+        *,
+        lease: float,
+        timeout: float,
+        grace: float,
+        touch: Callable[[], None],
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._leases = leases
+        self._events = events
+        self._lease = lease
+        self._timeout = timeout
+        self._grace = grace
+        self._touch = touch
+        self._clock = clock
+        self._proved_at = clock()
+        self.loop = Loop("heartbeat", self.step, events)
+
+    @property
+    def proved(self) -> bool:
+        """Whether this worker could prove a lease now. Without that it must not claim."""
+        return self._clock() - self._proved_at <= self._lease * PROVED_FOR
+
+    def step(self) -> float:
+        sent_at = self._clock()
+        held = self._leases.all()
+        self._renew(held, sent_at)
+        self._touch()
+        self._proved_at = sent_at
+        return self._lease / BEATS_PER_LEASE
+
+    def _renew(self, held: list[Lease], sent_at: float) -> None:
+        if not held:
+            return
+        renewed = self._store.renew_leases(
+            [(lease.job.id, lease.job.lease_token) for lease in held],
+            lease=self._lease,
+            timeout=self._timeout,
+            grace=self._grace,
+        )
+        for lease in held:
+            cancel_requested = renewed.get(lease.job.id)
+            if cancel_requested is None:
+                self._lost(lease)
+            else:
+                lease.prove(sent_at)
+                if cancel_requested:
+                    lease.cancel()
+
+    def _lost(self, lease: Lease) -> None:
+        """Somebody else has the job, or it was settled between our look at the book and the statement."""
+        lease.lose()
+        self._leases.remove(lease)

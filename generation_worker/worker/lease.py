@@ -1,0 +1,124 @@
+"""The right to work on a job until a time, as the attempt sees it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from generation_worker.domain.errors import (
+    AttemptStopped,
+    AttemptTimedOut,
+    CancelRequested,
+    LeaseLost,
+    ShuttingDown,
+)
+from generation_worker.domain.job import Job
+
+Clock = Callable[[], float]
+
+PROVED_FOR = 0.75
+"""The part of a lease for which a proof is believed. The rest is for clocks, networks and pauses of the process."""
+
+
+class Lease:
+    """One attempt's lease. The attempt asks it whether to go on; heartbeat and shutdown tell it that it may not.
+
+    All times are ``monotonic`` seconds, and the lease is counted from before the claim was sent: the database's own
+    count, which decides, began later.
+    """
+
+    __slots__ = ("_clock", "_interrupted", "_stopped_by", "claimed_at", "deadline", "duration", "job", "proved_at")
+
+    def __init__(
+        self,
+        job: Job,
+        *,
+        claimed_at: float,
+        duration: float,
+        timeout: float,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self.job = job
+        self.claimed_at = claimed_at
+        self.proved_at = claimed_at
+        self.duration = duration
+        self.deadline = claimed_at + min(timeout, max(job.seconds_left, 0.0))
+        self._clock = clock
+        self._stopped_by: type[AttemptStopped] | None = None
+        self._interrupted: threading.Event | None = None
+
+    def check(self) -> None:
+        """Return if the attempt may go on. Raises AttemptStopped or AttemptTimedOut."""
+        if self._stopped_by is not None:
+            raise self._stopped_by
+        now = self._clock()
+        if now >= self.deadline:
+            raise AttemptTimedOut
+        if now - self.proved_at > self.duration * PROVED_FOR:
+            raise LeaseLost("The lease cannot be proved any more.")
+
+    def pause(self, seconds: float) -> None:
+        """Sleep for ``seconds``, or until the attempt may not go on. Raises as ``check`` does."""
+        self._interrupted = self._interrupted or threading.Event()
+        until = self._clock() + seconds
+        self.check()  # after the event is there: whoever stops the attempt from here on sets it
+        while (left := min(until, self.deadline) - self._clock()) > 0:
+            self._interrupted.wait(min(left, self.duration / 8))
+            self.check()
+        self.check()
+
+    def seconds_left(self) -> float:
+        return max(0.0, self.deadline - self._clock())
+
+    def elapsed(self) -> float:
+        """Seconds since the claim."""
+        return self._clock() - self.claimed_at
+
+    def prove(self, at: float) -> None:
+        """The database said, to a question sent at ``at``, that the lease holds."""
+        self.proved_at = max(self.proved_at, at)
+
+    def cancel(self) -> None:
+        self._stop(CancelRequested)
+
+    def lose(self) -> None:
+        self._stop(LeaseLost)
+
+    def release(self) -> None:
+        self._stop(ShuttingDown)
+
+    @property
+    def lost(self) -> bool:
+        return self._stopped_by is LeaseLost
+
+    def overdue(self, grace: float) -> bool:
+        """The attempt should have ended ``grace`` seconds ago: its thread is stuck."""
+        return self._clock() > self.deadline + grace
+
+    def _stop(self, reason: type[AttemptStopped]) -> None:
+        if self._stopped_by is None or reason is LeaseLost:
+            self._stopped_by = reason
+        if self._interrupted is not None:
+            self._interrupted.set()
+
+
+class LeaseBook:
+    """The leases this worker holds, from the claim until the settlement is written."""
+
+    def __init__(self) -> None:
+        self._leases: dict[str, Lease] = {}
+
+    def __len__(self) -> int:
+        return len(self._leases)
+
+    def add(self, lease: Lease) -> None:
+        self._leases[lease.job.id] = lease
+
+    def remove(self, lease: Lease) -> None:
+        """Forget this lease; a newer lease of the same job stays."""
+        if self._leases.get(lease.job.id) is lease:
+            self._leases.pop(lease.job.id, None)
+
+    def all(self) -> list[Lease]:
+        return list(self._leases.values())

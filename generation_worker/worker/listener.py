@@ -1,0 +1,68 @@
+"""Hears hints from other processes: work came in, or somebody asked to cancel. Losing it is not an error."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+
+from generation_worker.events import Events
+from generation_worker.ports import Signals, StoreUnavailable
+from generation_worker.worker.loop import Loop
+
+WAIT = 1.0
+"""Seconds of one wait: how long a stop may take, not how long a message may."""
+SELF_TEST = 3.0
+"""Seconds in which our own message must come back."""
+
+
+class Listener:
+    """``live`` is true while messages are known to arrive; only then may the poller sleep long."""
+
+    def __init__(
+        self, signals: Signals | None, events: Events, *, wake: Callable[[], None], cancel: Callable[[], None]
+    ) -> None:
+        self._signals = signals
+        self._events = events
+        self._handlers = {"wake": wake, "cancel": cancel}
+        self.live = False
+        self.loop = Loop("listener", self.step, events)
+
+    def start(self) -> None:
+        if self._signals is not None:
+            self.loop.start()
+
+    def step(self) -> float | None:
+        """Connect if need be, then wait for messages. An address on which nothing is heard is given up."""
+        assert self._signals is not None
+        if not self.live and not self._connect(self._signals):
+            self._signals.close()
+            return None
+        try:
+            messages = self._signals.wait(WAIT)
+        except StoreUnavailable:
+            self.live = False
+            raise
+        for message in dict.fromkeys(messages):
+            if handler := self._handlers.get(message):
+                handler()
+        return 0
+
+    def close(self) -> None:
+        self.live = False
+        self.loop.stop()
+        if self._signals is not None and self.loop.join(2 * WAIT):
+            self._signals.close()
+
+    def _connect(self, signals: Signals) -> bool:
+        """Listen, and prove it: behind some poolers LISTEN succeeds and nothing is ever heard."""
+        signals.open()
+        test = f"test {uuid.uuid4()}"
+        signals.send(test)
+        until = time.monotonic() + SELF_TEST
+        while not self.live and (left := until - time.monotonic()) > 0:
+            self.live = test in signals.wait(left)
+        self._events.emit("listen.live" if self.live else "listen.deaf")
+        if self.live:
+            self._handlers["wake"]()  # what came while nobody listened
+        return self.live

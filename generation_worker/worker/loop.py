@@ -1,0 +1,81 @@
+"""The one shape of every loop: do a step, wait until it is worth doing again, survive a fault, stop when told."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from generation_worker.events import Events
+from generation_worker.ports import StoreUnavailable
+
+FIRST_PAUSE = 0.2
+LONGEST_PAUSE = 10.0
+"""Seconds between tries while the database does not answer."""
+
+
+class Loop:
+    """Runs ``step`` in a thread of its own. A step returns the seconds until the next one (None: until it is woken).
+
+    A step that raises is reported and tried again with growing pauses: a loop never dies silently.
+    """
+
+    def __init__(self, name: str, step: Callable[[], float | None], events: Events) -> None:
+        self.name = name
+        self._step = step
+        self._events = events
+        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._faults = 0
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Take the next step now, or right after the one that is under way."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Take no further step. Returns at once; ``join`` waits."""
+        self._stop.set()
+        self._wake.set()
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait for the thread to end; whether it did."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    @property
+    def faults(self) -> int:
+        """How many steps have failed since the last good one."""
+        return self._faults
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            pause = self._one_step()
+            self._wake.wait(pause)
+            self._wake.clear()
+
+    def _one_step(self) -> float | None:
+        try:
+            pause = self._step()
+        except StoreUnavailable as error:
+            return self._after_fault("database.unavailable", str(error))
+        except Exception as error:  # noqa: BLE001 - a loop outlives every fault of its steps, and says so
+            return self._after_fault("loop.failed", repr(error), error)
+        if self._faults:
+            self._faults = 0
+            self._events.emit("loop.recovered", loop=self.name)
+        return pause
+
+    def _after_fault(self, event: str, problem: str, error: BaseException | None = None) -> float:
+        self._faults += 1
+        self._events.emit(event, loop=self.name, error=problem, times=self._faults, exc_info=error)
+        pause = min(FIRST_PAUSE * 2 ** min(self._faults - 1, 16), LONGEST_PAUSE)
+        self._wake.clear()  # a wake-up must not turn a fault into a hot loop
+        self._stop.wait(pause)
+        return 0

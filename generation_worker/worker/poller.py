@@ -1,0 +1,147 @@
+"""Claims as many jobs as there are idle threads, and hands them over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from generation_worker.domain.job import FRONT, Job
+from generation_worker.events import Events
+from generation_worker.ports import Store
+from generation_worker.worker.lease import Clock, Lease, LeaseBook
+from generation_worker.worker.loop import Loop
+from generation_worker.worker.pool import Pool
+from generation_worker.worker.promoter import Promoter
+
+GATHER = 0.002
+"""Seconds to let more threads finish while few are idle and work waits: one claim for many costs far less than many
+claims for one, and a job lasts thousands of times longer."""
+UNWRITTEN = 500
+"""How many leases beyond the threads' own may wait for their settlement before claiming pauses."""
+MARKS_KEPT = 2.0
+"""Seconds after which the low-water marks are forgotten: the longest that a job which came in before the mark waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class PollerSettings:
+    """Times in seconds."""
+
+    worker: str
+    lanes: tuple[str, ...]
+    poll_interval: float
+    idle_poll_interval: float
+    lease: float
+    timeout: float
+    max_attempts: int
+
+
+class Poller:
+    """Polling is the truth; being woken is a hint that makes it quick."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: PollerSettings,
+        pool: Pool,
+        leases: LeaseBook,
+        promoter: Promoter,
+        events: Events,
+        *,
+        may_claim: Callable[[], bool],
+        listening: Callable[[], bool],
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._pool = pool
+        self._leases = leases
+        self._promoter = promoter
+        self._events = events
+        self._may_claim = may_claim
+        self._listening = listening
+        self._clock = clock
+        self._most_held = pool.size + UNWRITTEN
+        self._marks = dict.fromkeys(settings.lanes, FRONT)
+        self._marks_until = clock()
+        self._asleep = False
+        self._more = False
+        self.empty = False
+        """Whether the last claim found nothing that this worker could take."""
+        self.loop = Loop("poller", self.step, events)
+
+    def job_finished(self) -> None:
+        """A thread is idle again. Worth a claim only if there is more to take."""
+        if self._more:
+            self.loop.wake()
+
+    def look_now(self) -> None:
+        """There may be new work anywhere in the line."""
+        self._marks_until = self._clock()
+        self._promoter.look_now()
+        self.loop.wake()
+
+    def step(self) -> float | None:
+        """Promote, claim, hand over. Returns when to look again."""
+        if not self._may_claim():
+            return self._settings.poll_interval
+        self._promoter.promote()
+        slots = self._slots()
+        if slots == 0:
+            self._more = True
+            return self._settings.poll_interval
+        jobs = self._claim(slots)
+        self._more = len(jobs) == slots
+        self.empty = not jobs
+        if self._more:
+            self._fall_asleep(False)
+            return 0
+        return self._rest(found=bool(jobs))
+
+    def _slots(self) -> int:
+        """Idle threads, unless so many settlements are unwritten that claiming more would only pile them up."""
+        if self._more and self._pool.idle < self._pool.size / 2:
+            time.sleep(GATHER)
+        return self._pool.idle if len(self._leases) < self._most_held else 0
+
+    def _claim(self, slots: int) -> list[Job]:
+        now = self._clock()
+        if now >= self._marks_until:
+            self._marks = dict.fromkeys(self._marks, FRONT)
+            self._marks_until = now + MARKS_KEPT
+        settings = self._settings
+        claim = self._store.claim_jobs(
+            settings.worker, self._marks, slots=slots, lease=settings.lease, max_attempts=settings.max_attempts
+        )
+        for job in claim.jobs:
+            lease = Lease(job, claimed_at=now, duration=settings.lease, timeout=settings.timeout, clock=self._clock)
+            self._leases.add(lease)
+            self._pool.submit(lease)
+        for refusal in claim.refused:
+            self._events.emit("job.refused", job=refusal.id, user=refusal.user_id, error_code="insufficient_credits")
+        self._advance(claim.jobs, full=len(claim.jobs) == slots)
+        return claim.jobs
+
+    def _advance(self, jobs: list[Job], *, full: bool) -> None:
+        """A full claim lets the next one begin where it ended; a short one has seen the end of every line."""
+        if not full:
+            self._marks_until = self._clock()
+            return
+        for job in jobs:
+            self._marks[job.provider] = max(self._marks[job.provider], job.place)
+
+    def _rest(self, *, found: bool) -> float:
+        """Seconds until the next look. Slowly only while a notification would wake us, and never past a due job."""
+        if not self._listening():
+            return min(self._settings.poll_interval, self._promoter.seconds_to_next_look)
+        if found or self._fall_asleep(True):
+            return 0  # what was enqueued before we fell asleep did not notify: look once more
+        return min(self._settings.idle_poll_interval, self._promoter.seconds_to_next_look)
+
+    def _fall_asleep(self, asleep: bool) -> bool:
+        """Tell enqueue whether to notify; whether that was news."""
+        if asleep == self._asleep:
+            return False
+        self._store.set_asleep(self._settings.worker, asleep=asleep)
+        self._asleep = asleep
+        return True

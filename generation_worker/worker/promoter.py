@@ -1,0 +1,48 @@
+"""Makes jobs pending when their time has come, and knows when the next one is due."""
+
+from __future__ import annotations
+
+import time
+
+from generation_worker.events import Events
+from generation_worker.ports import Store
+from generation_worker.worker.lease import Clock
+
+BATCH = 500
+
+
+class Promoter:
+    """Asked by the poller before each claim; it asks the database only when something may be due."""
+
+    def __init__(self, store: Store, events: Events, *, look_every: float, clock: Clock = time.monotonic) -> None:
+        self._store = store
+        self._events = events
+        self._look_every = look_every
+        self._clock = clock
+        self._next_look = clock()
+
+    def due_in(self, seconds: float) -> None:
+        """A job of ours will be due then."""
+        self._next_look = min(self._next_look, self._clock() + seconds)
+
+    def look_now(self) -> None:
+        """Somebody changed something: what was known about the next due time may be too late."""
+        self._next_look = self._clock()
+
+    @property
+    def seconds_to_next_look(self) -> float:
+        return max(0.0, self._next_look - self._clock())
+
+    def promote(self) -> int:
+        """Promote what is due; how many became pending."""
+        if self._clock() < self._next_look:
+            return 0
+        self._next_look = self._clock() + self._look_every  # before the statement: due_in may come while it runs
+        promotion = self._store.promote_jobs(limit=BATCH)
+        if promotion.next_due is not None:
+            self.due_in(max(promotion.next_due, 0.0))
+        if promotion.promoted:
+            self._events.emit("jobs.promoted", number=promotion.promoted)
+        if promotion.promoted == BATCH:
+            self.look_now()
+        return promotion.promoted

@@ -1,0 +1,37 @@
+"""Ends what waited too long, and deletes what is kept no longer."""
+
+from __future__ import annotations
+
+from generation_worker.events import Events
+from generation_worker.ports import Store
+
+BATCH = 500
+MOST_BATCHES = 20
+"""Bounds one run; the next one goes on."""
+
+
+class Pruner:
+    def __init__(self, store: Store, events: Events, *, retention: float) -> None:
+        self._store = store
+        self._events = events
+        self._retention = retention
+
+    def expire(self) -> None:
+        """Fail, with their refund, jobs that still wait after their deadline."""
+        for _ in range(MOST_BATCHES):
+            expired = self._store.expire_jobs(limit=BATCH)
+            for job_id in expired:
+                self._events.emit("job.expired", job=job_id, error_code="deadline_exceeded")
+            if len(expired) < BATCH:
+                return
+
+    def prune(self) -> None:
+        """Delete final jobs older than the retention (seconds; 0 keeps them for ever)."""
+        if self._retention <= 0:
+            return
+        for _ in range(MOST_BATCHES):
+            pruned = self._store.prune_jobs(retention=self._retention, limit=BATCH)
+            if pruned:
+                self._events.emit("jobs.pruned", number=pruned)
+            if pruned < BATCH:
+                return

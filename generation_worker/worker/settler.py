@@ -1,0 +1,129 @@
+"""Writes settlements, as many at once as wait: a lone job waits for nobody, a busy worker commits once for many."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from queue import Empty, SimpleQueue
+from typing import NamedTuple
+
+from generation_worker.domain.errors import InternalError
+from generation_worker.domain.outcome import Failed, Outcome
+from generation_worker.domain.retry import RetryPolicy
+from generation_worker.domain.settlement import Settlement, settle
+from generation_worker.events import Events
+from generation_worker.ports import Store, StoreUnavailable
+from generation_worker.worker.lease import Lease, LeaseBook
+from generation_worker.worker.loop import Loop
+
+BATCH = 500
+"""Most settlements of one statement: past this it only holds its locks for longer."""
+
+
+class Ended(NamedTuple):
+    """An attempt that ended, and how."""
+
+    lease: Lease
+    outcome: Outcome
+
+
+class Settler:
+    """Takes outcomes from any thread; decides and writes them in its own."""
+
+    def __init__(
+        self,
+        store: Store,
+        policy: RetryPolicy,
+        leases: LeaseBook,
+        events: Events,
+        *,
+        due_in: Callable[[float], None],
+    ) -> None:
+        self._store = store
+        self._policy = policy
+        self._leases = leases
+        self._events = events
+        self._due_in = due_in
+        self._queue: SimpleQueue[Ended] = SimpleQueue()
+        self._unwritten: list[Ended] = []
+        self.loop = Loop("settler", self.step, events)
+
+    def put(self, lease: Lease, outcome: Outcome) -> None:
+        self._queue.put(Ended(lease, outcome))
+        self.loop.wake()
+
+    @property
+    def waiting(self) -> int:
+        return self._queue.qsize() + len(self._unwritten)
+
+    def step(self) -> float | None:
+        """Write what waits. If the database does not answer, the same settlements are written next time."""
+        self._unwritten.extend(self._taken(BATCH - len(self._unwritten)))
+        if self._unwritten:
+            self._write(self._unwritten)
+            self._unwritten = []
+        return 0 if self._queue.qsize() else None
+
+    def _taken(self, at_most: int) -> Iterator[Ended]:
+        for _ in range(at_most):
+            try:
+                yield self._queue.get_nowait()
+            except Empty:
+                return
+
+    def _write(self, ended: list[Ended]) -> None:
+        decided = [(end, self._decide(end)) for end in ended]
+        try:
+            written = self._store.settle_attempts([(end.lease.job, settlement) for end, settlement in decided])
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the database refuses, the others must be written
+            self._write_apart(ended, error)
+            return
+        for end, settlement in decided:
+            self._conclude(end, settlement, written.get(end.lease.job.id))
+
+    def _write_apart(self, ended: list[Ended], error: Exception) -> None:
+        """One settlement cannot be written as it is. It must not keep the others from being written, nor itself from
+        ending: alone, it becomes a failure that says so.
+        """
+        if len(ended) > 1:
+            for end in ended:
+                self._write([end])
+            return
+        lease, outcome = ended[0]
+        self._events.emit("settlement.refused", job=lease.job.id, user=lease.job.user_id, error=repr(error))
+        if isinstance(outcome, Failed) and isinstance(outcome.error, InternalError):
+            self._leases.remove(lease)  # not even that: the lease runs out and the reclaimer counts a crash
+            return
+        problem = InternalError(f"The outcome could not be written: {type(error).__name__}")
+        self._write([Ended(lease, Failed(problem))])
+
+    def _decide(self, end: Ended) -> Settlement:
+        spread = random.random()  # noqa: S311 - jitter, not a secret
+        return settle(end.lease.job, end.outcome, self._policy, elapsed=end.lease.elapsed(), spread=spread)
+
+    def _conclude(self, end: Ended, settlement: Settlement, status: str | None) -> None:
+        self._leases.remove(end.lease)
+        job = end.lease.job
+        if status is None:
+            # The reclaimer gave this job to another attempt while we were at it; theirs is the one that counts.
+            self._events.emit("lease.lost", job=job.id, attempt=job.attempt, user=job.user_id)
+            return
+        if settlement.delay is not None and status == settlement.status:
+            self._due_in(settlement.delay)
+        self._events.emit(
+            "attempt.settled",
+            job=job.id,
+            attempt=job.attempt,
+            user=job.user_id,
+            kind=job.kind,
+            provider=job.provider,
+            outcome=settlement.outcome,
+            status=status,
+            cost=job.cost,
+            seconds=end.lease.elapsed(),
+            delay=settlement.delay,
+            error_code=settlement.error_code,
+            error_message=settlement.error_message,
+        )
