@@ -20,7 +20,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Self
@@ -40,12 +40,11 @@ STOP_TIMEOUT = 30.0
 NOT_DURABLE: Mapping[str, str] = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 """What makes a server quick that nobody minds losing."""
 
-# $1 is the signal that stops the server; the rest is its command. The shell ends when the server does, with its status.
+# Runs the command that it is given until that ends or the pipe closes: INT cuts the connections and stops in good order.
 LIFELINE = """
 exec 3<&0
-signal=$1; shift
 "$@" </dev/null 3<&- & server=$!
-(read -r _ <&3; kill -s "$signal" "$server") & watcher=$!
+(read -r _ <&3; kill -s INT "$server") & watcher=$!
 wait "$server"; status=$?
 kill "$watcher" 2>/dev/null
 exit "$status"
@@ -63,7 +62,7 @@ class EmbeddedPostgresError(RuntimeError):
 class EmbeddedPostgres:
     """The server whose data is in `directory`, made there the first time. Use it in a `with`, or call start and stop.
 
-    durable=False trades the data's life for speed: they survive a crash of the server, not of the machine.
+    durable=False buys speed: a crash of the server loses the last moment, a crash of the machine may lose everything.
     `settings` are server parameters and win over ours.
     """
 
@@ -171,7 +170,7 @@ class EmbeddedPostgres:
         orphan = _server_of(pid_file)
         if orphan is not None:
             orphan.send_signal(signal.SIGINT)
-            orphan.wait(STOP_TIMEOUT)
+            _wait_until(lambda: _server_of(pid_file) is None)
         # Its number may belong to an innocent process by now, and the server would refuse to start because of that.
         pid_file.unlink(missing_ok=True)
 
@@ -195,9 +194,8 @@ class EmbeddedPostgres:
         command = [str(self._binaries / "postgres"), "-D", str(self._data), "-p", str(self._port)]
         for name, value in self._settings.items():
             command += ["-c", f"{name}={value}"]
-        end = "INT" if self._durable else "QUIT"
         with self._log.open("wb") as log:
-            self._process = self._account.spawn(["sh", "-c", LIFELINE, "lifeline", end, *command], log, self.directory)
+            self._process = self._account.spawn(["sh", "-c", LIFELINE, "lifeline", *command], log, self.directory)
 
     def _became_ready(self, give_up_at: float) -> bool:
         assert self._process is not None
@@ -232,6 +230,12 @@ def _server_of(pid_file: Path) -> psutil.Process | None:
         return process if Path(process.cwd()) == pid_file.parent.resolve() else None
     except (FileNotFoundError, ValueError, psutil.Error):
         return None
+
+
+def _wait_until(done: Callable[[], bool]) -> None:
+    give_up_at = time.monotonic() + STOP_TIMEOUT
+    while not done() and time.monotonic() < give_up_at:
+        time.sleep(0.01)
 
 
 def _free_port() -> int:
