@@ -54,6 +54,7 @@ class GenerationRequest:
 
     job_id: str
     attempt: int
+    """Which request for this job it is, from 1; waits for a rate limit count here."""
     prompt: str
     images: tuple[Picture, ...] = ()
     aspect_ratio: str | None = None

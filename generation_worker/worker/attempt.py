@@ -100,7 +100,7 @@ class Attempt:
             raise ProviderNotConfigured(f"This worker has no provider {lease.job.provider!r}.")
         request = GenerationRequest(
             job_id=lease.job.id,
-            attempt=lease.job.attempt,
+            attempt=lease.job.attempt + lease.job.waits,
             prompt=payload.filled_prompt,
             images=tuple(self._picture(ref) for ref in payload.images),
             aspect_ratio=payload.aspect_ratio,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -183,10 +182,13 @@ class Supervisor:
     def report(self) -> dict[str, Any]:
         """What ``/health`` shows. Asks nobody: a serverless database may sleep."""
         problems = self._problems()
+        phase = "draining" if self._stop.is_set() else "running" if self._claiming else "starting"
         return {
             "status": "unhealthy" if problems else "healthy",
-            "worker": "draining" if self._stop.is_set() else "running" if self._claiming else "starting",
+            "worker": phase,
             "problems": problems,
+            "ready": not problems and phase == "running",
+            "live": self._is_live(),
             "id": self.settings.id,
             "version": self.settings.version,
             "concurrency": self.settings.concurrency,
@@ -197,10 +199,15 @@ class Supervisor:
             "uptime_seconds": round(time.monotonic() - self._started_at, 1),
         }
 
+    def _is_live(self) -> bool:
+        """Whether waiting can help; if not, only a restart does."""
+        loops_run = all(loop.alive for loop in self._loops()) or not self._claiming
+        return loops_run and len(self.stuck()) <= self.settings.max_stuck
+
     def _problems(self) -> list[str]:
-        checks: Mapping[str, bool] = {
+        checks = {
             "the database does not answer: no lease can be proved, nothing is claimed": not self.heartbeat.proved,
-            f"{len(self.stuck())} job threads are stuck": bool(self.stuck()),
+            f"{len(self.stuck())} job threads are stuck": len(self.stuck()) > self.settings.max_stuck,
             **{f"the {loop.name} has ended": not loop.alive for loop in self._loops() if self._claiming},
         }
         return [problem for problem, found in checks.items() if found]

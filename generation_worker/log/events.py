@@ -1,0 +1,40 @@
+"""Writes the worker's events as log lines."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from generation_worker.events import Events
+from generation_worker.log.setup import get_logger
+
+LEVELS = {
+    "attempt.started": logging.DEBUG,
+    "jobs.promoted": logging.DEBUG,
+    "attempt.broke": logging.ERROR,
+    "call.unrecorded": logging.WARNING,
+    "database.unavailable": logging.WARNING,
+    "job.expired": logging.WARNING,
+    "job.refused": logging.WARNING,
+    "lease.lost": logging.WARNING,
+    "lease.reclaimed": logging.WARNING,
+    "listen.deaf": logging.WARNING,
+    "loop.failed": logging.ERROR,
+    "maintenance.failed": logging.ERROR,
+    "settlement.refused": logging.ERROR,
+    "threads.stuck": logging.ERROR,
+}
+"""Everything else is worth an info line."""
+
+
+def log_events(events: Events, level: str) -> None:
+    """Log what happens, from ``level`` on: what would not be written is not even put together."""
+    logger = get_logger("generation_worker")
+    lowest = logging.getLevelNamesMapping()[level.upper()]
+
+    def write(name: str, fields: dict[str, Any]) -> None:
+        severity = LEVELS.get(name, logging.INFO)
+        if severity >= lowest:
+            logger.log(severity, name, **{key: value for key, value in fields.items() if value is not None})
+
+    events.subscribe(write)

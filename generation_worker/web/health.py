@@ -1,0 +1,56 @@
+"""Health for people and platforms. No route asks the database, so that a serverless one may sleep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel
+
+Report = Callable[[], dict[str, Any]]
+
+
+class Health(BaseModel):
+    """How the worker is. ``problems`` says what is wrong, in words."""
+
+    status: Literal["healthy", "unhealthy"]
+    worker: Literal["starting", "running", "draining"]
+    problems: list[str]
+    ready: bool
+    live: bool
+    id: str
+    version: str
+    concurrency: int
+    busy: int
+    stuck: int
+    unwritten: int
+    listening: bool
+    uptime_seconds: float
+
+
+def health_router(report: Report) -> APIRouter:
+    """``GET /health``, ``/health/ready`` (may take jobs) and ``/health/live`` (restart me if not 200)."""
+    router = APIRouter(tags=["health"])
+
+    def answer(response: Response, good: Callable[[Health], bool]) -> Health:
+        health = Health.model_validate(report())
+        response.status_code = 200 if good(health) else 503
+        return health
+
+    @router.get("/health", responses={503: {"model": Health}})
+    def health(response: Response) -> Health:  # pyright: ignore[reportUnusedFunction]
+        """The worker's state; 503 with what is wrong."""
+        return answer(response, lambda health: health.status == "healthy")
+
+    @router.get("/health/ready", responses={503: {"model": Health}})
+    def ready(response: Response) -> Health:  # pyright: ignore[reportUnusedFunction]
+        """200 while the worker takes jobs; 503 while it starts, drains or cannot reach the database."""
+        return answer(response, lambda health: health.ready)
+
+    @router.get("/health/live", responses={503: {"model": Health}})
+    def live(response: Response) -> Health:  # pyright: ignore[reportUnusedFunction]
+        """200 unless only a restart helps; a database that is away does not count."""
+        return answer(response, lambda health: health.live)
+
+    return router

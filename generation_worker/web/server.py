@@ -1,0 +1,55 @@
+"""Serves the web application from a thread of the worker's process."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+
+import uvicorn
+from fastapi import FastAPI
+
+STOP_WITHIN = 3
+
+
+class WebServer:
+    """uvicorn on ``port`` of ``host``; an empty host means every address, IPv4 and IPv6."""
+
+    def __init__(self, app: FastAPI, *, host: str, port: int) -> None:
+        self._socket = open_socket(host, port)
+        self.port: int = self._socket.getsockname()[1]
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=STOP_WITHIN,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, name="web", daemon=True
+        )
+
+    def start(self) -> None:
+        self._thread.start()
+        while self._thread.is_alive() and not self._server.started:
+            time.sleep(0.005)
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(STOP_WITHIN + 1)
+        self._socket.close()
+
+
+def open_socket(host: str, port: int) -> socket.socket:
+    """A listening socket. ``::`` alone would be IPv6 only under asyncio, so we open it ourselves.
+
+    Raises OSError, for example when the port is in use.
+    """
+    if host:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(("", port))

@@ -1,0 +1,233 @@
+"""Puts a worker together from the settings. The only place that knows both the worker and the adapters."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+from typing import Any
+
+import psycopg
+from psycopg_pool import ConnectionPool
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from generation_worker import __version__, log
+from generation_worker.config import ConfigurationError, DatabaseAddress, Settings
+from generation_worker.db import migrations
+from generation_worker.db.pool import OwnConnection, connect, open_pool
+from generation_worker.db.signals import PostgresSignals
+from generation_worker.db.store import PostgresStore
+from generation_worker.domain.retry import RetryPolicy
+from generation_worker.events import Events
+from generation_worker.images.tools import ImageTools
+from generation_worker.log.events import log_events
+from generation_worker.ports import Provider, Storage
+from generation_worker.providers.local import LocalProvider
+from generation_worker.providers.local_faults import Fault
+from generation_worker.storage.disk import DiskStorage
+from generation_worker.worker.attempt import Attempt
+from generation_worker.worker.supervisor import Ending, Supervisor, WorkerSettings
+
+EXIT_STATUS = {Ending.STOPPED: 0, Ending.EMPTY: 0, Ending.STUCK: 1, Ending.BROKEN: 1}
+START_WITHIN = 30.0
+"""Seconds in which the database must answer at the start: a serverless one may have to wake up."""
+
+
+def run(settings: Settings, *, until_empty: bool = False) -> int:
+    """Run a worker until it is told to stop; the process's exit status.
+
+    Raises ConfigurationError before anything is claimed if the settings or the database do not allow it.
+    """
+    log.configure(settings.log_level, settings.log_format)
+    log.hide_secrets(settings.secret_values())
+    events = Events()
+    log_events(events, settings.log_level)
+    for notice in settings.notices:
+        events.emit("settings.notice", notice=notice)
+    with assembled(settings, events) as supervisor, served(settings, supervisor.report), stopped_by_signals(supervisor):
+        supervisor.start()
+        ending = supervisor.run(until_empty=until_empty)
+    return EXIT_STATUS[ending]
+
+
+@contextmanager
+def assembled(settings: Settings, events: Events) -> Generator[Supervisor]:
+    """A worker with its adapters, warmed up, not yet started; what it holds is closed at the end."""
+    address = settings.require_database()
+    with ExitStack() as stack:
+        check_database(address, events)
+        images = build_images(settings)
+        stack.callback(images.close)
+        providers = build_providers(settings)
+        storage = build_storage(settings)
+        for adapter in (images, storage, *providers.values()):
+            adapter.warm_up()
+        pool = stack.enter_context(open_pool_for(address, settings.concurrency))
+        own = OwnConnection(address.conninfo, prepare=not address.pooled)
+        stack.callback(own.close)
+        store = PostgresStore(pool)
+        attempt = Attempt(store, providers, storage, images, events, settings.max_paid_calls)
+        yield Supervisor(
+            worker_settings(settings, tuple(providers)),
+            store=store,
+            heartbeat_store=PostgresStore(own),
+            signals=build_signals(settings),
+            work=attempt.run,
+            events=events,
+        )
+
+
+@contextmanager
+def served(settings: Settings, report: Callable[[], dict[str, Any]]) -> Generator[None]:
+    """The health page, while the block runs."""
+    if not settings.enable_health_check:
+        yield
+        return
+    from generation_worker.web.app import create_app  # noqa: PLC0415 - half a second that a worker without it saves
+    from generation_worker.web.server import WebServer  # noqa: PLC0415
+
+    try:
+        server = WebServer(create_app(report), host=settings.health_host, port=settings.port)
+    except OSError as error:
+        raise ConfigurationError(
+            [f"PORT: {settings.port} cannot be opened ({error.strerror}); choose another"]
+        ) from None
+    server.start()
+    try:
+        yield
+    finally:
+        server.stop()
+
+
+@contextmanager
+def stopped_by_signals(supervisor: Supervisor) -> Generator[None]:
+    """SIGTERM or SIGINT drains the worker; the second one ends it at once, the third without a word."""
+    told = 0
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        nonlocal told
+        told += 1
+        if told > 2:
+            os._exit(1)
+        supervisor.request_stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def check_database(address: DatabaseAddress, events: Events) -> None:
+    """Wait until the database answers, and see that it is one we can work on. Raises ConfigurationError."""
+    in_recovery, isolation = _first_answer(address, events)
+    problems: list[str] = []
+    if in_recovery:
+        problems.append("DATABASE_URL: this server is a replica; name the primary")
+    if isolation != "read committed":
+        problems.append(
+            f"DATABASE_URL: transactions are {isolation!r} by default; make them 'read committed': "
+            "ALTER ROLE … SET default_transaction_isolation = 'read committed'"
+        )
+    current = migrations.current(address.conninfo)
+    if current is None or current < migrations.head():  # a newer schema serves us too, while a deployment is under way
+        problems.append(f"DATABASE_URL: the schema is at {current or 'nothing'}; run: generation-worker migrate")
+    if problems:
+        raise ConfigurationError(problems)
+
+
+def _first_answer(address: DatabaseAddress, events: Events) -> tuple[bool, str]:
+    def ask() -> Any:
+        with connect(address.conninfo, prepare=False) as connection:
+            return connection.execute(
+                "SELECT pg_is_in_recovery(), current_setting('default_transaction_isolation')"
+            ).fetchone()
+
+    def report(state: RetryCallState) -> None:
+        events.emit("database.unavailable", database=address.label, times=state.attempt_number)
+
+    patiently = Retrying(
+        retry=retry_if_exception_type(psycopg.OperationalError),
+        wait=wait_random_exponential(multiplier=0.2, max=5),
+        stop=stop_after_delay(START_WITHIN),
+        before_sleep=report,
+        reraise=True,
+    )
+    try:
+        return patiently(ask)
+    except psycopg.OperationalError as error:
+        raise ConfigurationError([f"DATABASE_URL: {address.label} does not answer: {error}"]) from None
+
+
+def open_pool_for(address: DatabaseAddress, concurrency: int) -> ConnectionPool[Any]:
+    """Attempts hold no connection while they wait for a provider, so a few serve many."""
+    size = address.pool_size or min(4 + concurrency // 4, 20)
+    return open_pool(
+        address.conninfo, prepare=not address.pooled, size=max(size, 2), timeout=address.pool_timeout or 10.0
+    )
+
+
+def build_providers(settings: Settings) -> dict[str, Provider]:
+    """The providers that the settings offer, the preferred one first. Raises ConfigurationError."""
+    providers: dict[str, Provider] = {}
+    if settings.local_provider:
+        try:
+            faults = Fault.parse_all(settings.local_faults)
+        except ValueError as error:
+            raise ConfigurationError([f"LOCAL_FAULTS: {error}"]) from None
+        providers["local"] = LocalProvider(delay=settings.local_delay, faults=faults)
+    return providers
+
+
+def build_storage(settings: Settings) -> Storage:
+    """The storage that the settings name. Raises ConfigurationError."""
+    if settings.storage != "disk":
+        names = {"s3": "S3_BUCKET", "r2": "R2_BUCKET"}
+        raise ConfigurationError([f"{names[settings.storage]}: object storage is not served yet; use STORAGE_DIR"])
+    return DiskStorage(settings.storage_dir)
+
+
+def build_images(settings: Settings) -> ImageTools:
+    return ImageTools(
+        settings.image_children,
+        max_pixels=settings.image_max_pixels,
+        memory=settings.image_memory_mb * 1024 * 1024,
+        seconds=settings.image_timeout,
+    )
+
+
+def build_signals(settings: Settings) -> PostgresSignals | None:
+    """LISTEN needs a direct address; without one the worker polls."""
+    direct = settings.direct_database()
+    return PostgresSignals(direct.conninfo) if settings.listen_notify and direct else None
+
+
+def worker_settings(settings: Settings, providers: tuple[str, ...]) -> WorkerSettings:
+    return WorkerSettings(
+        id=settings.worker_id or f"{socket.gethostname()}-{secrets.token_hex(3)}",
+        version=__version__,
+        concurrency=settings.concurrency,
+        providers=providers,
+        poll_interval=settings.poll_interval,
+        idle_poll_interval=settings.idle_poll_interval,
+        lease=settings.lease_duration,
+        timeout=settings.job_timeout,
+        grace=settings.shutdown_grace,
+        max_attempts=settings.max_attempts,
+        max_stuck=settings.max_stuck_threads,
+        retention=settings.retention,
+        cleanup_interval=settings.cleanup_interval,
+        policy=RetryPolicy(
+            initial_delay=settings.retry_initial_delay,
+            max_delay=settings.retry_max_delay,
+            factor=settings.retry_backoff_factor,
+            jitter=settings.retry_jitter,
+            max_crashes=settings.max_crashes,
+            max_waits=settings.max_rate_limit_waits,
+        ),
+    )
