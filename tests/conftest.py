@@ -30,6 +30,7 @@ def _migrated(postgres: Server) -> Iterator[Database]:
         database = Database(addresses)
         database.migrate()
         yield database
+        database.close()
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def database(_migrated: Database) -> Iterator[Database]:
     """A migrated database without jobs."""
     _migrated.reset()
     yield _migrated
-    _migrated.close()
+    _migrated.close_connections()
 
 
 @pytest.fixture

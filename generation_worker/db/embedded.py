@@ -40,7 +40,7 @@ STOP_TIMEOUT = 30.0
 NOT_DURABLE: Mapping[str, str] = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 """What makes a server quick that nobody minds losing."""
 
-# Runs the command that it is given until that ends or the pipe closes: INT cuts the connections and stops in good order.
+# Runs the command that it is given until that ends or the pipe closes. INT cuts connections and stops in good order.
 LIFELINE = """
 exec 3<&0
 "$@" </dev/null 3<&- & server=$!

@@ -31,11 +31,11 @@ BEGIN
   FOR name, bytes IN
     SELECT relname, pg_relation_size(oid) FROM pg_class WHERE relnamespace = 'as_new'::regnamespace AND relkind = 'r'
   LOOP
-    IF pg_relation_size(format('public.%I', name)) > 65536 THEN
-      EXECUTE format('TRUNCATE public.%I', name);
-    ELSE
-      EXECUTE format('DELETE FROM public.%I', name);
-    END IF;
+    CASE
+      WHEN pg_relation_size(format('public.%I', name)) > 65536 THEN EXECUTE format('TRUNCATE public.%I', name);
+      WHEN pg_relation_size(format('public.%I', name)) > 0 THEN EXECUTE format('DELETE FROM public.%I', name);
+      ELSE NULL;
+    END CASE;
     IF bytes > 0 THEN
       EXECUTE format('INSERT INTO public.%1$I SELECT * FROM as_new.%1$I', name);
     END IF;
@@ -55,6 +55,7 @@ class Database:
         self.direct_conninfo = server.direct_url
         self.pooled = server.pooled
         self._connections: list[Connection] = []
+        self._keeper: Connection | None = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -73,16 +74,22 @@ class Database:
     def migrate(self) -> None:
         """Make the tables, and remember how they look when new."""
         migrations.upgrade(self.direct_conninfo)
-        with psycopg.connect(self.direct_conninfo) as connection:
-            connection.execute(RESET.encode())
+        self._keeper = psycopg.connect(self.direct_conninfo, autocommit=True)
+        self._keeper.execute(RESET.encode())
 
     def reset(self) -> None:
-        with psycopg.connect(self.direct_conninfo) as connection:
-            connection.execute("SELECT as_new.reset()")
+        """Make the tables as new, and end what other connections are in the middle of."""
+        assert self._keeper is not None
+        self._keeper.execute("SELECT as_new.reset()")
 
-    def close(self) -> None:
+    def close_connections(self) -> None:
         while self._connections:
             self._connections.pop().close()
+
+    def close(self) -> None:
+        self.close_connections()
+        if self._keeper is not None:
+            self._keeper.close()
 
     def _open(self, conninfo: str, options: dict[str, Any]) -> Connection:
         defaults: dict[str, Any] = {"autocommit": True, "prepare_threshold": None}
