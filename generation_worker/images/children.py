@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -17,7 +16,6 @@ from generation_worker.images.limits import MB, OUT_OF_MEMORY, Limits
 
 START_SECONDS = 30.0
 """How long a child may take until it is ready; a second on a busy machine, so this means that it never will be."""
-EXIT_SECONDS = 1.0
 CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
 CLOCKS = (signal.SIGXCPU, signal.SIGALRM)
 
@@ -82,9 +80,7 @@ class Child:
             raise self._obituary() from None
 
     def _obituary(self) -> ChildDied:
-        """Why the child went away. Waits for it first: killed in its last moment, it would leave the wrong reason."""
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(EXIT_SECONDS)
+        """Why the child went away. It may still talk nonsense, so it is killed; one that was dying keeps its reason."""
         self.kill()
         return ChildDied(self._blame(self._process.returncode), self._process.returncode)
 

@@ -52,7 +52,7 @@ class Decoded:
 
 
 def forbid_bombs(max_pixels: int) -> None:
-    """Make Pillow refuse larger images as well, where it learns of their size before we do."""
+    """Make Pillow refuse larger images as soon as it has read their header. Called once, before the first image."""
     Image.MAX_IMAGE_PIXELS = max_pixels
     warnings.simplefilter("ignore")
     warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -66,9 +66,9 @@ def decode(data: memoryview, max_pixels: int, shrink: Callable[[Size], Size] | N
     """
     kind = _kind(bytes(data[:32]))
     try:
-        return _decode(BytesIO(data), kind, max_pixels, shrink)
+        return _decode(BytesIO(data), kind, shrink)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise Refused(_too_large(max_pixels)) from None
+        raise Refused(f"the image has more than the {max_pixels / 1e6:g} megapixels allowed") from None
     except Image.UnidentifiedImageError:
         raise Refused(f"the {kind} file is damaged at its beginning") from None
     except (Refused, MemoryError):
@@ -77,10 +77,8 @@ def decode(data: memoryview, max_pixels: int, shrink: Callable[[Size], Size] | N
         raise Refused(f"the {kind} file is damaged or incomplete: {error}") from None
 
 
-def _decode(file: BytesIO, kind: str, max_pixels: int, shrink: Callable[[Size], Size] | None) -> Decoded:
+def _decode(file: BytesIO, kind: str, shrink: Callable[[Size], Size] | None) -> Decoded:
     with Image.open(file, formats=[kind]) as image:
-        if image.width * image.height > max_pixels:
-            raise Refused(_too_large(max_pixels, image.size))
         orientation = _orientation(image)
         upright = _turned(image.size, orientation)
         if shrink is not None:
@@ -125,8 +123,3 @@ def _orientation(image: Image.Image) -> int:
 
 def _turned(size: Size, orientation: int) -> Size:
     return (size[1], size[0]) if orientation in LYING else size
-
-
-def _too_large(max_pixels: int, size: Size | None = None) -> str:
-    found = f"{size[0]} × {size[1]} pixels are" if size else "the image is"
-    return f"{found} more than the {max_pixels / 1e6:g} megapixels allowed"

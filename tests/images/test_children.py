@@ -109,10 +109,16 @@ def test_an_image_that_needs_too_much_memory_is_refused(make: Make, png: bytes) 
 
 
 def test_a_webp_that_needs_too_much_memory_is_refused_for_that_reason(make: Make, save: Save) -> None:
-    tools = make(memory=110 * MB)
-    data = save(Image.new("L", (4000, 4000), 128), "PNG")
-    with pytest.raises(InputRejected, match="more memory than the 110 MB allowed"):
+    tools = make(memory=150 * MB)
+    data = save(Image.new("RGBA", (3000, 3000), (1, 2, 3, 100)), "PNG", compress_level=1)
+    with pytest.raises(InputRejected, match="more memory than the 150 MB allowed"):
         tools.render(data, Output(thumbnail=None))
+
+
+def test_an_image_that_cannot_even_be_decoded_is_refused_for_that_reason(make: Make, save: Save) -> None:
+    data = save(Image.new("1", (7000, 7000)), "PNG")
+    with pytest.raises(InputRejected, match="more memory than the 64 MB allowed"):
+        make(memory=64 * MB).open(data)
 
 
 @pytest.mark.parametrize("crash", [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS])
@@ -177,6 +183,15 @@ def test_children_ignore_the_signals_that_stop_a_worker(make: Make, png: bytes, 
     assert tools.open(png).width == 200
     assert new_children() == [child]
     assert os.getpgid(child.pid) != os.getpgid(0)
+
+
+def test_the_clocks_of_one_operation_do_not_strike_the_next(make: Make, png: bytes, new_children: Any) -> None:
+    tools = make(seconds=0.1)
+    tools.open(png)
+    before = new_children()
+    sleep(0.2)
+    tools.open(png)
+    assert new_children() == before
 
 
 def test_many_threads_share_few_children(make: Make, save: Save, new_children: Any) -> None:

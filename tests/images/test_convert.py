@@ -142,11 +142,23 @@ def test_a_jpeg_decoded_at_a_fraction_looks_the_same(
     large.paste("red", (0, 0, 700, 400))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    resize = [Resize(type="resize", width=150, height=120), Convert(type="convert", format="png")]
+    resize = [Resize(type="resize", width=400, height=300), Convert(type="convert", format="png")]
     quick, whole = (
         tools.process(save(large, kind, exif=exif.tobytes(), **settings), resize).image
         for kind, settings in (("JPEG", {"quality": 95}), ("PNG", {}))
     )
-    assert size(quick) == size(whole) == ((150, 100) if orientation == 1 else (80, 120))
+    assert size(quick) == size(whole) == ((400, 266) if orientation == 1 else (199, 300))
     difference = ImageChops.difference(load(quick.data), load(whole.data)).convert("L")
     assert sum(i * n for i, n in enumerate(difference.histogram())) / (quick.width * quick.height) < 2
+
+
+def test_a_lying_jpeg_is_decoded_large_enough_for_the_upright_one(tools: ImageTools, save: Save, load: Load) -> None:
+    lying = Image.effect_noise((3000, 500), 100)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    resize = [Resize(type="resize", width=400, height=3000), Convert(type="convert", format="png")]
+    whole = tools.process(save(lying, "PNG", exif=exif.tobytes()), resize).image
+    quick = tools.process(save(lying, "JPEG", exif=exif.tobytes(), quality=95), resize).image
+    assert size(quick) == size(whole) == (400, 2400)
+    difference = ImageChops.difference(load(quick.data), load(whole.data)).convert("L")
+    assert sum(i * n for i, n in enumerate(difference.histogram())) / (quick.width * quick.height) < 3

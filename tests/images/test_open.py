@@ -45,7 +45,7 @@ def test_a_bomb_is_refused_by_its_header(tools: ImageTools, bomb: bytes) -> None
     assert len(bomb) < 120_000
     tools.warm_up()
     started = perf_counter()
-    with pytest.raises(InputRejected, match="more than the 50 megapixels allowed"):
+    with pytest.raises(InputRejected, match="the image has more than the 50 megapixels allowed"):
         tools.open(bomb)
     assert perf_counter() - started < 2  # decoding it takes longer, or all the memory
 
@@ -173,7 +173,9 @@ def test_the_camera_s_orientation_is_applied(
 
 
 def test_broken_exif_is_no_reason_to_refuse(tools: ImageTools, save: Save, photo: Image.Image) -> None:
-    assert tools.open(save(photo, "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff garbage")).width == 200
+    orientation_in_letters = b"Exif\0\0MM\0*\0\0\0\x08\0\1\x01\x12\0\2\0\0\0\3up\0\0\0\0\0\0"
+    for exif in (b"Exif\0\0MM\0*\xff\xff\xff\xff garbage", orientation_in_letters):
+        assert tools.open(save(photo, "JPEG", exif=exif)).width == 200
 
 
 def test_of_an_animation_the_first_frame_counts(tools: ImageTools, save: Save, load: Load) -> None:
