@@ -1,0 +1,183 @@
+"""How a Python app enqueues, cancels and replays, inside its own transaction.
+
+    from generation_worker import enqueue
+
+    with psycopg.connect(…) as connection:
+        [job] = enqueue(connection, "text_to_image", "ada", {"prompt": "a red kite"}, idempotency_key="order-7")
+
+Everything here runs on the caller's connection and commits nothing: the job exists if and only if the caller's own
+rows do. A refusal ends the transaction like any failed statement; to go on in it, call inside
+``with connection.transaction():``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import class_row, dict_row
+
+from generation_worker.db.refusals import InvalidRequest, JobNotFound, JobNotReplayable, refusals
+from generation_worker.domain.errors import InvalidPayload
+from generation_worker.domain.job import Status
+from generation_worker.domain.payload import parse_payload
+
+Connection = psycopg.Connection[Any]
+
+ENQUEUE = "SELECT id, status, batch AS batch_id, duplicate FROM enqueue_generations(%s::jsonb)"
+CANCEL = "SELECT status, cancel_requested FROM cancel_generation(%s)"
+REQUEST_OF = """
+SELECT status, kind, user_id, payload, CASE kind WHEN 'image_processing' THEN NULL ELSE provider END AS provider,
+       priority, max_attempts, batch_id
+  FROM generation_job WHERE id = %s
+"""
+
+
+class EnqueuedJob(NamedTuple):
+    """A job that is now in the queue."""
+
+    id: UUID
+    status: Status
+    batch_id: UUID | None
+    duplicate: bool
+    """The same key and request had been enqueued before; this is that job."""
+
+
+class Cancellation(NamedTuple):
+    """What became of a request to cancel."""
+
+    status: Status
+    """``cancelled`` at once if the job waited; one that runs is asked to stop and may still complete first."""
+    cancel_requested: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnqueueRequest:
+    """What ``enqueue`` takes, as a value."""
+
+    kind: str
+    user_id: str
+    payload: Mapping[str, Any]
+    provider: str | None = None
+    cost: int | None = None
+    priority: int | None = None
+    run_at: datetime | None = None
+    idempotency_key: str | None = None
+    count: int | None = None
+    batch_id: UUID | None = None
+    max_attempts: int | None = None
+    deadline_at: datetime | None = None
+    retry_of: UUID | None = None
+
+
+def enqueue(
+    connection: Connection,
+    kind: str,
+    user_id: str,
+    payload: Mapping[str, Any],
+    *,
+    provider: str | None = None,
+    cost: int | None = None,
+    priority: int | None = None,
+    run_at: datetime | None = None,
+    idempotency_key: str | None = None,
+    count: int | None = None,
+    batch_id: UUID | None = None,
+    max_attempts: int | None = None,
+    deadline_at: datetime | None = None,
+) -> list[EnqueuedJob]:
+    """Enqueue one image, or a batch of ``count`` images: one job for each.
+
+    ``provider`` and ``cost`` (credits) are by default the fleet's; lower ``priority`` goes first; ``run_at`` is the
+    earliest start; a job that is not done by ``deadline_at`` (a day after run_at) fails and is refunded. The same
+    ``idempotency_key`` and request give the same jobs again.
+
+    Raises InvalidPayload, which names the fields, and EnqueueRefused: InvalidRequest, IdempotencyConflict or
+    InsufficientCredits.
+    """
+    request = EnqueueRequest(
+        kind=kind,
+        user_id=user_id,
+        payload=payload,
+        provider=provider,
+        cost=cost,
+        priority=priority,
+        run_at=run_at,
+        idempotency_key=idempotency_key,
+        count=count,
+        batch_id=batch_id,
+        max_attempts=max_attempts,
+        deadline_at=deadline_at,
+    )
+    return enqueue_many(connection, [request])
+
+
+def enqueue_many(connection: Connection, requests: Iterable[EnqueueRequest]) -> list[EnqueuedJob]:
+    """Enqueue up to 1,000 requests, all or none, in one statement; the jobs come in the order of the requests.
+
+    Raises as ``enqueue`` does; of several requests, messages name the one at fault as ``jobs[n]``.
+    """
+    asked = list(requests)
+    if not asked:
+        return []
+    written = [_written(request, f"jobs[{n}]." if len(asked) > 1 else "") for n, request in enumerate(asked)]
+    with refusals(), connection.cursor(row_factory=class_row(EnqueuedJob)) as cursor:
+        return cursor.execute(ENQUEUE, [json.dumps(written)]).fetchall()
+
+
+def cancel(connection: Connection, job_id: UUID | str) -> Cancellation:
+    """Cancel a job that waits, with its refund, or ask one that runs to stop. A final job stays as it is.
+
+    Raises JobNotFound.
+    """
+    with refusals(), connection.cursor(row_factory=class_row(Cancellation)) as cursor:
+        found = cursor.execute(CANCEL, [str(job_id)]).fetchone()
+    if found is None:
+        raise _not_found(job_id)
+    return found
+
+
+def replay(connection: Connection, job_id: UUID | str) -> EnqueuedJob:
+    """Make a new job of one that failed or was cancelled, at today's price. Replayed again, it gives the same new job.
+
+    Raises JobNotFound, JobNotReplayable, and what ``enqueue`` raises.
+    """
+    with refusals(), connection.cursor(row_factory=dict_row) as cursor:
+        request = cursor.execute(REQUEST_OF, [str(job_id)]).fetchone()
+    if request is None:
+        raise _not_found(job_id)
+    status = request.pop("status")
+    if status not in ("failed", "cancelled"):
+        raise JobNotReplayable(
+            f"job {job_id} is {status}; only a job that failed or was cancelled can be replayed",
+            "Enqueue a new one instead." if status == "completed" else "Cancel it first, or wait for its end.",
+        )
+    [job] = enqueue_many(connection, [EnqueueRequest(**request, retry_of=UUID(str(job_id)))])
+    return job
+
+
+def _written(request: EnqueueRequest, place: str) -> dict[str, Any]:
+    """``request`` as the SQL function reads it; what is not given is left out."""
+    try:
+        parse_payload(request.kind, request.payload)
+    except InvalidPayload as error:
+        raise InvalidPayload(f"{place}{error}") from None
+    values = {name: getattr(request, name) for name in EnqueueRequest.__slots__}
+    return {name: _plain(f"{place}{name}", value) for name, value in values.items() if value is not None}
+
+
+def _plain(name: str, value: Any) -> Any:
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise InvalidRequest(f"{name}: has no time zone", "Use an aware datetime, such as datetime.now(UTC).")
+        return value.isoformat()
+    return str(value) if isinstance(value, UUID) else value
+
+
+def _not_found(job_id: UUID | str) -> JobNotFound:
+    return JobNotFound(f"there is no job {job_id}", "Final jobs are deleted after the retention.")
