@@ -1,0 +1,70 @@
+# Two commands matter: `make demo` and `make test`. Each sets up all it needs in .venv; `make help` names the rest.
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast check format lint types imports pages test-pg14 test-pg15 test-pg16 test-pg17 \
+  test-pgbouncer bench mutants lock clean ready-run ready-dev
+
+# The first one that is new enough. For another: make test PYTHON=python3.13 VENV=.venv-3.13
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+  $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+# As many processes as there are processors, but each has a PostgreSQL of its own.
+PYTEST := $(BIN)/python -m pytest
+PARALLEL := -n logical --maxprocesses 4
+
+help: ## Say what there is
+	@echo 'make demo   to see it work, make test   to test it; neither needs a database, a key or anything installed.'
+	@echo
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F '\t' '{ printf "  %-16s %s\n", $$1, $$2 }'
+
+demo: ready-run ## Watch a worker make pictures, meet faults and keep the books
+	@$(BIN)/generation-worker demo $(ARGS)
+
+test: ready-dev ## Run every test (ARGS="-k settle" for some)
+	$(PYTEST) $(PARALLEL) $(ARGS)
+
+test-fast: ready-dev ## Run the tests that need no database: seconds
+	$(PYTEST) tests/domain tests/worker $(ARGS)
+
+# The parts run side by side; the output of each comes in one piece where make can do that.
+check: ready-dev ## Format, lint, types, layers, generated pages, names, locks: seconds
+	@$(MAKE) --no-print-directory -j2 $(if $(filter output-sync,$(.FEATURES)),-Otarget) types format lint imports pages
+	@echo 'All checks passed.'
+
+format:
+	@$(BIN)/ruff format --check .
+lint:
+	@$(BIN)/ruff check .
+types:
+	@$(BIN)/basedpyright --pythonpath $(BIN)/python
+imports:
+	@$(BIN)/lint-imports
+pages:
+	@$(PYTEST) -q tests/checks tests/db/test_schema_page.py
+
+test-pg14 test-pg15 test-pg16 test-pg17: ready-dev ## Run the tests that use a database on an older PostgreSQL
+	$(BIN)/python -m tests.postgres_versions $(@:test-pg%=%) $(ARGS)
+
+test-pgbouncer: ready-dev ## Run the tests that use a database through PgBouncer
+	$(BIN)/python -m tests.pgbouncer $(ARGS)
+
+bench: ready-dev ## Measure: jobs per second, pick-up, claim time
+	$(BIN)/python -m benchmarks $(ARGS)
+
+mutants: ready-dev ## Take each guard out and see a test fail
+	$(BIN)/python -m tests.mutants $(ARGS)
+
+lock: ready-dev ## Bring locks/ up to date with pyproject.toml (ARGS=--upgrade for newer versions)
+	$(BIN)/python scripts/lock.py $(ARGS)
+
+clean: ## Remove what these commands have made, .venv and the demo's data too
+	rm -rf $(VENV) .demo .cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+ready-run ready-dev:
+	@test -n '$(PYTHON)' || { echo 'Python 3.11 or newer is needed and not found; name one: make PYTHON=/path/to/python3'; exit 1; }
+	@'$(PYTHON)' -c 'import sys; sys.version_info >= (3, 11) or \
+	  sys.exit("Python 3.11 or newer is needed; $(PYTHON) is Python " + sys.version.split()[0])'
+	@'$(PYTHON)' scripts/prepare.py $(@:ready-%=%) $(VENV)

@@ -1,0 +1,79 @@
+"""Makes the virtual environment and keeps it as locks/ says: `prepare.py run .venv` for the demo, `dev` for all.
+
+Needs Python and pip. What is as it should be is left alone, so the second time takes a moment.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+LOCKS = {"run": ("build", "run"), "dev": ("dev",)}
+"""What to install, by name. dev holds all that run does, and more."""
+
+
+def main(purpose: str, venv: Path) -> None:
+    with (ROOT / "scripts" / "prepare.py").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # `make demo` and `make test` may be started together
+        if up_to_date(purpose, venv):
+            return
+        print(f"Setting up {venv.name} for the first time, or anew: a minute or two …", file=sys.stderr, flush=True)
+        make(venv)
+        install(purpose, venv)
+        stamp(purpose, venv).write_text(fingerprint(purpose, venv))
+
+
+def up_to_date(purpose: str, venv: Path) -> bool:
+    """Whether this purpose, or dev, which serves every purpose, has been installed from the locks as they are now."""
+    return (venv / "bin" / "python").exists() and any(
+        stamp(done, venv).is_file() and stamp(done, venv).read_text() == fingerprint(done, venv)
+        for done in (purpose, "dev")
+    )
+
+
+def make(venv: Path) -> None:
+    """A virtual environment, unless there is one that works: one that was moved names the wrong Python everywhere."""
+    place = venv / ".place"
+    if (venv / "bin" / "python").exists() and (not place.exists() or place.read_text() == str(venv)):
+        return
+    # Debian keeps ensurepip in a package of its own; then the pip beside this Python does the work.
+    options = [] if importlib.util.find_spec("ensurepip") else ["--without-pip"]
+    run(sys.executable, "-m", "venv", "--clear", *options, str(venv))
+    place.write_text(str(venv))
+
+
+def install(purpose: str, venv: Path) -> None:
+    files = [argument for name in LOCKS[purpose] for argument in ("-r", str(ROOT / "locks" / f"{name}.txt"))]
+    pip(venv, "--require-hashes", *files)
+    pip(venv, "--no-deps", "--no-build-isolation", "-e", str(ROOT))
+
+
+def pip(venv: Path, *arguments: str) -> None:
+    python = venv / "bin" / "python"
+    inside = subprocess.run([python, "-c", "import pip"], check=False, capture_output=True).returncode == 0
+    command = [str(python), "-m", "pip"] if inside else [sys.executable, "-m", "pip", "--python", str(python)]
+    run(*command, "--disable-pip-version-check", "--no-input", "--quiet", "install", *arguments)
+
+
+def run(*command: str) -> None:
+    status = subprocess.run(command, check=False, stdin=subprocess.DEVNULL).returncode
+    if status != 0:
+        sys.exit(f"Failed with status {status}: {' '.join(command)}")
+
+
+def stamp(purpose: str, venv: Path) -> Path:
+    return venv / f".{purpose}-is-installed"
+
+
+def fingerprint(purpose: str, venv: Path) -> str:
+    files = [ROOT / "pyproject.toml", *(ROOT / "locks" / f"{name}.txt" for name in LOCKS[purpose])]
+    return hashlib.sha256(b"\0".join([str(venv).encode(), *(file.read_bytes() for file in files)])).hexdigest()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], ROOT / sys.argv[2])

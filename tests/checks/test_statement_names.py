@@ -1,0 +1,24 @@
+"""One word per step: a file in queries/, a method of the store and a line of the port have the same name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from generation_worker import ports
+from generation_worker.db import store
+
+QUERIES = Path(store.__file__).parent / "queries"
+
+
+def test_each_statement_has_its_method_and_each_method_its_statement() -> None:
+    statements = {file.stem for file in QUERIES.glob("*.sql")}
+    assert statements == methods(store.PostgresStore) == methods(ports.Store)
+    assert {file.suffix for file in QUERIES.iterdir()} == {".sql"}
+
+
+def test_each_statement_says_what_it_is_for() -> None:
+    assert [file.name for file in QUERIES.glob("*.sql") if not file.read_text().startswith("-- ")] == []
+
+
+def methods(kind: type) -> set[str]:
+    return {name for name, value in vars(kind).items() if callable(value) and not name.startswith("_")}
