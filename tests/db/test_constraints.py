@@ -1,0 +1,148 @@
+"""Each constraint is broken by a row that breaks nothing else. A constraint without a row here fails the last test."""
+
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from tests.support.database import Connection
+from tests.support.jobs import NOT_LEASED, NOW, change_job, put_job, put_row
+
+LONG_NAME = "a" * 256
+
+# Constraint of generation_job: the status and the columns that break it.
+JOBS: list[tuple[str, str, dict[str, Any]]] = [
+    ("kind_is_known", "pending", {"kind": "video"}),
+    ("only_processing_needs_no_provider", "pending", {"provider": "none"}),
+    ("only_processing_needs_no_provider", "pending", {"kind": "image_processing"}),
+    ("user_id_is_named", "pending", {"user_id": ""}),
+    ("user_id_is_named", "pending", {"user_id": LONG_NAME}),
+    ("cost_is_not_negative", "pending", {"cost": -1}),
+    ("cost_is_not_negative", "pending", {"cost": 1_000_000_001}),
+    ("work_that_costs_is_debited", "processing", {"cost": 1}),
+    ("work_that_costs_is_debited", "completed", {"cost": 1}),
+    ("only_a_cost_is_debited", "pending", {"debited": True}),
+    ("attempt_in_bounds", "pending", {"attempt": -1}),
+    ("attempt_in_bounds", "processing", {"attempt": 5, "max_attempts": 4}),
+    ("max_attempts_in_bounds", "pending", {"max_attempts": 0}),
+    ("max_attempts_in_bounds", "pending", {"max_attempts": 101}),
+    ("counters_are_not_negative", "pending", {"crashes": -1}),
+    ("counters_are_not_negative", "pending", {"waits": -1}),
+    ("processing_is_leased", "processing", {"lease_token": None}),
+    ("processing_is_leased", "processing", {"locked_by": None}),
+    ("processing_is_leased", "processing", {"locked_at": None}),
+    ("processing_is_leased", "processing", {"lease_expires_at": None}),
+    ("processing_is_leased", "pending", {"lease_token": uuid4()}),
+    ("processing_is_leased", "completed", {"locked_by": "worker-1"}),
+    ("work_has_started", "processing", {"started_at": None}),
+    ("work_has_started", "completed", {"started_at": None}),
+    ("final_is_finished", "failed", {"finished_at": None}),
+    ("final_is_finished", "pending", {"finished_at": NOW}),
+    ("completed_has_a_result", "completed", {"result": None}),
+    ("completed_has_a_result", "failed", {"result": {"images": []}}),
+    ("failed_has_a_code", "failed", {"error_code": None}),
+    ("error_message_is_bounded", "failed", {"error_message": "a" * 2001}),
+    ("key_and_hash_go_together", "pending", {"idempotency_key": "k"}),
+    ("key_and_hash_go_together", "pending", {"request_hash": b"h"}),
+    ("idempotency_key_is_bounded", "pending", {"idempotency_key": "", "request_hash": b"h"}),
+    ("idempotency_key_is_bounded", "pending", {"idempotency_key": LONG_NAME, "request_hash": b"h"}),
+    ("batch_index_is_not_negative", "pending", {"batch_index": -1}),
+]
+
+ATTEMPT = {"job_id": uuid4(), "lease_token": uuid4(), "attempt": 1, "worker": "w", "started_at": NOW, "ended_at": NOW}
+CALL = {"job_id": uuid4(), "number": 1, "lease_token": uuid4(), "provider": "local", "key_label": "k"}
+GRANT = {"user_id": "ada", "seq": 1, "kind": "grant", "amount": 1, "balance_after": 1}
+DEBIT = {"user_id": "ada", "seq": 1, "kind": "debit", "amount": -1, "balance_after": 1, "job_id": uuid4()}
+
+# Table, constraint: the row that breaks it.
+ROWS: list[tuple[str, str, dict[str, Any]]] = [
+    ("job_attempt", "outcome_is_known", ATTEMPT | {"outcome": "lost"}),
+    ("provider_call", "number_counts_from_one", CALL | {"number": 0}),
+    ("provider_call", "finished_calls_have_a_time", CALL | {"finished_at": NOW}),
+    ("provider_call", "finished_calls_have_a_time", CALL | {"milliseconds": 1}),
+    ("credit_account", "user_id_is_named", {"user_id": ""}),
+    ("credit_account", "user_id_is_named", {"user_id": LONG_NAME}),
+    ("credit_account", "balance_is_not_negative", {"user_id": "ada", "balance": -1}),
+    ("credit_account", "fair_weight_is_positive", {"user_id": "ada", "fair_weight": 0}),
+    ("credit_entry", "kind_is_known", GRANT | {"kind": "gift"}),
+    ("credit_entry", "amount_has_its_sign", GRANT | {"amount": -1}),
+    ("credit_entry", "amount_has_its_sign", DEBIT | {"amount": 1}),
+    ("credit_entry", "amount_has_its_sign", GRANT | {"kind": "adjustment", "amount": 0}),
+    ("credit_entry", "balance_is_not_negative", DEBIT | {"balance_after": -1}),
+    ("credit_entry", "work_names_its_job", DEBIT | {"job_id": None}),
+    ("credit_entry", "work_names_its_job", GRANT | {"job_id": uuid4()}),
+    ("credit_entry", "refund_points_at_its_debit", GRANT | {"refund_of": 1}),
+    ("credit_entry", "refund_points_at_its_debit", DEBIT | {"kind": "refund", "amount": 1}),
+]
+
+# What may be there once: the rows that are the same in it.
+UNIQUE: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
+    ("credit_entry", "credit_entry_pkey", GRANT, GRANT),
+    ("credit_entry", "credit_entry_once_a_job", DEBIT, DEBIT | {"seq": 2}),
+    ("credit_entry", "credit_entry_idempotency", GRANT | {"idempotency_key": "k"}, {"seq": 2}),
+    ("job_attempt", "job_attempt_pkey", ATTEMPT | {"outcome": "failed"}, {"outcome": "crashed"}),
+    ("provider_call", "provider_call_pkey", CALL, {"lease_token": uuid4()}),
+]
+
+
+@pytest.mark.parametrize(("constraint", "status", "columns"), JOBS)
+def test_a_job_keeps(connection: Connection, constraint: str, status: str, columns: dict[str, Any]):
+    with pytest.raises(psycopg.errors.CheckViolation) as caught:
+        put_job(connection, status, **columns)
+    assert caught.value.diag.constraint_name == constraint
+
+
+def test_a_status_is_known(connection: Connection):
+    job_id = put_job(connection, "processing")
+    with pytest.raises(psycopg.errors.CheckViolation) as caught:
+        change_job(connection, job_id, status="lost", **NOT_LEASED)
+    assert caught.value.diag.constraint_name == "status_is_known"
+
+
+@pytest.mark.parametrize(("table", "constraint", "row"), ROWS)
+def test_a_row_keeps(connection: Connection, table: str, constraint: str, row: dict[str, Any]):
+    with pytest.raises(psycopg.errors.CheckViolation) as caught:
+        put_row(connection, table, **row)
+    assert caught.value.diag.constraint_name == constraint
+
+
+@pytest.mark.parametrize(("table", "constraint", "row", "changes"), UNIQUE)
+def test_a_row_is_there_once(
+    connection: Connection, table: str, constraint: str, row: dict[str, Any], changes: dict[str, Any]
+):
+    put_row(connection, table, **row)
+    with pytest.raises(psycopg.errors.UniqueViolation) as caught:
+        put_row(connection, table, **{**row, **changes})
+    assert caught.value.diag.constraint_name == constraint
+
+
+def test_a_refund_cannot_point_at_nothing(connection: Connection):
+    with pytest.raises(psycopg.errors.ForeignKeyViolation):
+        put_row(connection, "credit_entry", **{**DEBIT, "kind": "refund", "amount": 1, "refund_of": 7})
+
+
+def test_a_key_may_be_used_once_by_each_user_and_place_in_the_batch(connection: Connection):
+    key: dict[str, Any] = {"idempotency_key": "k", "request_hash": b"h"}
+    put_job(connection, "pending", **key)
+    put_job(connection, "pending", **key, batch_index=1)
+    put_job(connection, "pending", **key, user_id="bob")
+    with pytest.raises(psycopg.errors.UniqueViolation, match="generation_job_idempotency"):
+        put_job(connection, "pending", **key)
+
+
+def test_a_dead_letter_is_replayed_once(connection: Connection):
+    dead = put_job(connection, "failed")
+    put_job(connection, retry_of=dead)
+    with pytest.raises(psycopg.errors.UniqueViolation, match="generation_job_replay"):
+        put_job(connection, retry_of=dead)
+
+
+def test_every_check_is_tried_here(connection: Connection):
+    checks = """
+      SELECT conrelid::regclass::text, conname::text FROM pg_constraint
+       WHERE contype = 'c' AND connamespace = 'public'::regnamespace
+    """
+    tried = {("generation_job", constraint) for constraint, _, _ in JOBS} | {("generation_job", "status_is_known")}
+    tried |= {(table, constraint) for table, constraint, _ in ROWS}
+    assert set(connection.execute(checks.encode()).fetchall()) == tried
