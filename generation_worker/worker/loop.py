@@ -33,7 +33,8 @@ class Loop:
 
     def wake(self) -> None:
         """Take the next step now, or right after the one that is under way."""
-        self._wake.set()
+        if not self._wake.is_set():  # it is cleared before a step, never after: set means that a step follows
+            self._wake.set()
 
     def stop(self) -> None:
         """Take no further step. Returns at once; ``join`` waits."""

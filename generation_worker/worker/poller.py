@@ -19,6 +19,7 @@ GATHER = 0.002
 claims for one, and a job lasts thousands of times longer."""
 UNWRITTEN = 500
 """How many leases beyond the threads' own may wait for their settlement before claiming pauses."""
+GATHER_STEPS = 4
 MARKS_KEPT = 2.0
 """Seconds after which the low-water marks are forgotten: the longest that a job which came in before the mark waits."""
 
@@ -100,9 +101,16 @@ class Poller:
 
     def _slots(self) -> int:
         """Idle threads, unless so many settlements are unwritten that claiming more would only pile them up."""
-        if self._more and self._pool.idle < self._pool.size / 2:
-            time.sleep(GATHER)
+        if self._more:
+            self._gather()
         return self._pool.idle if len(self._leases) < self._most_held else 0
+
+    def _gather(self) -> None:
+        """Let threads that are about to finish do so."""
+        for _ in range(GATHER_STEPS):
+            if self._pool.idle >= self._pool.size / 2:
+                return
+            time.sleep(GATHER / GATHER_STEPS)
 
     def _claim(self, slots: int) -> list[Job]:
         now = self._clock()
