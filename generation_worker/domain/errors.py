@@ -41,11 +41,15 @@ class JobError(Exception):
     spent: ClassVar[bool] = False
 
     def __init__(self, message: str | None = None) -> None:
-        super().__init__(message or (type(self).__doc__ or "").splitlines()[0])
+        super().__init__(message or self._meaning())
 
     @property
     def message(self) -> str:
-        return clean_message(super().__str__())
+        return clean_message(super().__str__()) or self._meaning()
+
+    def _meaning(self) -> str:
+        """What the class says of itself: its docstring, or its name where there is none (or ``python -OO`` took it)."""
+        return (type(self).__doc__ or type(self).__name__).splitlines()[0]
 
 
 class InvalidPayload(JobError):
