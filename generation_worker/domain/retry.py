@@ -26,8 +26,10 @@ def backoff(number: int, policy: RetryPolicy, *, spread: float) -> float:
     Exponential up to ``max_delay``. With jitter it lies between half of that and the whole, by ``spread`` in [0, 1):
     what failed together must not come back together.
     """
-    exponent = min(number - 1, 64)  # past the cap long before; keeps the power finite
-    delay = min(policy.initial_delay * policy.factor**exponent, policy.max_delay)
+    try:
+        delay = min(policy.initial_delay * float(policy.factor) ** (number - 1), policy.max_delay)
+    except OverflowError:
+        delay = policy.max_delay
     return delay * (0.5 + spread / 2) if policy.jitter else delay
 
 
