@@ -103,7 +103,9 @@ def _after_crash(job: Job, crash: Crashed, policy: RetryPolicy, seconds_left: fl
     delay = backoff(crashes, policy, spread=spread)
     if delay >= seconds_left:
         return _too_late("crashed", message, crash_step=1)
-    return Settlement("crashed", "scheduled", delay, crash_step=1, error_code=code, error_message=message)
+    return Settlement(
+        "crashed", "scheduled", delay, crash_step=1, error_code=code, error_message=clean_message(message)
+    )
 
 
 def _words_for(crash: Crashed) -> tuple[str, str]:
