@@ -1,0 +1,159 @@
+"""What the questions of ``insights`` are answered with. Spans are in seconds, amounts in credits."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from generation_worker.domain.job import Status
+
+Row = dict[str, Any]
+
+
+class JobCount(NamedTuple):
+    status: Status
+    jobs: int
+    exact: bool
+    """False: an estimate, because there are too many to count cheaply."""
+
+
+class LaneFront(NamedTuple):
+    """The job of one lane that has been due for longest, of those first in line."""
+
+    provider: str
+    id: UUID
+    user_id: str
+    kind: str
+    since: datetime
+    seconds: float
+    workers: int
+    """Living workers that serve this lane; with 0 it stands still."""
+
+
+class NextDue(NamedTuple):
+    id: UUID
+    status: Status
+    run_at: datetime
+    seconds: float
+    """From now; below zero if it is due and not yet promoted."""
+
+
+class ProcessingJob(NamedTuple):
+    id: UUID
+    kind: str
+    user_id: str
+    provider: str
+    attempt: int
+    max_attempts: int
+    worker: str
+    seconds: float
+    """Since the claim."""
+    lease_seconds: float
+    """Until the lease expires; below zero if it has, and nobody has taken the job over yet."""
+    cancel_requested: bool
+
+
+class Worker(NamedTuple):
+    id: str
+    state: str
+    """silent (not heard of for two minutes), stuck, busy, asleep or idle."""
+    busy: int
+    stuck: int
+    concurrency: int
+    providers: list[str]
+    version: str
+    started_at: datetime
+    seen_at: datetime
+    seen_seconds: float
+
+
+class Throughput(NamedTuple):
+    span: str
+    """hour or day."""
+    completed: int
+    failed: int
+    cancelled: int
+    per_minute: float
+    mean_seconds: float | None
+    """From the first start to completion; None if nothing was completed."""
+    exact: bool
+
+
+class FailureCode(NamedTuple):
+    code: str
+    jobs: int
+    last_at: datetime
+    example: UUID
+    message: str | None
+
+
+class DeadLetter(NamedTuple):
+    id: UUID
+    kind: str
+    user_id: str
+    provider: str
+    cost: int
+    debited: bool
+    """Whether it was charged, and so refunded."""
+    attempt: int
+    error_code: str
+    error_message: str | None
+    created_at: datetime
+    finished_at: datetime
+    replayed_as: UUID | None
+
+
+class DeadLetters(NamedTuple):
+    letters: list[DeadLetter]
+    cursor: str | None
+    """Where the next page begins; None if this is the last."""
+
+
+class Balance(NamedTuple):
+    user_id: str
+    balance: int
+    entries: int
+    fair_weight: float
+    created_at: datetime
+
+
+class Account(NamedTuple):
+    user_id: str
+    balance: int
+    entries: int
+    fair_weight: float
+    created_at: datetime
+    waiting: int
+    """What the user's waiting jobs will cost when they start."""
+
+
+class Entry(NamedTuple):
+    seq: int
+    kind: str
+    amount: int
+    balance_after: int
+    job_id: UUID | None
+    refund_of: int | None
+    idempotency_key: str | None
+    reason: str | None
+    actor: str | None
+    created_at: datetime
+
+
+class FleetSetting(NamedTuple):
+    name: str
+    value: Any
+    updated_at: datetime
+    updated_by: str | None
+
+
+class JobDetails(NamedTuple):
+    """All there is to know about one job."""
+
+    job: Row
+    queue_position: int | None
+    """Jobs before it in its lane, so 0 is next; None if it does not wait in line. At FAR it means that many or more."""
+    attempts: list[Row]
+    calls: list[Row]
+    entries: list[Row]

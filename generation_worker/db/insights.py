@@ -1,0 +1,185 @@
+"""Questions that people ask: one method for each file in ``questions/``, by the same name. They change nothing.
+
+Every answer is bounded: a queue of a million jobs is looked at as quickly as one of ten thousand.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import BaseRowFactory, class_row, dict_row
+
+from generation_worker.db.answers import (
+    Account,
+    Balance,
+    DeadLetter,
+    DeadLetters,
+    Entry,
+    FailureCode,
+    FleetSetting,
+    JobCount,
+    JobDetails,
+    LaneFront,
+    NextDue,
+    ProcessingJob,
+    Row,
+    Throughput,
+    Worker,
+)
+from generation_worker.db.refusals import InvalidRequest
+from generation_worker.db.statements import load_statements
+from generation_worker.db.store import Connections
+
+FAR = 10_000
+"""How many rows are counted one by one before an estimate, or "or more", has to do."""
+SAMPLE = 50_000
+"""How many of the latest final jobs stand for a day."""
+LAST_ENTRY = 2**63 - 1
+
+T = TypeVar("T")
+
+
+class Insights:
+    """Asks on connections in autocommit mode. Safe to use from many threads if its connections are.
+
+    Every method may raise psycopg.Error.
+    """
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._statements = load_statements("questions")
+
+    # the queue
+
+    def count_jobs(self, *, cap: int = FAR) -> list[JobCount]:
+        """The jobs in each state, in the order of a job's life; estimates beyond ``cap``."""
+        return self._ask(JobCount, "count_jobs", cap=cap)
+
+    def oldest_waiting(self, *, cap: int = FAR) -> list[LaneFront]:
+        """The longest wait in each lane that has jobs, the longest first."""
+        return self._ask(LaneFront, "oldest_waiting", cap=cap)
+
+    def next_due(self) -> NextDue | None:
+        return _only(self._ask(NextDue, "next_due"))
+
+    def processing_jobs(self, *, limit: int = 100) -> list[ProcessingJob]:
+        """What runs now, the longest first."""
+        return self._ask(ProcessingJob, "processing_jobs", limit=limit)
+
+    def workers(self, *, limit: int = 100) -> list[Worker]:
+        return self._ask(Worker, "workers", limit=limit)
+
+    def throughput(self, *, cap: int = SAMPLE) -> list[Throughput]:
+        """What ended in the last hour and the last day; scaled up beyond ``cap`` jobs."""
+        return self._ask(Throughput, "throughput", cap=cap)
+
+    def failures_by_code(self, *, seconds: float = 86_400, cap: int = SAMPLE) -> list[FailureCode]:
+        """The reasons of failures within the last ``seconds``, the most frequent first."""
+        return self._ask(FailureCode, "failures_by_code", seconds=seconds, cap=cap)
+
+    # one job
+
+    def find_jobs(self, prefix: str, *, limit: int = 2) -> list[UUID]:
+        """The ids that begin with ``prefix``, in their order. A text that begins no id finds nothing."""
+        digits = prefix.replace("-", "").lower()
+        if not digits or len(digits) > 32 or set(digits) - set("0123456789abcdef"):
+            return []
+        low, high = UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
+        return [row["id"] for row in self._rows("find_jobs", low=low, high=high, limit=limit)]
+
+    def job(self, job_id: UUID) -> Row | None:
+        """A job's row by the names of its columns, and ``replayed_as``."""
+        return _only(self._rows("job", id=job_id))
+
+    def job_details(self, job_id: UUID) -> JobDetails | None:
+        """A job with its attempts, provider calls, credit entries and place in line; None if there is none."""
+        job = self.job(job_id)
+        if job is None:
+            return None
+        return JobDetails(
+            job=job,
+            queue_position=self.queue_position(job_id),
+            attempts=self._rows("job_attempts", id=job_id),
+            calls=self._rows("job_calls", id=job_id),
+            entries=self._rows("job_entries", id=job_id),
+        )
+
+    def queue_position(self, job_id: UUID, *, cap: int = FAR) -> int | None:
+        """How many jobs go before it, at most ``cap``; None if it is not pending."""
+        found = _only(self._rows("queue_position", id=job_id, cap=cap))
+        return None if found is None else found["position"]
+
+    # dead letters
+
+    def dead_letters(
+        self,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        code: str | None = None,
+        user: str | None = None,
+        unreplayed: bool = False,
+    ) -> DeadLetters:
+        """Failed jobs, the latest first, a page at a time. Raises InvalidRequest for a cursor that is not ours."""
+        before_time, before_id = _read_cursor(cursor)
+        found = self._ask(
+            DeadLetter,
+            "dead_letters",
+            limit=limit + 1,
+            before_time=before_time,
+            before_id=before_id,
+            code=code,
+            user=user,
+            unreplayed=unreplayed,
+        )
+        page = found[:limit]
+        more = len(found) > limit and page
+        return DeadLetters(page, f"{page[-1].finished_at.isoformat()}_{page[-1].id}" if more else None)
+
+    # credits and settings
+
+    def balances(self, *, after: str = "", limit: int = 100) -> list[Balance]:
+        """Accounts in the order of their users, from the one behind ``after`` on."""
+        return self._ask(Balance, "balances", after=after, limit=limit)
+
+    def account(self, user: str) -> Account | None:
+        return _only(self._ask(Account, "account", user=user))
+
+    def account_entries(self, user: str, *, before: int = LAST_ENTRY, limit: int = 50) -> list[Entry]:
+        """The entries of an account, the latest first, from the one before number ``before`` on."""
+        return self._ask(Entry, "account_entries", user=user, before=before, limit=limit)
+
+    def fleet_settings(self) -> list[FleetSetting]:
+        """What the whole fleet follows: prices, default provider, pace."""
+        return self._ask(FleetSetting, "fleet_settings")
+
+    def _ask(self, answer: type[T], question: str, **values: Any) -> list[T]:
+        return self._run(class_row(answer), question, values)
+
+    def _rows(self, question: str, **values: Any) -> list[Row]:
+        return self._run(dict_row, question, values)
+
+    def _run(self, factory: BaseRowFactory[T], question: str, values: dict[str, Any]) -> list[T]:
+        with self._connections.connection() as connection, _cursor(connection, factory) as cursor:
+            return cursor.execute(self._statements[question], values).fetchall()
+
+
+def _cursor(connection: psycopg.Connection[Any], factory: BaseRowFactory[T]) -> psycopg.Cursor[T]:
+    return connection.cursor(row_factory=factory)
+
+
+def _only(rows: list[T]) -> T | None:
+    return rows[0] if rows else None
+
+
+def _read_cursor(cursor: str | None) -> tuple[datetime | None, UUID | None]:
+    if cursor is None:
+        return None, None
+    time, _, job_id = cursor.partition("_")
+    try:
+        return datetime.fromisoformat(time), UUID(job_id)
+    except ValueError:
+        raise InvalidRequest("cursor: is not one that a page of dead letters ended with") from None

@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+from uuid import UUID, uuid4
+
+import pytest
+
+from generation_worker.db.enqueue import replay
+from generation_worker.db.insights import Insights
+from generation_worker.db.refusals import InvalidRequest
+from generation_worker.db.statements import load_statements
+from tests.support import jobs
+from tests.support.database import Connection, Database
+from tests.support.populated import WORKER, Lent, Population, populate
+
+ALL = ("pending", "scheduled", "rate_limited", "processing", "completed", "failed", "cancelled")
+
+
+@pytest.fixture
+def population(connection: Connection) -> Population:
+    return populate(connection)
+
+
+@pytest.fixture
+def insights(database: Database) -> Insights:
+    """They ask in a session that may not write."""
+    reader = database.connect()
+    reader.execute("SET default_transaction_read_only = on")
+    return Insights(Lent(reader))
+
+
+def test_each_question_has_its_method():
+    missing = [
+        name for name in load_statements("questions") if not name.startswith("job_") and not hasattr(Insights, name)
+    ]
+    assert missing == []
+
+
+def test_an_empty_database_answers_everything(insights: Insights):
+    assert [(count.status, count.jobs, count.exact) for count in insights.count_jobs()] == [(s, 0, True) for s in ALL]
+    assert insights.oldest_waiting() == []
+    assert insights.next_due() is None
+    assert insights.processing_jobs() == []
+    assert insights.workers() == []
+    assert [(span.span, span.completed, span.exact) for span in insights.throughput()] == [
+        ("hour", 0, True),
+        ("day", 0, True),
+    ]
+    assert insights.failures_by_code() == []
+    assert insights.job_details(uuid4()) is None
+    assert insights.dead_letters() == ([], None)
+    assert insights.balances() == []
+    assert insights.account("ada") is None
+
+
+@pytest.mark.usefixtures("population")
+def test_jobs_are_counted_in_each_state(insights: Insights):
+    assert [count.jobs for count in insights.count_jobs()] == [4, 1, 1, 1, 1, 2, 1]
+
+
+@pytest.mark.usefixtures("population")
+def test_beyond_the_cap_the_count_is_an_estimate(connection: Connection, insights: Insights):
+    connection.execute("ANALYZE generation_job")
+    counts = {count.status: count for count in insights.count_jobs(cap=2)}
+    assert {status for status, count in counts.items() if not count.exact} == {
+        "pending",
+        "completed",
+        "failed",
+        "cancelled",
+    }
+    assert (counts["pending"].jobs, counts["failed"].jobs) == (4, 2)
+    assert (counts["rate_limited"].jobs, counts["processing"].jobs) == (1, 1)
+
+
+def test_the_oldest_of_each_lane_and_who_serves_it(connection: Connection, insights: Insights, population: Population):
+    connection.execute("SELECT offer_providers(array['far'])")
+    jobs.enqueue(connection, provider="far")
+    payload = {"image": {"key": "a.png"}, "operations": [{"type": "thumbnail"}]}
+    jobs.enqueue(connection, kind="image_processing", payload=payload)
+    local, far, none = insights.oldest_waiting()
+    assert (local.provider, local.id, local.user_id, local.workers) == ("local", population.pending[0], "ada", 1)
+    assert (far.provider, far.workers) == ("far", 0)
+    assert (none.provider, none.workers) == ("none", 1)
+    assert local.seconds >= far.seconds >= 0
+
+
+def test_the_next_that_is_due(insights: Insights, population: Population):
+    due = insights.next_due()
+    assert due is not None
+    assert (due.id, due.status) == (population.scheduled, "scheduled")
+    assert 0 < due.seconds < 60
+
+
+def test_what_runs_and_what_is_left_of_its_lease(insights: Insights, population: Population):
+    [job] = insights.processing_jobs()
+    assert (job.id, job.worker, job.attempt, job.cancel_requested) == (population.processing, WORKER, 1, False)
+    assert 0 <= job.seconds < 30
+    assert 30 < job.lease_seconds <= 60
+
+
+@pytest.mark.parametrize(
+    ("change", "state"),
+    [
+        ("busy = 1", "busy"),
+        ("busy = 0", "idle"),
+        ("busy = 0, asleep = true", "asleep"),
+        ("stuck = 1", "stuck"),
+        ("stuck = 1, seen_at = now() - interval '3 minutes'", "silent"),
+    ],
+)
+@pytest.mark.usefixtures("population")
+def test_workers(connection: Connection, insights: Insights, change: str, state: str):
+    connection.execute(f"UPDATE worker_process SET {change}".encode())
+    [worker] = insights.workers()
+    assert (worker.id, worker.state, worker.concurrency, worker.providers) == (WORKER, state, 5, ["local"])
+
+
+@pytest.mark.usefixtures("population")
+def test_throughput(insights: Insights):
+    hour, day = insights.throughput()
+    assert (hour.completed, hour.failed, hour.cancelled, hour.exact) == (1, 2, 1, True)
+    assert day[1:4] == hour[1:4]
+    assert hour.mean_seconds is not None
+    assert (hour.per_minute, day.per_minute) == (0.02, 0.0)
+
+
+@pytest.mark.usefixtures("population")
+def test_throughput_of_many_is_scaled_up_from_the_latest(insights: Insights):
+    hour, _ = insights.throughput(cap=2)
+    assert not hour.exact
+    assert hour.completed + hour.failed + hour.cancelled > 1000
+
+
+def test_failures_by_code(connection: Connection, insights: Insights, population: Population):
+    failures = insights.failures_by_code()
+    assert [(failure.code, failure.jobs, failure.example) for failure in failures] == [
+        ("content_blocked", 1, population.blocked),
+        ("no_image", 1, population.failed),
+    ]
+    assert failures[0].message == "the prompt was refused"
+    connection.execute("SELECT pg_sleep(0.01)")
+    assert insights.failures_by_code(seconds=0.01) == []
+
+
+def test_one_job_from_all_sides(insights: Insights, population: Population):
+    details = insights.job_details(population.failed)
+    assert details is not None
+    assert (details.job["status"], details.job["error_code"], details.queue_position) == ("failed", "no_image", None)
+    assert [(attempt["attempt"], attempt["outcome"], attempt["worker"]) for attempt in details.attempts] == [
+        (1, "failed", WORKER)
+    ]
+    assert [(call["number"], call["spent"], call["milliseconds"]) for call in details.calls] == [(1, True, 120)]
+    assert [(entry["kind"], entry["amount"]) for entry in details.entries] == [("debit", -1), ("refund", 1)]
+
+
+def test_the_place_in_line(insights: Insights, population: Population):
+    positions = [insights.queue_position(job_id) for job_id in (*population.pending, population.bobs)]
+    assert positions == [0, 1, 2, 3]
+    assert insights.queue_position(population.bobs, cap=2) == 2
+    assert insights.queue_position(population.scheduled) is None
+
+
+def test_jobs_are_found_by_how_their_ids_begin(insights: Insights, population: Population):
+    text = str(population.failed)
+    assert insights.find_jobs(text) == [population.failed]
+    assert insights.find_jobs(text[:23]) == [population.failed]
+    assert len(insights.find_jobs(text[0])) == 2
+    assert insights.find_jobs(text.upper()) == [population.failed]
+    for nothing in ("", "-", "x", text + "0", "ffffffff"):
+        assert insights.find_jobs(nothing) == []
+
+
+def test_dead_letters_page_by_page(insights: Insights, population: Population):
+    first, cursor = insights.dead_letters(limit=1)
+    rest, end = insights.dead_letters(limit=1, cursor=cursor)
+    assert [letter.id for letter in first + rest] == [population.blocked, population.failed]
+    assert end is None
+    assert (rest[0].error_code, rest[0].debited, rest[0].replayed_as) == ("no_image", True, None)
+    with pytest.raises(InvalidRequest, match="cursor"):
+        insights.dead_letters(cursor="yesterday")
+
+
+def test_dead_letters_by_code_by_user_and_unreplayed(
+    connection: Connection, insights: Insights, population: Population
+):
+    def found(**filters: object) -> list[UUID]:
+        return [letter.id for letter in insights.dead_letters(**filters).letters]  # pyright: ignore[reportArgumentType]
+
+    assert found(code="no_image") == [population.failed]
+    assert found(user="bob") == []
+    new = replay(connection, population.failed)
+    assert found(unreplayed=True) == [population.blocked]
+    assert insights.dead_letters(code="no_image").letters[0].replayed_as == new.id
+    details = insights.job(population.failed)
+    assert details is not None
+    assert details["replayed_as"] == new.id
+
+
+@pytest.mark.usefixtures("population")
+def test_accounts_and_their_entries(insights: Insights):
+    assert [(account.user_id, account.balance) for account in insights.balances()] == [("ada", 96), ("bob", 10)]
+    assert [account.user_id for account in insights.balances(after="ada")] == ["bob"]
+    account = insights.account("ada")
+    assert account is not None
+    assert (account.balance, account.waiting) == (96, 3)
+    entries = insights.account_entries("ada", limit=2)
+    assert [entry.seq for entry in entries] == [account.entries, account.entries - 1]
+    assert insights.account_entries("ada", before=2)[0].idempotency_key == "payment-1"
+
+
+@pytest.mark.usefixtures("population")
+def test_fleet_settings(insights: Insights):
+    settings = {setting.name: setting.value for setting in insights.fleet_settings()}
+    assert settings["price.text_to_image"] == 1
+    assert (settings["default_provider"], settings["providers"]) == ("local", ["local"])
+
+
+MANY = """
+INSERT INTO generation_job (id, kind, user_id, provider, payload, cost, position, run_at)
+SELECT generation_uuid(), 'text_to_image', 'user-' || n % 100, 'local', '{"prompt": "a"}', 1,
+       now() + n * interval '1 second', now() - interval '1 minute'
+  FROM generate_series(1, 60000) n
+"""
+
+
+@pytest.mark.parametrize("question", ["count_jobs", "oldest_waiting", "queue_position", "throughput", "next_due"])
+def test_a_long_queue_is_looked_at_through_its_front(connection: Connection, question: str):
+    """Of sixty thousand waiting jobs no question reads more than a cap."""
+    jobs.offer_local(connection)
+    connection.execute(MANY.encode())
+    connection.execute("ANALYZE generation_job")
+    values = {"cap": 10_000, "limit": 100, "id": _last(connection)}
+    plan = b"EXPLAIN (ANALYZE, FORMAT JSON) " + load_statements("questions")[question]
+    row = connection.execute(plan, values).fetchone()
+    assert row is not None
+    assert _most_rows(row[0][0]["Plan"]) <= 10_001
+
+
+def _last(connection: Connection) -> UUID:
+    row = connection.execute("SELECT id FROM generation_job ORDER BY position DESC LIMIT 1").fetchone()
+    assert row is not None
+    return row[0]
+
+
+def _most_rows(node: dict[str, object]) -> float:
+    """The most rows that one scan of the table has looked at."""
+    scanned = 0.0
+    if node.get("Relation Name") == "generation_job":
+        seen = (
+            node.get(name, 0) for name in ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck")
+        )
+        scanned = sum(float(str(rows)) for rows in seen)
+    children = node.get("Plans", [])
+    assert isinstance(children, list)
+    return max([scanned, *(_most_rows(child) for child in children)])  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
