@@ -16,10 +16,19 @@ class Pool:
     idle, an exception must not vanish in a future, and a stuck thread must not hold up the end of the process.
     """
 
-    def __init__(self, size: int, work: Work, *, finished: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        size: int,
+        work: Work,
+        *,
+        finished: Callable[[], None],
+        failed: Callable[[Lease, BaseException], None],
+    ) -> None:
+        """``failed`` is told what escaped from ``work``; ``finished`` is called whenever a thread is idle again."""
         self.size = size
         self._work = work
         self._finished = finished
+        self._failed = failed
         self._queue: SimpleQueue[Lease | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._busy = 0
@@ -63,6 +72,8 @@ class Pool:
             self._running[me] = lease
             try:
                 self._work(lease)
+            except BaseException as error:  # noqa: BLE001 - a thread that died would be counted as idle for ever
+                self._failed(lease, error)
             finally:
                 del self._running[me]
                 with self._lock:

@@ -28,6 +28,8 @@ from generation_worker.worker.settler import Settler
 WATCH_EVERY = 0.05
 LAST_WORDS = 5.0
 """Seconds for the last settlements to be written after everything else has stopped."""
+LET_GO = 1.0
+"""Seconds in which an attempt that is told to let go may do so itself."""
 OVERTIME = 10.0
 """Seconds that an attempt may take past its deadline before its thread counts as stuck and its lease runs out."""
 
@@ -85,7 +87,7 @@ class Supervisor:
         self._claiming = False
         self._started_at = time.monotonic()
 
-        self.pool = Pool(settings.concurrency, self._attempt, finished=self._job_finished)
+        self.pool = Pool(settings.concurrency, self._attempt, finished=self._job_finished, failed=self._attempt_failed)
         promoter = Promoter(store, events, look_every=settings.poll_interval)
         self.settler = Settler(store, settings.policy, self._leases, events, due_in=promoter.due_in)
         self.heartbeat = Heartbeat(
@@ -161,6 +163,11 @@ class Supervisor:
             provider=lease.job.provider,
         )
         self.settler.put(lease, self._work(lease))
+
+    def _attempt_failed(self, lease: Lease, error: BaseException) -> None:
+        """Something around the attempt broke. Nobody settles it: its lease runs out, and that counts as a crash."""
+        self._leases.remove(lease)
+        self.events.emit("attempt.broke", job=lease.job.id, user=lease.job.user_id, exc_info=error)
 
     def _watch(self, *, until_empty: bool) -> Ending:
         while not self._stop.wait(WATCH_EVERY):
@@ -246,7 +253,7 @@ class Supervisor:
         self.maintenance.loop.stop()
         self.poller.loop.stop()
         self.poller.loop.join(LAST_WORDS)
-        if ending is Ending.STOPPED:
+        if ending in (Ending.STOPPED, Ending.EMPTY):
             self._finish_what_runs()
         self._release_what_runs()
         self._write_what_ended()
@@ -264,12 +271,16 @@ class Supervisor:
                 return
 
     def _release_what_runs(self) -> None:
-        """Give back what is not finished. The fence makes it harmless to do so while a thread is still at it."""
-        running = self.pool.running()
-        for lease in running:
+        """Give back what is not finished: first the threads are asked, then it is done over their heads, which the
+        fence makes harmless. Not what outlived its time: a job that hangs must not come back as if nothing had been.
+        """
+        for lease in self._leases.all():
             lease.release()
-        for lease in running:
-            if not lease.lost:
+        until = time.monotonic() + LET_GO
+        while self.pool.busy > len(self.stuck()) and time.monotonic() < until:
+            time.sleep(WATCH_EVERY / 5)
+        for lease in self.pool.running():
+            if not lease.lost and not lease.overdue(0):
                 self.settler.put(lease, Released())
 
     def _write_what_ended(self) -> None:
