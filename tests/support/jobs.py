@@ -27,6 +27,13 @@ def grant(connection: Connection, user: str = "ada", amount: int = 100, key: str
     return row[0]
 
 
+def configure(connection: Connection, **settings: Any) -> None:
+    """Set fleet settings; in their names `__` stands for a dot."""
+    upsert = "INSERT INTO fleet_setting (name, value) VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET value = %s"
+    for name, value in settings.items():
+        connection.execute(upsert, (name.replace("__", "."), Jsonb(value), Jsonb(value)))
+
+
 def enqueue(connection: Connection, user: str = "ada", **request: Any) -> UUID:
     """Enqueue one job through enqueue_generation and return its id. By default a text_to_image of PROMPT."""
     return enqueue_all(connection, user, **request)[0]["id"]
