@@ -1,6 +1,4 @@
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -25,6 +23,7 @@ from tests.support.jobs import (
     put_row,
 )
 from tests.support.payloads import IMAGE, RESIZE
+from tests.support.races import at_once, many_at_once
 from tests.support.refusals import ANOTHER_REQUEST, INSUFFICIENT_CREDITS, NOT_VALID, refused
 
 AN_HOUR_FROM_NOW = sql.SQL("clock_timestamp() + interval '1 hour'")
@@ -57,22 +56,6 @@ def count_jobs(connection: Connection) -> int:
     row = connection.execute("SELECT count(*) FROM generation_job").fetchone()
     assert row is not None
     return row[0]
-
-
-def at_once(database: Database, calls: list[Callable[[Connection], Any]]) -> list[Any]:
-    """What each call returns or raises, each on a connection of its own, all started together."""
-    barrier = threading.Barrier(len(calls))
-    connections = [database.connect() for _ in calls]
-
-    def run(call: Callable[[Connection], Any], connection: Connection) -> Any:
-        barrier.wait()
-        try:
-            return call(connection)
-        except psycopg.DatabaseError as error:
-            return error
-
-    with ThreadPoolExecutor(len(calls)) as threads:
-        return list(threads.map(run, calls, connections))
 
 
 # What a new job is ----------------------------------------------------------------------------------------------------
@@ -203,7 +186,7 @@ def test_the_same_key_gives_the_same_batch(fleet: Connection):
 def test_the_same_key_in_one_call_gives_one_job(fleet: Connection):
     first, again = enqueue_many(fleet, [request(idempotency_key="k")] * 2)
     assert first[0] == again[0]
-    assert (first[3], again[3]) == (False, True)
+    assert {first[3], again[3]} == {False, True}
 
 
 def test_a_key_belongs_to_its_user(fleet: Connection):
@@ -253,7 +236,7 @@ def test_when_and_how_soon_are_not_part_of_what_a_key_stands_for(fleet: Connecti
 
 
 def test_of_twelve_callers_with_one_key_one_makes_the_job(fleet: Connection, database: Database):
-    answers = at_once(database, [lambda connection: enqueue_all(connection, idempotency_key="k")[0]] * CALLERS)
+    answers = many_at_once(database, CALLERS, lambda caller: enqueue_all(caller, idempotency_key="k")[0])
     assert len({answer["id"] for answer in answers}) == 1
     assert sorted(answer["duplicate"] for answer in answers) == [False] + [True] * (CALLERS - 1)
     assert count_jobs(fleet) == 1

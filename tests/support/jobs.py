@@ -59,6 +59,36 @@ def balance(connection: Connection, user: str = "ada") -> int:
     return row[0] if row else 0
 
 
+def entries(connection: Connection, user: str = "ada") -> list[tuple[str, int, int]]:
+    """Kind, amount and balance after it of each entry of a user's account."""
+    query = "SELECT kind, amount, balance_after FROM credit_entry WHERE user_id = %s ORDER BY seq"
+    return connection.execute(query, (user,)).fetchall()
+
+
+def debit(connection: Connection, job_id: UUID) -> None:
+    """Charge a job for its cost as a claim does, without starting it."""
+    with connection.transaction():
+        connection.execute("SET LOCAL session_replication_role = replica")
+        connection.execute("UPDATE generation_job SET debited = true WHERE id = %s", (job_id,))
+        connection.execute(DEBIT, (job_id,))
+
+
+def start(connection: Connection, job_id: UUID) -> None:
+    """Charge a pending job and make it processing, as a claim does."""
+    debit(connection, job_id)
+    change_job(connection, job_id, **LEASED, status="processing", attempt=sql.SQL("attempt + 1"), started_at=NOW)
+
+
+DEBIT = """
+WITH account AS (
+  UPDATE credit_account a SET balance = a.balance - j.cost, entries = a.entries + 1
+    FROM generation_job j WHERE j.id = %s AND a.user_id = j.user_id
+  RETURNING a.user_id, a.entries, a.balance, j.id, j.cost
+)
+INSERT INTO credit_entry (user_id, seq, kind, amount, balance_after, job_id)
+SELECT user_id, entries, 'debit', -cost, balance, id FROM account
+"""
+
 NOW = sql.SQL("clock_timestamp()")
 LEASED: dict[str, Any] = {
     "lease_token": sql.SQL("gen_random_uuid()"),

@@ -1,0 +1,126 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.database import Connection, Database
+from tests.support.jobs import balance, entries, grant
+from tests.support.races import at_once, many_at_once
+from tests.support.refusals import ANOTHER_REQUEST, APPEND_ONLY, INSUFFICIENT_CREDITS, NOT_VALID, refused
+
+
+def move(connection: Connection, how: str, *arguments: Any) -> tuple[Any, ...]:
+    """The answer of grant_credits or adjust_credits: entry, balance, duplicate."""
+    places = ", ".join(["%s"] * len(arguments))
+    row = connection.execute(f"SELECT * FROM {how}_credits({places})".encode(), arguments).fetchone()
+    assert row is not None
+    return row
+
+
+def test_a_grant_opens_the_account_and_adds_to_it(connection: Connection):
+    assert move(connection, "grant", "ada", 10) == (1, 10, False)
+    assert move(connection, "grant", "ada", 5) == (2, 15, False)
+    assert entries(connection) == [("grant", 10, 10), ("grant", 5, 15)]
+
+
+def test_an_adjustment_goes_up_and_down(connection: Connection):
+    grant(connection, "ada", 10)
+    assert move(connection, "adjust", "ada", -10) == (2, 0, False)
+    assert move(connection, "adjust", "ada", 3) == (3, 3, False)
+    assert entries(connection)[1:] == [("adjustment", -10, 0), ("adjustment", 3, 3)]
+
+
+def test_who_moved_credits_and_why_is_kept(connection: Connection):
+    move(connection, "grant", "ada", 10, "order-7", "bought", "stripe")
+    kept = connection.execute("SELECT idempotency_key, reason, actor FROM credit_entry").fetchone()
+    assert kept == ("order-7", "bought", "stripe")
+
+
+@pytest.mark.parametrize("how", ["grant", "adjust"])
+def test_the_same_key_moves_credits_once(connection: Connection, how: str):
+    assert move(connection, how, "ada", 10, "order-7") == (1, 10, False)
+    grant(connection, "ada", 1)
+    assert move(connection, how, "ada", 10, "order-7") == (1, 11, True)
+    assert balance(connection) == 11
+
+
+def test_a_key_belongs_to_its_user(connection: Connection):
+    for user in ("ada", "bob"):
+        assert move(connection, "grant", user, 10, "order-7") == (1, 10, False)
+
+
+@pytest.mark.parametrize(("how", "amount"), [("grant", 11), ("adjust", 10)])
+def test_a_key_is_refused_for_another_movement(connection: Connection, how: str, amount: int):
+    grant(connection, "ada", 10, "order-7")
+    with refused(ANOTHER_REQUEST, match="'order-7' was used for a grant of 10"):
+        move(connection, how, "ada", amount, "order-7")
+    assert balance(connection) == 10
+
+
+def test_twelve_grants_with_one_key_at_once_are_one(connection: Connection, database: Database):
+    answers = many_at_once(database, 12, lambda caller: move(caller, "grant", "ada", 10, "order-7"))
+    assert sorted(answers) == [(1, 10, False)] + [(1, 10, True)] * 11
+    assert balance(connection) == 10
+
+
+def test_movements_at_once_leave_no_gap(connection: Connection, database: Database):
+    def mover(amount: int) -> Callable[[Connection], Any]:
+        return lambda caller: [move(caller, "adjust", "ada", amount) for _ in range(5)]
+
+    grant(connection, "ada", 100)
+    at_once(database, [mover(amount) for amount in (1, -1, 2, -2, 3, -3)])
+    after = 0
+    for _, amount, balance_after in entries(connection):
+        after += amount
+        assert balance_after == after
+    assert after == balance(connection) == 100
+    assert len(entries(connection)) == 31
+
+
+def test_a_balance_is_never_negative(connection: Connection):
+    grant(connection, "ada", 10)
+    with refused(INSUFFICIENT_CREDITS, match="user ada has 10 credits; 11 cannot be taken"):
+        move(connection, "adjust", "ada", -11)
+    assert entries(connection) == [("grant", 10, 10)]
+
+
+def test_a_balance_is_never_negative_however_many_take_from_it(connection: Connection, database: Database):
+    grant(connection, "ada", 5)
+    answers = many_at_once(database, 12, lambda caller: move(caller, "adjust", "ada", -1))
+    assert sum(isinstance(answer, tuple) for answer in answers) == 5
+    assert balance(connection) == 0
+
+
+@pytest.mark.parametrize(
+    ("how", "amount"),
+    [("grant", 0), ("grant", -1), ("grant", None), ("grant", 10**12 + 1), ("adjust", 0), ("adjust", -(10**12) - 1)],
+)
+def test_an_amount_must_be_one(connection: Connection, how: str, amount: int | None):
+    with refused(NOT_VALID, match="amount: "):
+        move(connection, how, "ada", amount)
+    assert entries(connection) == []
+
+
+@pytest.mark.parametrize("user", ["", None, "a" * 256])
+def test_a_user_must_be_named(connection: Connection, user: str | None):
+    with refused(NOT_VALID, match="user_id: must have 1 to 255 characters"):
+        move(connection, "grant", user, 1)
+
+
+@pytest.mark.parametrize("kind", ["debit", "refund", "gift"])
+def test_only_a_job_debits_and_refunds(connection: Connection, kind: str):
+    with pytest.raises(Exception, match="violates check constraint"):
+        connection.execute("SELECT post_credits('ada', %s, 1, NULL, NULL, NULL)", (kind,))
+    assert balance(connection) == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["UPDATE credit_entry SET amount = 11", "UPDATE credit_entry SET reason = 'x'", "DELETE FROM credit_entry",
+     "TRUNCATE credit_entry"],
+)  # fmt: skip
+def test_entries_are_append_only(connection: Connection, change: str):
+    grant(connection, "ada", 10)
+    with refused(APPEND_ONLY, match="credit_entry is append-only: it cannot be changed by (UPDATE|DELETE|TRUNCATE)"):
+        connection.execute(change.encode())
+    assert entries(connection) == [("grant", 10, 10)]
