@@ -30,7 +30,8 @@ from generation_worker.providers.local import LocalProvider
 from generation_worker.providers.local_faults import Fault
 from generation_worker.storage.disk import DiskStorage
 from generation_worker.worker.attempt import Attempt
-from generation_worker.worker.supervisor import Ending, Supervisor, WorkerSettings
+from generation_worker.worker.settings import Ending, WorkerSettings
+from generation_worker.worker.supervisor import Supervisor
 
 EXIT_STATUS = {Ending.STOPPED: 0, Ending.EMPTY: 0, Ending.STUCK: 1, Ending.BROKEN: 1}
 START_WITHIN = 30.0

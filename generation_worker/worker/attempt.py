@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,7 +29,6 @@ from generation_worker.domain.outcome import Cancelled, Completed, Outcome, Rele
 from generation_worker.domain.payload import (
     ImageProcessing,
     ImageRef,
-    Output,
     Payload,
     parse_payload,
 )
@@ -47,9 +45,8 @@ from generation_worker.ports import (
     Store,
     StoreUnavailable,
 )
+from generation_worker.worker.artifact import describe, image_key, possible_keys, thumbnail_key
 from generation_worker.worker.lease import Lease
-
-EXTENSIONS = {"image/webp": "webp", "image/png": "png", "image/jpeg": "jpg"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,13 +175,13 @@ class Attempt:
 
     def _store(self, lease: Lease, rendered: Rendered) -> dict[str, Any]:
         """Keep the image under the key that this job always has. The thumbnail goes first: an image is never alone."""
-        thumbnail_key = None
+        thumbnail = None
         if rendered.thumbnail is not None:
-            thumbnail_key = thumbnail_key_of(lease.job)
-            self._put(lease, thumbnail_key, rendered.thumbnail)
-        key = image_key(lease.job, EXTENSIONS[rendered.image.content_type])
+            thumbnail = thumbnail_key(lease.job)
+            self._put(lease, thumbnail, rendered.thumbnail)
+        key = image_key(lease.job, rendered.image.content_type)
         self._put(lease, key, rendered.image)
-        return describe(key, rendered.image, thumbnail_key)
+        return describe(key, rendered.image, thumbnail)
 
     def _put(self, lease: Lease, key: str, picture: Picture) -> None:
         """Paid bytes are not thrown away because the storage has a bad minute; the attempt's deadline is the end."""
@@ -200,44 +197,15 @@ class Attempt:
 
     def _already_stored(self, job: Job, payload: Payload) -> dict[str, Any] | None:
         """The result of an earlier attempt that stored its image and crashed before it could say so."""
-        for content_type in possible_types(payload):
-            key = image_key(job, EXTENSIONS[content_type])
+        for content_type, key in possible_keys(job, payload):
             if (data := self.storage.get(key)) is None:
                 continue
             opened = self.images.open(data)
             picture = Picture(data, content_type, opened.width, opened.height)
-            thumbnail = thumbnail_key_of(job) if self.storage.get(thumbnail_key_of(job)) is not None else None
+            thumbnail = thumbnail_key(job) if self.storage.get(thumbnail_key(job)) is not None else None
             self.events.emit("image.found", job=job.id, user=job.user_id, attempt=job.attempt)
             return {"images": [describe(key, picture, thumbnail)], "provider": job.provider, "model": None}
         return None
-
-
-def image_key(job: Job, extension: str) -> str:
-    """Made of the job's id only, so that no text of a user can steer it."""
-    return f"images/{job.id}.{extension}"
-
-
-def thumbnail_key_of(job: Job) -> str:
-    return f"thumbnails/{job.id}.webp"
-
-
-def possible_types(payload: Payload) -> list[str]:
-    """The content types that this payload's image may be stored as."""
-    output = Output(format="original") if isinstance(payload, ImageProcessing) else payload.output
-    return list(EXTENSIONS) if output.format == "original" else [f"image/{output.format}"]
-
-
-def describe(key: str, picture: Picture, thumbnail_key: str | None) -> dict[str, Any]:
-    """The image as it stands in the job's result."""
-    return {
-        "key": key,
-        "content_type": picture.content_type,
-        "width": picture.width,
-        "height": picture.height,
-        "bytes": len(picture.data),
-        "sha256": hashlib.sha256(picture.data).hexdigest(),
-        "thumbnail_key": thumbnail_key,
-    }
 
 
 Work = Callable[[Lease], Outcome]

@@ -9,6 +9,7 @@ from generation_worker.events import Events
 from generation_worker.ports import Store
 from generation_worker.worker.lease import PROVED_FOR, Clock, Lease, LeaseBook
 from generation_worker.worker.loop import Loop
+from generation_worker.worker.settings import WorkerSettings
 
 BEATS_PER_LEASE = 4
 
@@ -22,18 +23,14 @@ class Heartbeat:
         leases: LeaseBook,
         events: Events,
         *,
-        lease: float,
-        timeout: float,
-        grace: float,
+        settings: WorkerSettings,
         touch: Callable[[], None],
         clock: Clock = time.monotonic,
     ) -> None:
         self._store = store
         self._leases = leases
         self._events = events
-        self._lease = lease
-        self._timeout = timeout
-        self._grace = grace
+        self._settings = settings
         self._touch = touch
         self._clock = clock
         self._proved_at = clock()
@@ -42,7 +39,7 @@ class Heartbeat:
     @property
     def proved(self) -> bool:
         """Whether this worker could prove a lease now. Without that it must not claim."""
-        return self._clock() - self._proved_at <= self._lease * PROVED_FOR
+        return self._clock() - self._proved_at <= self._settings.lease * PROVED_FOR
 
     def step(self) -> float:
         sent_at = self._clock()
@@ -50,16 +47,16 @@ class Heartbeat:
         self._renew(held, sent_at)
         self._touch()
         self._proved_at = sent_at
-        return self._lease / BEATS_PER_LEASE
+        return self._settings.lease / BEATS_PER_LEASE
 
     def _renew(self, held: list[Lease], sent_at: float) -> None:
         if not held:
             return
         renewed = self._store.renew_leases(
             [(lease.job.id, lease.job.lease_token) for lease in held],
-            lease=self._lease,
-            timeout=self._timeout,
-            grace=self._grace,
+            lease=self._settings.lease,
+            timeout=self._settings.timeout,
+            grace=self._settings.overtime,
         )
         for lease in held:
             cancel_requested = renewed.get(lease.job.id)

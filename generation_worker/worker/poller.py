@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from generation_worker.domain.job import FRONT, Job
+from generation_worker.domain.job import FRONT, NO_PROVIDER, Job
 from generation_worker.events import Events
 from generation_worker.ports import Store
 from generation_worker.worker.lease import Clock, Lease, LeaseBook
 from generation_worker.worker.loop import Loop
 from generation_worker.worker.pool import Pool
 from generation_worker.worker.promoter import Promoter
+from generation_worker.worker.settings import WorkerSettings
 
 GATHER = 0.002
 """Seconds to let more threads finish while few are idle and work waits: one claim for many costs far less than many
@@ -24,26 +24,13 @@ MARKS_KEPT = 2.0
 """Seconds after which the low-water marks are forgotten: the longest that a job which came in before the mark waits."""
 
 
-@dataclass(frozen=True, slots=True)
-class PollerSettings:
-    """Times in seconds."""
-
-    worker: str
-    lanes: tuple[str, ...]
-    poll_interval: float
-    idle_poll_interval: float
-    lease: float
-    timeout: float
-    max_attempts: int
-
-
 class Poller:
     """Polling is the truth; being woken is a hint that makes it quick."""
 
     def __init__(
         self,
         store: Store,
-        settings: PollerSettings,
+        settings: WorkerSettings,
         pool: Pool,
         leases: LeaseBook,
         promoter: Promoter,
@@ -63,7 +50,7 @@ class Poller:
         self._listening = listening
         self._clock = clock
         self._most_held = pool.size + UNWRITTEN
-        self._marks = dict.fromkeys(settings.lanes, FRONT)
+        self._marks = dict.fromkeys((*settings.providers, NO_PROVIDER), FRONT)
         self._marks_until = clock()
         self._asleep = False
         self._more = False
@@ -86,7 +73,7 @@ class Poller:
         """Promote, claim, hand over. Returns when to look again."""
         if not self._may_claim():
             return self._settings.poll_interval
-        self._promoter.promote()
+        self._promoter.promote(look_again=self._interval)
         slots = self._slots()
         if slots == 0:
             self._more = True
@@ -119,7 +106,7 @@ class Poller:
             self._marks_until = now + MARKS_KEPT
         settings = self._settings
         claim = self._store.claim_jobs(
-            settings.worker, self._marks, slots=slots, lease=settings.lease, max_attempts=settings.max_attempts
+            settings.id, self._marks, slots=slots, lease=settings.lease, max_attempts=settings.max_attempts
         )
         for job in claim.jobs:
             lease = Lease(job, claimed_at=now, duration=settings.lease, timeout=settings.timeout, clock=self._clock)
@@ -144,12 +131,18 @@ class Poller:
             return min(self._settings.poll_interval, self._promoter.seconds_to_next_look)
         if found or self._fall_asleep(True):
             return 0  # what was enqueued before we fell asleep did not notify: look once more
-        return min(self._settings.idle_poll_interval, self._promoter.seconds_to_next_look)
+        return min(self._interval, self._promoter.seconds_to_next_look)
+
+    @property
+    def _interval(self) -> float:
+        """Long only while enqueue knows that we sleep, and can wake us."""
+        asleep = self._asleep and self._listening()
+        return self._settings.idle_poll_interval if asleep else self._settings.poll_interval
 
     def _fall_asleep(self, asleep: bool) -> bool:
         """Tell enqueue whether to notify; whether that was news."""
         if asleep == self._asleep:
             return False
-        self._store.set_asleep(self._settings.worker, asleep=asleep)
+        self._store.set_asleep(self._settings.id, asleep=asleep)
         self._asleep = asleep
         return True

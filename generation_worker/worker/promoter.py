@@ -14,10 +14,9 @@ BATCH = 500
 class Promoter:
     """Asked by the poller before each claim; it asks the database only when something may be due."""
 
-    def __init__(self, store: Store, events: Events, *, look_every: float, clock: Clock = time.monotonic) -> None:
+    def __init__(self, store: Store, events: Events, *, clock: Clock = time.monotonic) -> None:
         self._store = store
         self._events = events
-        self._look_every = look_every
         self._clock = clock
         self._next_look = clock()
 
@@ -33,11 +32,11 @@ class Promoter:
     def seconds_to_next_look(self) -> float:
         return max(0.0, self._next_look - self._clock())
 
-    def promote(self) -> int:
-        """Promote what is due; how many became pending."""
+    def promote(self, *, look_again: float) -> int:
+        """Promote what is due; how many became pending. What nobody tells of is found ``look_again`` seconds later."""
         if self._clock() < self._next_look:
             return 0
-        self._next_look = self._clock() + self._look_every  # before the statement: due_in may come while it runs
+        self._next_look = self._clock() + look_again  # before the statement: due_in may come while it runs
         promotion = self._store.promote_jobs(limit=BATCH)
         if promotion.next_due is not None:
             self.due_in(max(promotion.next_due, 0.0))

@@ -1,0 +1,114 @@
+"""The parts of a worker and how they are joined: who wakes whom, who asks whom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from generation_worker.events import Events
+from generation_worker.ports import Signals, Store
+from generation_worker.worker.attempt import Work
+from generation_worker.worker.heartbeat import BEATS_PER_LEASE, Heartbeat
+from generation_worker.worker.lease import Lease, LeaseBook
+from generation_worker.worker.listener import Listener
+from generation_worker.worker.loop import Loop
+from generation_worker.worker.maintenance import Maintenance, Task
+from generation_worker.worker.poller import Poller
+from generation_worker.worker.pool import Pool
+from generation_worker.worker.promoter import Promoter
+from generation_worker.worker.pruner import Pruner
+from generation_worker.worker.reclaimer import Reclaimer
+from generation_worker.worker.settings import WorkerSettings
+from generation_worker.worker.settler import Settler
+
+
+class Crew:
+    """A pool of threads and the loops around it. ``may_claim`` is asked before every claim."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        *,
+        store: Store,
+        heartbeat_store: Store,
+        signals: Signals | None,
+        work: Work,
+        events: Events,
+        may_claim: Callable[[], bool],
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.events = events
+        self._work = work
+        self._heartbeat_store = heartbeat_store
+        self.leases = LeaseBook()
+        self.pool = Pool(
+            settings.concurrency,
+            self._attempt,
+            finished=lambda: self.poller.job_finished(),  # noqa: PLW0108 - the poller is made after the pool
+            failed=self._attempt_failed,
+        )
+        promoter = Promoter(store, events)
+        self.settler = Settler(store, settings.policy, self.leases, events, due_in=promoter.due_in)
+        self.heartbeat = Heartbeat(heartbeat_store, self.leases, events, settings=settings, touch=self._touch)
+        self.listener = Listener(signals, events, wake=self._look_now, cancel=self.heartbeat.loop.wake)
+        self.poller = Poller(
+            store,
+            settings,
+            self.pool,
+            self.leases,
+            promoter,
+            events,
+            may_claim=lambda: may_claim() and self.heartbeat.proved,
+            listening=lambda: self.listener.live,
+        )
+        self.maintenance = Maintenance(store, self._tasks(), events)
+
+    def start(self) -> None:
+        self.pool.start()
+        for loop in (self.heartbeat.loop, self.settler.loop, self.maintenance.loop, self.poller.loop):
+            loop.start()
+        self.listener.start()
+
+    def loops(self) -> list[Loop]:
+        """The loops without which a worker does not work; it can do without its listener."""
+        return [self.heartbeat.loop, self.settler.loop, self.maintenance.loop, self.poller.loop]
+
+    def stuck(self) -> list[Lease]:
+        """Attempts whose threads have not come back long after their time."""
+        return self.pool.stuck(self.settings.overtime)
+
+    def at_rest(self) -> bool:
+        """Nothing can be claimed, nothing runs, everything is written; asked in the order in which work flows."""
+        return self.poller.empty and self.pool.busy == 0 and self.settler.waiting == 0 and len(self.leases) == 0
+
+    def _attempt(self, lease: Lease) -> None:
+        job = lease.job
+        self.events.emit(
+            "attempt.started", job=job.id, attempt=job.attempt, user=job.user_id, kind=job.kind, provider=job.provider
+        )
+        self.settler.put(lease, self._work(lease))
+
+    def _attempt_failed(self, lease: Lease, error: BaseException) -> None:
+        """Something around the attempt broke. Nobody settles it: its lease runs out, and that counts as a crash."""
+        self.leases.remove(lease)
+        self.events.emit("attempt.broke", job=lease.job.id, user=lease.job.user_id, exc_info=error)
+
+    def _look_now(self) -> None:
+        self.poller.look_now()
+
+    def _touch(self) -> None:
+        settings = self.settings
+        self._heartbeat_store.touch_worker(
+            settings.id, concurrency=settings.concurrency, busy=self.pool.busy, stuck=len(self.stuck())
+        )
+
+    def _tasks(self) -> list[Task]:
+        settings = self.settings
+        reclaimer = Reclaimer(self.store, self.settler, self.events, timeout=settings.timeout)
+        pruner = Pruner(self.store, self.events, retention=settings.retention)
+        beat = settings.lease / BEATS_PER_LEASE
+        return [
+            Task("reclaim", min(10.0, beat), reclaimer.reclaim),
+            Task("expire", min(30.0, settings.lease / 2), pruner.expire),
+            Task("prune", settings.cleanup_interval, pruner.prune),
+        ]

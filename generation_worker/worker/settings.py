@@ -1,0 +1,41 @@
+"""What a worker is told at its start, and why it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from generation_worker.domain.retry import RetryPolicy
+
+OVERTIME = 10.0
+"""Seconds that an attempt may take past its deadline before its thread counts as stuck and its lease runs out."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """Times in seconds."""
+
+    id: str
+    version: str
+    concurrency: int
+    providers: tuple[str, ...]
+    poll_interval: float = 1.0
+    idle_poll_interval: float = 5.0
+    lease: float = 60.0
+    timeout: float = 600.0
+    overtime: float = OVERTIME
+    grace: float = 100.0
+    max_attempts: int = 4
+    max_stuck: int = 1
+    retention: float = 0.0
+    cleanup_interval: float = 3600.0
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+
+
+class Ending(Enum):
+    """Why a worker ended; the process turns it into its exit status."""
+
+    STOPPED = "stopped"
+    EMPTY = "empty"
+    STUCK = "stuck"
+    BROKEN = "broken"
