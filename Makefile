@@ -1,7 +1,7 @@
 # Two commands matter: `make demo` and `make test`. Each sets up all it needs in .venv; `make help` names the rest.
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast check format lint types imports pages test-pg14 test-pg15 test-pg16 test-pg17 \
-  test-pgbouncer bench mutants lock clean ready-run ready-dev
+  test-pgbouncer test-image bench mutants lock clean ready-run ready-dev
 
 # The first one that is new enough. For another: make test PYTHON=python3.13 VENV=.venv-3.13
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -17,7 +17,8 @@ PARALLEL := -n logical --maxprocesses 4
 help: ## Say what there is
 	@echo 'make demo   to see it work, make test   to test it; neither needs a database, a key or anything installed.'
 	@echo
-	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F '\t' '{ printf "  %-16s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z0-9 -]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | sed 's/^test-pg14 .*test-pg17/test-pg14..17/' | \
+	  awk -F '\t' '{ printf "  %-16s %s\n", $$1, $$2 }'
 
 demo: ready-run ## Watch a worker make pictures, meet faults and keep the books
 	@$(BIN)/generation-worker demo $(ARGS)
@@ -40,7 +41,7 @@ lint:
 types:
 	@$(BIN)/basedpyright --pythonpath $(BIN)/python
 imports:
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 pages:
 	@$(PYTEST) -q tests/checks tests/db/test_schema_page.py
 
@@ -49,6 +50,9 @@ test-pg14 test-pg15 test-pg16 test-pg17: ready-dev ## Run the tests that use a d
 
 test-pgbouncer: ready-dev ## Run the tests that use a database through PgBouncer
 	$(BIN)/python -m tests.pgbouncer $(ARGS)
+
+test-image: ready-dev ## Carry out the Dockerfile without Docker, and run what it makes
+	$(BIN)/python scripts/image.py
 
 bench: ready-dev ## Measure: jobs per second, pick-up, claim time
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -64,7 +68,8 @@ clean: ## Remove what these commands have made, .venv and the demo's data too
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 ready-run ready-dev:
-	@test -n '$(PYTHON)' || { echo 'Python 3.11 or newer is needed and not found; name one: make PYTHON=/path/to/python3'; exit 1; }
-	@'$(PYTHON)' -c 'import sys; sys.version_info >= (3, 11) or \
-	  sys.exit("Python 3.11 or newer is needed; $(PYTHON) is Python " + sys.version.split()[0])'
-	@'$(PYTHON)' scripts/prepare.py $(@:ready-%=%) $(VENV)
+	@python='$(PYTHON)'; if [ -z "$$python" ]; then \
+	  echo 'Python 3.11 or newer is needed and was not found. Name one: make PYTHON=/path/to/python3'; exit 1; fi; \
+	"$$python" -c 'import sys; sys.version_info >= (3, 11) or \
+	  sys.exit("Python 3.11 or newer is needed; " + sys.executable + " is " + sys.version.split()[0])' && \
+	"$$python" scripts/prepare.py $(@:ready-%=%) $(VENV)

@@ -57,7 +57,7 @@ def pip(venv: Path, *arguments: str) -> None:
     python = venv / "bin" / "python"
     inside = subprocess.run([python, "-c", "import pip"], check=False, capture_output=True).returncode == 0
     command = [str(python), "-m", "pip"] if inside else [sys.executable, "-m", "pip", "--python", str(python)]
-    run(*command, "--disable-pip-version-check", "--no-input", "--quiet", "install", *arguments)
+    run(*command, "--disable-pip-version-check", "--no-input", "-qq", "install", *arguments)
 
 
 def run(*command: str) -> None:

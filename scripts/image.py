@@ -1,0 +1,106 @@
+"""Reads the Dockerfile, and carries it out without Docker: `python scripts/image.py`.
+
+The build stage runs in a temporary directory, with a clean virtual environment in the place of the image's Python. The
+result is asked for its help, and has to migrate a database and to empty its queue there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import venv
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+HOME = "/opt/generation-worker"
+"""Where the image has the worker."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One FROM and the instructions below it, in their order."""
+
+    base: str
+    instructions: list[tuple[str, str]]
+
+    def all(self, name: str) -> list[str]:
+        return [rest for instruction, rest in self.instructions if instruction == name]
+
+    def only(self, name: str) -> str:
+        [rest] = self.all(name)
+        return rest
+
+
+def stages() -> list[Stage]:
+    """The stages of the Dockerfile."""
+    text = re.sub(r"(?m)^\s*#.*\n", "", (ROOT / "Dockerfile").read_text())
+    lines = re.sub(r"\\\n\s*", "", text).splitlines()
+    instructions = [(line.split()[0], line.partition(" ")[2].strip()) for line in lines if line.strip()]
+    starts = [n for n, (name, _) in enumerate(instructions) if name == "FROM"]
+    return [
+        Stage(instructions[start][1].split()[0], instructions[start + 1 : end])
+        for start, end in zip(starts, [*starts[1:], len(instructions)], strict=True)
+    ]
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="image-") as directory:
+        place = Path(directory)
+        build(stages()[0], place)
+        try_out(stages()[-1], place)
+
+
+def build(stage: Stage, place: Path) -> None:
+    """Carry out the build stage below `place`."""
+    venv.create(place / "python", with_pip=True)
+    environment = {**os.environ, "PATH": f"{place}/python/bin:{os.environ['PATH']}"}
+    here = place
+    for name, rest in stage.instructions:
+        if name == "WORKDIR":
+            here = place / rest.lstrip("/")
+            here.mkdir(parents=True)
+        elif name == "ENV":
+            environment |= dict(pair.split("=") for pair in rest.split())
+        elif name == "COPY":
+            copy(*rest.split(), here=here)
+        elif name == "RUN":
+            print(f"RUN {rest}", flush=True)
+            command = rest.replace(HOME, f"{place}{HOME}")
+            subprocess.run(["sh", "-ec", command], check=True, cwd=here, env=environment)
+        else:
+            raise ValueError(f"{name} is not carried out here")
+
+
+def copy(*names: str, here: Path) -> None:
+    *sources, target = names
+    for source in sources:
+        if (ROOT / source).is_dir():
+            shutil.copytree(ROOT / source, here / target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            (here / target).mkdir(exist_ok=True)
+            shutil.copy(ROOT / source, here / target)
+
+
+def try_out(stage: Stage, place: Path) -> None:
+    """Run what the image would: its help, a migration, a worker that ends when the queue is empty."""
+    from generation_worker.db.embedded import EmbeddedPostgres  # noqa: PLC0415 - the checkout's, not the image's
+
+    [entrypoint] = json.loads(stage.only("ENTRYPOINT"))
+    program = f"{place}{HOME}/bin/{entrypoint}"
+    data = place / "data"
+    data.mkdir()
+    with EmbeddedPostgres(place / "postgres", durable=False) as postgres:
+        environment = {"PATH": os.environ["PATH"], "HOME": str(data), "PORT": "0", "DATABASE_URL": postgres.conninfo()}
+        for arguments in (["--help"], ["migrate"], ["run", "--until-empty"]):
+            print(f"{entrypoint} {' '.join(arguments)}", flush=True)
+            subprocess.run([program, *arguments], check=True, cwd=data, env=environment, timeout=120)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
