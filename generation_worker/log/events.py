@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from structlog.contextvars import bind_contextvars
+
 from generation_worker.events import Events
 from generation_worker.log.setup import get_logger
 
@@ -22,7 +24,7 @@ LEVELS = {
     "loop.failed": logging.ERROR,
     "maintenance.failed": logging.ERROR,
     "settlement.refused": logging.ERROR,
-    "threads.stuck": logging.ERROR,
+    "thread.stuck": logging.ERROR,
 }
 """Everything else is worth an info line."""
 
@@ -33,6 +35,10 @@ def log_events(events: Events, level: str) -> None:
     lowest = logging.getLevelNamesMapping()[level.upper()]
 
     def write(name: str, fields: dict[str, Any]) -> None:
+        if (
+            name == "attempt.started"
+        ):  # it is emitted in the thread that works: what libraries log there names the job too
+            bind_contextvars(job=fields["job"], attempt=fields["attempt"], user=fields["user"])
         severity = LEVELS.get(name, logging.INFO)
         if severity >= lowest:
             logger.log(severity, name, **{key: value for key, value in fields.items() if value is not None})

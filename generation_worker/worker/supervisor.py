@@ -87,7 +87,9 @@ class Supervisor:
         }
 
     def _watch(self, *, until_empty: bool) -> Ending:
+        reported: set[str] = set()
         while not self._stop.wait(WATCH_EVERY):
+            self._report_stuck(reported)
             if self._too_many_stuck():
                 return Ending.STUCK
             if self._dead_loops():
@@ -95,6 +97,16 @@ class Supervisor:
             if until_empty and self.crew.at_rest():
                 return Ending.EMPTY
         return Ending.STOPPED
+
+    def _report_stuck(self, reported: set[str]) -> None:
+        """A stuck thread never hides: it is told of once, and counted until it comes back."""
+        for lease in self.crew.stuck():
+            if lease.job.lease_token not in reported:
+                reported.add(lease.job.lease_token)
+                job = lease.job
+                self.crew.events.emit(
+                    "thread.stuck", job=job.id, attempt=job.attempt, user=job.user_id, seconds=lease.elapsed()
+                )
 
     def _phase(self) -> str:
         if self._stop.is_set():
