@@ -6,6 +6,12 @@
 -- their names, as everywhere: two claims wait for each other, never in a circle. A balance is read from the locked row,
 -- which is fresh; every other table is seen as it was when the statement began.
 --
+-- No row may keep the others from starting: a date without an end is subtracted as a number, and a maximum that somebody
+-- lowered under a waiting job allows the one attempt that it waits for.
+--
+-- A position goes to the worker in JSON's form: unlike a text it does not depend on the session's style of dates, and comes
+-- back as a mark to the microsecond.
+--
 -- A user's jobs are paid in the order of the claim. The first that the balance does not cover, and every later one that
 -- costs more than what is left, fails; one that would still fit is left for the next claim.
 WITH lane AS (
@@ -46,15 +52,15 @@ WITH lane AS (
 ), started AS (
   UPDATE generation_job j
      SET status = 'processing', attempt = j.attempt + 1, debited = j.debited OR s.pays,
-         max_attempts = coalesce(j.max_attempts, %(max_attempts)s),
+         max_attempts = greatest(coalesce(j.max_attempts, %(max_attempts)s), j.attempt + 1),
          lease_token = gen_random_uuid(), locked_by = %(worker)s, locked_at = clock_timestamp(),
          lease_expires_at = clock_timestamp() + make_interval(secs => %(lease)s),
          started_at = coalesce(j.started_at, clock_timestamp())
     FROM (SELECT id, false AS pays FROM picked WHERE owed = 0 UNION ALL SELECT id, true FROM judged WHERE paid) s
    WHERE j.id = s.id
   RETURNING j.id::text, j.kind, j.user_id, j.provider, j.payload::text, j.cost, j.attempt, j.max_attempts, j.crashes, j.waits,
-            j.lease_token::text, extract(epoch FROM j.deadline_at - clock_timestamp())::float8 AS seconds_left,
-            j.priority, j.position::text
+            j.lease_token::text, (extract(epoch FROM j.deadline_at) - extract(epoch FROM clock_timestamp()))::float8 AS seconds_left,
+            j.priority, to_jsonb(j.position) #>> '{}' AS position
 ), refused AS (
   UPDATE generation_job j
      SET status = 'failed', error_code = 'insufficient_credits', finished_at = clock_timestamp(),

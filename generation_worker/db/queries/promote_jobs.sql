@@ -20,5 +20,5 @@ WITH due AS MATERIALIZED (
   RETURNING j.id
 )
 SELECT (SELECT count(*) FROM promoted) AS promoted,
-       (SELECT extract(epoch FROM min(run_at) - clock_timestamp())::float8 FROM generation_job
+       (SELECT (extract(epoch FROM min(run_at)) - extract(epoch FROM clock_timestamp()))::float8 FROM generation_job
          WHERE status IN ('scheduled', 'rate_limited') AND run_at > statement_timestamp()) AS next_due
