@@ -5,7 +5,8 @@
 -- counts against another attempt, and never against an image that is there. Rows are locked in the order of their ids and
 -- accounts, before a refund touches them, in the order of their names.
 --
--- Asked again after a lost answer it changes nothing and says the same: its attempts stand in the history.
+-- Asked again after a lost answer it changes nothing and says the same: its attempts stand in the history, with the outcome
+-- that it names. An attempt that was released and then ends after all finds another outcome there, and has lost its lease.
 WITH ending AS (
   SELECT * FROM jsonb_to_recordset(%(settlements)s::jsonb) AS ending (
     id uuid, token uuid, outcome text, status text, cancel_status text, delay float8, attempt_step int, crash_step int,
@@ -40,4 +41,5 @@ WITH ending AS (
 SELECT id::text, status FROM settled
 UNION ALL
 SELECT e.id::text, j.status FROM ending e
-  JOIN job_attempt a ON a.job_id = e.id AND a.lease_token = e.token JOIN generation_job j ON j.id = e.id
+  JOIN job_attempt a ON a.job_id = e.id AND a.lease_token = e.token AND a.outcome = e.outcome
+  JOIN generation_job j ON j.id = e.id
