@@ -1,0 +1,7 @@
+"""``python -m generation_worker`` is ``generation-worker``."""
+
+import sys
+
+from generation_worker.cli import main
+
+sys.exit(main())

@@ -1,0 +1,119 @@
+"""``dead``: jobs that ended for good without an image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+
+from generation_worker.cli.database import database, job_id
+from generation_worker.cli.options import JobIds, Json, Limit
+from generation_worker.cli.output import print_json, print_table
+from generation_worker.cli.problems import FAILED
+
+if TYPE_CHECKING:
+    from generation_worker.db.answers import DeadLetters
+    from generation_worker.db.insights import Insights
+    from generation_worker.db.pool import OwnConnection
+
+app = typer.Typer(help="Look at jobs that failed for good, and replay them.", no_args_is_help=True)
+
+Code = Annotated[str | None, typer.Option(help="Only those with this error code.")]
+OfUser = Annotated[str | None, typer.Option("--user", help="Only this user's.")]
+COLUMNS = ("job", "failed at", "user", "kind", "code", "message", "replayed as")
+
+
+@app.command("list")
+def list_letters(
+    code: Code = None,
+    user: OfUser = None,
+    limit: Limit = 50,
+    cursor: Annotated[str | None, typer.Option(help="Where the page before this one ended.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List failed jobs, the latest first."""
+    with database() as own:
+        from generation_worker.db.insights import Insights  # noqa: PLC0415 - not for --help
+
+        page = Insights(own).dead_letters(limit=limit, cursor=cursor, code=code, user=user)
+    if as_json:
+        print_json({"jobs": page.letters, "cursor": page.cursor})
+    else:
+        _show(page)
+
+
+@app.command("replay")
+def replay(
+    jobs: JobIds = None,
+    code: Code = None,
+    user: OfUser = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most jobs to replay.")] = 1000,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Make new jobs of failed ones: those named, or all with a code that were not replayed yet."""
+    if bool(jobs) == (code is not None or user is not None):
+        raise typer.BadParameter("name jobs, or choose them by --code or --user")
+    with database() as own:
+        from generation_worker.db.insights import Insights  # noqa: PLC0415 - not for --help
+
+        insights = Insights(own)
+        if jobs:
+            chosen = [job_id(insights, text) for text in jobs]
+        else:
+            chosen = list(islice(_letters(insights, code, user), limit))
+        answers = [{"retry_of": job} if dry_run else _replay(own, job) for job in chosen]
+    _say(answers, dry_run=dry_run, as_json=as_json)
+    return FAILED if any("error" in answer for answer in answers) else 0
+
+
+def _letters(insights: Insights, code: str | None, user: str | None) -> Iterator[UUID]:
+    cursor: str | None = None
+    while True:
+        page = insights.dead_letters(limit=500, cursor=cursor, code=code, user=user, unreplayed=True)
+        yield from (letter.id for letter in page.letters)
+        cursor = page.cursor
+        if cursor is None:
+            return
+
+
+def _replay(own: OwnConnection, job: UUID) -> dict[str, Any]:
+    """One at a time: that one user cannot pay keeps no other's job from its second chance."""
+    from generation_worker.db import enqueue as queue  # noqa: PLC0415 - not for --help
+    from generation_worker.db.refusals import EnqueueRefused  # noqa: PLC0415
+    from generation_worker.domain.errors import InvalidPayload  # noqa: PLC0415
+
+    try:
+        with own.connection() as connection:
+            return {"retry_of": job, **queue.replay(connection, job)._asdict()}
+    except (EnqueueRefused, InvalidPayload) as error:
+        return {"retry_of": job, "error": {"code": error.code, "message": error.message}}
+
+
+def _say(answers: list[dict[str, Any]], *, dry_run: bool, as_json: bool) -> None:
+    if as_json:
+        print_json({"dry_run": dry_run, "jobs": answers})
+        return
+    for answer in answers:
+        if dry_run:
+            typer.echo(f"{answer['retry_of']}  would be replayed")
+        elif "error" in answer:
+            typer.echo(f"{answer['retry_of']}  not replayed: {answer['error']['message']}", err=True)
+        else:
+            typer.echo(f"{answer['retry_of']}  replayed as {answer['id']}")
+    if not answers:
+        typer.echo("No failed job is left to replay.")
+
+
+def _show(page: DeadLetters) -> None:
+    rows = [
+        [j.id, j.finished_at, j.user_id, j.kind, j.error_code, j.error_message, j.replayed_as] for j in page.letters
+    ]
+    print_table(COLUMNS, rows)
+    if not rows:
+        typer.echo("No job has failed.")
+    if page.cursor is not None:
+        typer.echo(f"There are more: --cursor {page.cursor}")

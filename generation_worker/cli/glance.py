@@ -1,0 +1,154 @@
+"""What ``status`` shows, taken at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from generation_worker.cli.output import plain, print_table, rich_table, span, text
+from generation_worker.db.answers import (
+    FailureCode,
+    JobCount,
+    LaneFront,
+    NextDue,
+    ProcessingJob,
+    Throughput,
+    Worker,
+)
+from generation_worker.db.insights import Insights
+
+ROWS = 20
+"""Most running jobs and workers that are listed."""
+
+
+class Part(NamedTuple):
+    title: str
+    columns: Sequence[str]
+    rows: list[list[Any]]
+
+
+@dataclass(frozen=True)
+class Glance:
+    """One answer to each question about the whole queue."""
+
+    counts: list[JobCount]
+    lanes: list[LaneFront]
+    due: NextDue | None
+    running: list[ProcessingJob]
+    workers: list[Worker]
+    throughput: list[Throughput]
+    failures: list[FailureCode]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "jobs": {count.status: {"count": count.jobs, "exact": count.exact} for count in self.counts},
+            "waiting": plain(self.lanes),
+            "next_due": plain(self.due),
+            "processing": plain(self.running),
+            "workers": plain(self.workers),
+            "throughput": {ended.span: _without(plain(ended), "span") for ended in self.throughput},
+            "failures": plain(self.failures),
+        }
+
+    def line(self) -> str:
+        """The counts and the workers, on one line."""
+        alive = sum(worker.state != "silent" for worker in self.workers)
+        counts = (f"{count.status} {_number(count.jobs, exact=count.exact)}" for count in self.counts)
+        return "  ".join([*counts, f"workers {alive}"])
+
+    def show(self) -> None:
+        for part in self.parts():
+            print_table(part.columns, part.rows, title=part.title)
+
+    def renderable(self) -> Any:
+        """All of it for a terminal."""
+        from rich.console import Group  # noqa: PLC0415 - only for --watch
+
+        shown = ((part, [[text(cell) for cell in row] for row in part.rows]) for part in self.parts())
+        return Group(*(rich_table(part.columns, rows, title=part.title) for part, rows in shown if rows))
+
+    def parts(self) -> list[Part]:
+        counts = [[count.status, _number(count.jobs, exact=count.exact), self._note(count)] for count in self.counts]
+        return [
+            Part("Jobs", ("status", "jobs", ""), counts),
+            Part("Processing", ("job", "kind", "user", "attempt", "worker", "for", "lease"), self._running()),
+            Part("Workers", ("worker", "state", "busy", "providers", "version", "seen"), self._workers()),
+            Part("Ended", ("last", "completed", "failed", "cancelled", "per minute", "mean"), self._ended()),
+            Part("Failures of the last day", ("code", "jobs", "latest", "message"), self._failures()),
+        ]
+
+    def _note(self, count: JobCount) -> str:
+        if count.status == "pending":
+            return "; ".join(_front(lane) for lane in self.lanes) or " "
+        if self.due is not None and count.status == self.due.status:
+            return f"next in {span(self.due.seconds)}" if self.due.seconds > 0 else "next one is due"
+        return " "
+
+    def _running(self) -> list[list[Any]]:
+        return [
+            [
+                job.id,
+                job.kind,
+                job.user_id,
+                f"{job.attempt} of {job.max_attempts}",
+                job.worker,
+                span(job.seconds),
+                f"{span(job.lease_seconds)}{' left' if job.lease_seconds > 0 else ': expired'}"
+                + (", to be cancelled" if job.cancel_requested else ""),
+            ]
+            for job in self.running
+        ]
+
+    def _workers(self) -> list[list[Any]]:
+        return [
+            [
+                worker.id,
+                worker.state + (f" ({worker.stuck})" if worker.stuck else ""),
+                f"{worker.busy} of {worker.concurrency}",
+                ", ".join(worker.providers),
+                worker.version,
+                f"{span(worker.seen_seconds)} ago",
+            ]
+            for worker in self.workers
+        ]
+
+    def _ended(self) -> list[list[Any]]:
+        return [
+            [
+                ended.span,
+                *(_number(jobs, exact=ended.exact) for jobs in (ended.completed, ended.failed, ended.cancelled)),
+                f"{ended.per_minute:g}",
+                span(ended.mean_seconds),
+            ]
+            for ended in self.throughput
+        ]
+
+    def _failures(self) -> list[list[Any]]:
+        return [[failure.code, failure.jobs, failure.last_at, failure.message] for failure in self.failures]
+
+
+def look(insights: Insights) -> Glance:
+    """Ask everything. Raises psycopg.Error."""
+    return Glance(
+        counts=insights.count_jobs(),
+        lanes=insights.oldest_waiting(),
+        due=insights.next_due(),
+        running=insights.processing_jobs(limit=ROWS),
+        workers=insights.workers(limit=ROWS),
+        throughput=insights.throughput(),
+        failures=insights.failures_by_code(),
+    )
+
+
+def _number(jobs: int, *, exact: bool) -> str:
+    return f"{jobs:,}" if exact else f"about {jobs:,}"
+
+
+def _front(lane: LaneFront) -> str:
+    alone = "" if lane.workers else ", no worker serves it"
+    return f"{lane.provider}: oldest waits {span(lane.seconds)}{alone}"
+
+
+def _without(row: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key != name}

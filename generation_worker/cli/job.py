@@ -1,0 +1,99 @@
+"""``job``: one job, from all sides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from generation_worker.cli.database import database, job_id
+from generation_worker.cli.options import JobId, Json
+from generation_worker.cli.output import NOTHING, print_facts, print_json, print_table, span
+from generation_worker.cli.problems import CommandFailed
+
+if TYPE_CHECKING:
+    from generation_worker.db.answers import JobDetails
+
+app = typer.Typer(help="Look at one job, cancel it, try it again.", no_args_is_help=True)
+
+
+@app.command("show")
+def show(job: JobId, as_json: Json = False) -> None:
+    """Show a job with its attempts, provider calls, credits and place in line."""
+    with database() as own:
+        from generation_worker.db.insights import Insights  # noqa: PLC0415 - not for --help
+
+        insights = Insights(own)
+        details = insights.job_details(job_id(insights, job))
+    if details is None:
+        raise CommandFailed("job_not_found", f"There is no job {job}.")
+    if as_json:
+        print_json(details)
+    else:
+        _show(details)
+
+
+@app.command("cancel")
+def cancel(job: JobId, as_json: Json = False) -> None:
+    """Cancel a job that waits, or ask one that runs to stop; what was charged comes back."""
+    with database() as own:
+        from generation_worker.db import enqueue as queue  # noqa: PLC0415 - not for --help
+        from generation_worker.db.insights import Insights  # noqa: PLC0415
+
+        found = job_id(Insights(own), job)
+        with own.connection() as connection:
+            cancelled = queue.cancel(connection, found)
+    if cancelled.status in ("completed", "failed"):
+        raise CommandFailed("job_is_final", f"Job {found} is {cancelled.status} already; nothing was changed.")
+    if as_json:
+        print_json({"id": found, **cancelled._asdict()})
+    elif cancelled.status == "cancelled":
+        typer.echo(f"{found}  cancelled")
+    else:
+        typer.echo(f"{found}  {cancelled.status}: its worker was asked to stop; it may still complete first")
+
+
+@app.command("retry")
+def retry(job: JobId, as_json: Json = False) -> None:
+    """Make a new job of one that failed or was cancelled, at today's price."""
+    with database() as own:
+        from generation_worker.db import enqueue as queue  # noqa: PLC0415 - not for --help
+        from generation_worker.db.insights import Insights  # noqa: PLC0415
+
+        found = job_id(Insights(own), job)
+        with own.connection() as connection:
+            new = queue.replay(connection, found)
+    if as_json:
+        print_json({"retry_of": found, **new._asdict()})
+    else:
+        typer.echo(f"{new.id}  {new.status}{'  (was replayed already)' if new.duplicate else ''}")
+
+
+def _show(details: JobDetails) -> None:
+    job = details.job
+    shown = {name: value for name, value in job.items() if value is not None}
+    if details.queue_position is not None:
+        shown["queue_position"] = _place(details.queue_position)
+    print_facts(shown.items())
+    _table("Attempts", details.attempts, ("attempt", "outcome", "worker", "started_at", "seconds", "error_message"))
+    _table("Provider calls", details.calls, ("number", "provider", "model", "provider_ref", "milliseconds", "spent"))
+    _table("Credits", details.entries, ("seq", "kind", "amount", "balance_after", "created_at"))
+
+
+def _place(before: int) -> str:
+    from generation_worker.db.insights import FAR  # noqa: PLC0415 - not for --help
+
+    if before == 0:
+        return "next"
+    return f"{'≥ ' if before >= FAR else ''}{before:,} before it"
+
+
+def _table(title: str, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
+    cells = [[_cell(name, row[name]) for name in columns] for row in rows]
+    print_table([name.replace("_", " ") for name in columns], cells, title=title)
+
+
+def _cell(name: str, value: Any) -> Any:
+    if name == "spent" and value is None:
+        return "unknown"
+    return span(value) if name == "seconds" else NOTHING if value is None else value

@@ -1,0 +1,98 @@
+"""How answers look: a table on a terminal, aligned lines elsewhere, or one JSON document."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+NOTHING = "–"
+
+Cells = Sequence[Any]
+
+
+def print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(plain(value), ensure_ascii=False, indent=2) + "\n")
+    sys.stdout.flush()
+
+
+def plain(value: Any) -> Any:
+    """``value`` as JSON can hold it: tuples with names become objects, ids and times become texts."""
+    if hasattr(value, "_asdict"):
+        return plain(value._asdict())
+    if isinstance(value, dict):
+        return {str(name): plain(part) for name, part in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if isinstance(value, (list, tuple)):
+        return [plain(part) for part in value]  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, UUID) else value
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Cells], *, title: str = "") -> None:
+    """Rows under their columns; nothing at all if there are none."""
+    texts = [[text(cell) for cell in row] for row in rows]
+    if not texts:
+        return
+    if sys.stdout.isatty():
+        from rich.console import Console  # noqa: PLC0415 - takes longer than the query
+
+        Console().print(rich_table(columns, texts, title=title))
+    else:
+        sys.stdout.write("".join(f"{line}\n" for line in aligned(columns, texts, title=title)))
+
+
+def print_facts(facts: Iterable[tuple[str, Any]]) -> None:
+    """Names and values, one pair a line."""
+    pairs = [(name, text(value)) for name, value in facts]
+    width = max((len(name) for name, _ in pairs), default=0)
+    sys.stdout.write("".join(f"{name.ljust(width)}  {value}\n" for name, value in pairs))
+
+
+def rich_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> Any:
+    """A table for a terminal."""
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(title=title or None, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, overflow="fold", no_wrap=number == 0)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))  # a Text: what users wrote is no markup
+    return table
+
+
+def aligned(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> list[str]:
+    """The same as lines for a file or a pipe, as wide as they need to be."""
+    whole = [list(columns), *(list(row) for row in rows)]
+    widths = [max(len(row[n]) for row in whole) for n in range(len(columns))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in whole]
+    return [title, *lines] if title else lines
+
+
+def text(value: Any) -> str:
+    """``value`` on one line, without control characters: a terminal obeys them, whoever wrote them."""
+    if value is None or value == "":
+        return NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return value.astimezone().isoformat(" ", "seconds")
+    if isinstance(value, (dict, list)):
+        value = json.dumps(plain(value), ensure_ascii=False)
+    return "".join(c if c.isprintable() else " " for c in str(value))
+
+
+def span(seconds: float | None) -> str:
+    """A span of time in its two largest units: 3s, 2m 5s, 1h 12m, 3d 4h."""
+    if seconds is None:
+        return NOTHING
+    whole = round(abs(seconds))
+    parts = [(whole // 86_400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "m"), (whole % 60, "s")]
+    first = next((n for n, (number, _) in enumerate(parts) if number), 3)
+    shown = [f"{number}{unit}" for number, unit in parts[first : first + 2] if number or first == 3]
+    return ("-" if seconds < 0 and whole else "") + " ".join(shown)
