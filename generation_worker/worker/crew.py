@@ -44,11 +44,13 @@ class Crew:
         self.pool = Pool(
             settings.concurrency,
             self._attempt,
-            finished=lambda: self.poller.job_finished(),  # noqa: PLW0108 - the poller is made after the pool
+            finished=self._job_finished,
             failed=self._attempt_failed,
         )
         promoter = Promoter(store, events)
-        self.settler = Settler(store, settings.policy, self.leases, events, due_in=promoter.due_in)
+        self.settler = Settler(
+            store, settings.policy, self.leases, events, due_in=promoter.due_in, written=self._job_finished
+        )
         self.heartbeat = Heartbeat(heartbeat_store, self.leases, events, settings=settings, touch=self._touch)
         self.listener = Listener(signals, events, wake=self._look_now, cancel=self.heartbeat.loop.wake)
         self.poller = Poller(
@@ -92,6 +94,9 @@ class Crew:
         """Something around the attempt broke. Nobody settles it: its lease runs out, and that counts as a crash."""
         self.leases.remove(lease)
         self.events.emit("attempt.broke", job=lease.job.id, user=lease.job.user_id, exc_info=error)
+
+    def _job_finished(self) -> None:
+        self.poller.job_finished()
 
     def _look_now(self) -> None:
         self.poller.look_now()

@@ -59,7 +59,7 @@ class Poller:
         self.loop = Loop("poller", self.step, events)
 
     def job_finished(self) -> None:
-        """A thread is idle again. Worth a claim only if there is more to take."""
+        """A thread is idle again, or its settlement is written. Worth a claim only if there is more to take."""
         if self._more:
             self.loop.wake()
 
@@ -76,8 +76,8 @@ class Poller:
         self._promoter.promote(look_again=self._interval)
         slots = self._slots()
         if slots == 0:
-            self._more = True
-            return self._settings.poll_interval
+            self._more = True  # and look again: who came before this did not wake us
+            return 0 if self._room() else self._settings.poll_interval
         jobs = self._claim(slots)
         self._more = len(jobs) == slots
         self.empty = not jobs
@@ -87,9 +87,13 @@ class Poller:
         return self._rest(found=bool(jobs))
 
     def _slots(self) -> int:
-        """Idle threads, unless so many settlements are unwritten that claiming more would only pile them up."""
+        """How many jobs to claim."""
         if self._more:
             self._gather()
+        return self._room()
+
+    def _room(self) -> int:
+        """Idle threads, unless so many settlements are unwritten that claiming more would only pile them up."""
         return self._pool.idle if len(self._leases) < self._most_held else 0
 
     def _gather(self) -> None:

@@ -38,12 +38,15 @@ class Settler:
         events: Events,
         *,
         due_in: Callable[[float], None],
+        written: Callable[[], None],
     ) -> None:
+        """``due_in`` is told when a job will be due again; ``written`` is called when leases have been given up."""
         self._store = store
         self._policy = policy
         self._leases = leases
         self._events = events
         self._due_in = due_in
+        self._written = written
         self._queue: SimpleQueue[Ended] = SimpleQueue()
         self._unwritten: list[Ended] = []
         self.loop = Loop("settler", self.step, events)
@@ -62,6 +65,7 @@ class Settler:
         if self._unwritten:
             self._write(self._unwritten)
             self._unwritten = []
+            self._written()
         return 0 if self._queue.qsize() else None
 
     def _taken(self, at_most: int) -> Iterator[Ended]:
