@@ -1,0 +1,57 @@
+"""Writes the parts of the documents that are made from the code: `python scripts/pages.py`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from generation_worker.config import environment_table
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAD = re.compile(r"-- (?P<effect>READS ONLY|CHANGES ROWS)[.:]? *(?P<what>(?:.*\n--)*? ?[^\n]*?\.)(?:\s|$)")
+
+
+def settings() -> str:
+    return environment_table()
+
+
+def sql_files() -> str:
+    """A row for each file in sql/ that is there to be run."""
+    rows = [_row(file) for file in sorted((ROOT / "sql").glob("*.sql")) if file.name != "schema.sql"]
+    return "\n".join(["| file | | what for |", "|---|---|---|", *rows]) + "\n"
+
+
+def _row(file: Path) -> str:
+    found = HEAD.match(file.read_text())
+    if found is None:
+        raise ValueError(f"{file.name}: begins neither with READS ONLY nor with CHANGES ROWS and a sentence")
+    what = " ".join(found["what"].replace("\n--", " ").split())
+    return f"| [`sql/{file.name}`](../sql/{file.name}) | {found['effect'].lower()} | {what} |"
+
+
+PARTS: dict[tuple[str, str], Callable[[], str]] = {
+    ("README.md", "settings"): settings,
+    ("docs/operating.md", "sql files"): sql_files,
+}
+"""Document and marker → what stands between its marks."""
+
+
+def with_part(text: str, name: str, part: str) -> str:
+    """`text` with `part` between the marks called `name`. Raises ValueError if they are not there."""
+    begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    before, found, rest = text.partition(begin)
+    _, also_found, after = rest.partition(end)
+    if not (found and also_found):
+        raise ValueError(f"there are no marks {begin.strip()} … {end}")
+    return f"{before}{begin}\n{part}\n{end}{after}"
+
+
+def main() -> None:
+    for (document, name), make in PARTS.items():
+        path = ROOT / document
+        path.write_text(with_part(path.read_text(), name, make()))
+
+
+if __name__ == "__main__":
+    main()
