@@ -126,7 +126,7 @@ class Supervisor:
         return problems
 
     def _too_many_stuck(self) -> bool:
-        return len(self.crew.stuck()) > self.settings.max_stuck
+        return len(self.crew.stuck()) >= self.settings.max_stuck
 
     def _dead_loops(self) -> list[str]:
         return [loop.name for loop in self.crew.loops() if not loop.alive] if self._phase() == "running" else []
