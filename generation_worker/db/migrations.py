@@ -7,6 +7,7 @@ neither Alembic nor SQLAlchemy.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -83,6 +84,12 @@ def current(conninfo: str) -> str | None:
 def head() -> str:
     """The revision that this version of the program needs."""
     return max(script.name.split("_")[0] for script in _scripts().glob("versions/[0-9]*.py"))
+
+
+def digest() -> str:
+    """Changes with every change of the migrations: names a template that has been migrated with just these."""
+    texts = [path.read_bytes() for path in sorted(_scripts().glob("[sv]*/[0-9]*.*"))]
+    return hashlib.sha256(b"\0".join(texts)).hexdigest()
 
 
 @contextmanager
