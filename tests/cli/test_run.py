@@ -77,7 +77,7 @@ def test_demo_hands_its_options_on(cli: Command, monkeypatch: pytest.MonkeyPatch
     assert told == {
         "photos": [Path("a.jpg")],
         "keep": True,
-        "directory": Path("demo"),
+        "directory": Path(".demo"),
         "show_all": True,
         "port": 9,
         "as_json": True,
