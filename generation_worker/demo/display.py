@@ -1,0 +1,163 @@
+"""Shows how far the scene is: a picture that moves on a terminal, a line a second elsewhere."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from generation_worker.demo.scene import STUDIO
+from generation_worker.demo.stage import FINAL, Progress
+
+WAITING = ("pending", "scheduled", "rate_limited")
+COLORS = {
+    "pending": "white",
+    "scheduled": "yellow",
+    "rate_limited": "yellow",
+    "processing": "cyan",
+    "completed": "green",
+    "failed": "red",
+    "cancelled": "magenta",
+}
+BLOCKS = " ▁▂▃▄▅▆▇█"
+NEWS_KEPT = 6
+BAR = 40
+OWN_BARS = (STUDIO, "boutique", "newspaper")
+"""Users with a bar of their own; the others, who have one job each, share one."""
+
+
+class Display(Protocol):
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+    def show(self, progress: Progress, news: Iterable[str]) -> None:
+        """Called several times a second."""
+        ...
+
+
+def display_on(console: Console) -> Display:
+    return LivePicture(console) if console.is_terminal else PlainLines(console)
+
+
+class Pace:
+    """How many jobs ended in each of the last seconds."""
+
+    def __init__(self, seconds: int) -> None:
+        self._ended: deque[int] = deque([0] * seconds, maxlen=seconds)
+        self._second = 0
+        self._before = 0
+
+    def note(self, progress: Progress) -> None:
+        for _ in range(int(progress.seconds) - self._second):
+            final = progress.count(*FINAL)
+            self._ended.append(final - self._before)
+            self._before = final
+        self._second = int(progress.seconds)
+
+    @property
+    def latest(self) -> float:
+        """Jobs per second, over the last three."""
+        return sum(list(self._ended)[-3:]) / 3
+
+    def line(self) -> str:
+        top = max(*self._ended, 1)
+        return "".join(BLOCKS[-(-number * (len(BLOCKS) - 1) // top)] for number in self._ended)
+
+
+class PlainLines:
+    """For a pipe, a file, a continuous integration's log."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._pace = Pace(3)
+        self._second = -1
+        self._written: str = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def show(self, progress: Progress, news: Iterable[str]) -> None:
+        self._pace.note(progress)
+        for text in news:
+            self._write(progress, text)
+        summary = self._summary(progress)
+        if int(progress.seconds) != self._second and summary != self._written:
+            self._second, self._written = int(progress.seconds), summary
+            self._write(progress, summary)
+
+    def _summary(self, progress: Progress) -> str:
+        final, working, waiting = progress.count(*FINAL), progress.count("processing"), progress.count(*WAITING)
+        total, pace = progress.total(progress.users), self._pace.latest
+        return f"{final} of {total} done · {working} working · {waiting} waiting · {pace:.0f} jobs/s"
+
+    def _write(self, progress: Progress, text: str) -> None:
+        self._console.print(f"{progress.seconds:5.1f} s  {text}", highlight=False, markup=False)
+
+
+class LivePicture:
+    """For a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._pace = Pace(BAR)
+        self._news: deque[Text] = deque(maxlen=NEWS_KEPT)
+
+    def __enter__(self) -> Self:
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def show(self, progress: Progress, news: Iterable[str]) -> None:
+        self._pace.note(progress)
+        self._news.extend(Text(f"{progress.seconds:5.1f} s  {text}", "dim") for text in news)
+        self._live.update(self._picture(progress), refresh=True)
+
+    def _picture(self, progress: Progress) -> RenderableType:
+        bars = Table.grid(padding=(0, 2))
+        bars.add_column(width=24)
+        bars.add_column(width=BAR)
+        bars.add_column()
+        for title, users in _groups(progress.users):
+            _add_bar(bars, title, progress.final(users), progress.total(users))
+        bars.add_row(Text("jobs per second"), Text(self._pace.line(), "green"), f"{self._pace.latest:.0f} now")
+        return Group(_counts(progress), Text(), bars, Text(), *self._news)
+
+
+def _counts(progress: Progress) -> Text:
+    parts = [Text(f"{progress.seconds:5.1f} s ", "bold")]
+    for status, color in COLORS.items():
+        number = progress.count(status)
+        parts.append(Text(f"{status.replace('_', ' ')} {number}", color if number else "dim"))
+    return Text("   ").join(parts)
+
+
+def _groups(users: list[str]) -> Iterator[tuple[str, list[str]]]:
+    yield "everybody", users
+    for user in OWN_BARS:
+        yield user, [user]
+    others = [user for user in users if user not in OWN_BARS]
+    yield f"{len(others)} others, a job each", others
+
+
+def _add_bar(table: Table, title: str, done: int, total: int) -> None:
+    style = "green" if title == "everybody" else "cyan"
+    bar = ProgressBar(total=max(total, 1), completed=done, width=BAR, complete_style=style, finished_style=style)
+    table.add_row(Text(title), bar, f"{done} of {total}")

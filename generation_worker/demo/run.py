@@ -1,0 +1,142 @@
+"""One run of the demo, from an empty directory to a report."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from rich.console import Console
+from rich.markup import escape
+
+from generation_worker.db.audit import audit
+from generation_worker.db.embedded import EmbeddedPostgres
+from generation_worker.db.pool import connect
+from generation_worker.demo.contact_sheet import write_contact_sheet
+from generation_worker.demo.display import display_on
+from generation_worker.demo.home import DATABASE, LOOPBACK, Home, free_port, new_database, own_server
+from generation_worker.demo.inputs import prepare_inputs
+from generation_worker.demo.play import demo_settings, logging_to, watch, working
+from generation_worker.demo.report import Report, make_report
+from generation_worker.demo.scene import scene
+from generation_worker.demo.stage import FINAL, Progress, Stage
+from generation_worker.demo.tables import as_document, print_places, print_report
+from generation_worker.demo.ticker import Ticker
+from generation_worker.storage.disk import DiskStorage
+from generation_worker.wiring import served
+from generation_worker.worker.supervisor import Ending
+
+Connection = psycopg.Connection[Any]
+
+WIDTH = 150
+"""Columns where there is no terminal to ask."""
+EXAMPLE = """SELECT * FROM enqueue_generation('text_to_image', 'ada', '{"prompt": "a red kite over the sea"}');"""
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the person asked for."""
+
+    photos: Sequence[Path]
+    keep: bool
+    show_all: bool
+    as_json: bool
+    port: int | None
+
+
+def run_demo(
+    *, photos: Sequence[Path], keep: bool, directory: Path, show_all: bool, as_json: bool, port: int | None
+) -> int:
+    """Put the scene on and report; the process's exit status: 0 if everything was as expected.
+
+    ``keep`` leaves the worker running until Ctrl-C; then the health page is served, on loopback, on ``port``, or $PORT
+    or 8080, or a free one where that is taken. With ``as_json`` only the report goes to stdout.
+
+    Raises ConfigurationError for a photo or a directory that cannot be used, and EmbeddedPostgresError.
+    """
+    console = Console(stderr=as_json)
+    if not console.is_terminal:
+        console.width = WIDTH
+    try:
+        return Run(Wishes(photos, keep, show_all, as_json, port), Home(directory), console).perform()
+    except KeyboardInterrupt:
+        console.print("Stopped before the worker had started.")
+        return 1
+
+
+class Run:
+    """What the steps of one run share."""
+
+    def __init__(self, wishes: Wishes, home: Home, console: Console) -> None:
+        self._wishes = wishes
+        self._home = home
+        self._console = console
+        self._storage = DiskStorage(home.storage)
+        self._ticker = Ticker()
+
+    def perform(self) -> int:
+        inputs = prepare_inputs(self._wishes.photos)
+        self._home.move_in()
+        with own_server(self._home) as postgres:
+            self._home.clear()
+            database = new_database(postgres)
+            for key, data in inputs.files.items():
+                self._storage.put(key, data, "application/octet-stream")
+            with connect(database, prepare=True) as connection:
+                stage = Stage(connection, scene(inputs), self._ticker.say)
+                stage.set_up()
+                return self._play(postgres, connection, stage)
+
+    def _play(self, postgres: EmbeddedPostgres, connection: Connection, stage: Stage) -> int:
+        port = self._port()
+        settings = demo_settings(postgres.conninfo(DATABASE), self._home, port)
+        display = display_on(self._console)
+        with logging_to(self._home.log, settings), working(settings, self._ticker) as (supervisor, ending):
+            stage.begin()
+            with served(settings, supervisor.report):
+                progress = watch(stage, ending, display, self._ticker)
+                if ending.done():
+                    return self._stopped_early(progress, ending.result())
+                violations = audit(connection, max_paid_calls=settings.max_paid_calls)
+                status = self._report(make_report(connection, stage, self._storage, violations, progress.seconds))
+                if self._wishes.keep:
+                    self._tell_how_to_look(postgres, port)
+                    watch(stage, ending, display, self._ticker, for_ever=True)
+        return status
+
+    def _port(self) -> int | None:
+        """The health page's, or None if nobody asked for it."""
+        if self._wishes.port is None and not self._wishes.keep:
+            return None
+        return free_port(self._wishes.port or int(os.environ.get("PORT") or 8080))
+
+    def _report(self, report: Report) -> int:
+        done = [each.outcome for each in report.told]
+        late = {each.outcome.user_id for each in report.told if each.member.act.late}
+        write_contact_sheet(self._home.sheet, done, self._storage, late)
+        if self._wishes.as_json:
+            print(json.dumps({**as_document(report), "paths": self._home.as_document()}, indent=2))
+        else:
+            print_report(self._console, report, show_all=self._wishes.show_all)
+            print_places(self._console, self._home.as_document())
+        return 1 if report.problems else 0
+
+    def _stopped_early(self, progress: Progress, ending: Ending) -> int:
+        final, total = progress.count(*FINAL), progress.total(progress.users)
+        self._console.print(f"The worker ended ({ending.value}) when {final} of {total} jobs were done.")
+        return 1
+
+    def _tell_how_to_look(self, postgres: EmbeddedPostgres, port: int | None) -> None:
+        """What one may do while the worker runs on."""
+        lines = (
+            "[bold]It runs on[/bold] and works on whatever is enqueued. Ctrl-C stops it.",
+            f"health    http://{LOOPBACK}:{port}/health",
+            f"look      {escape(postgres.psql_command(DATABASE))}",
+            f"enqueue   {escape(EXAMPLE)}",
+        )
+        for line in ("", *lines):
+            self._console.print(line, highlight=False, soft_wrap=True)

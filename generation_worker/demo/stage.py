@@ -1,0 +1,155 @@
+"""Puts the scene on: grants credits, enqueues, and does what its people do while the worker works."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import psycopg
+
+from generation_worker.db.credits import adjust_credits, grant_credits
+from generation_worker.db.enqueue import EnqueueRequest, cancel, enqueue_many
+from generation_worker.db.fleet_settings import set_fleet_setting
+from generation_worker.db.refusals import EnqueueRefused
+from generation_worker.demo.scene import FIVE_CREDITS, GRANTS, PRICES, Act
+from generation_worker.domain.errors import InvalidPayload
+
+FIRST_ARRIVAL = 1.5
+"""Seconds after the start, when the worker has plenty to do."""
+BETWEEN_ARRIVALS = 0.35
+
+PROGRESS = "SELECT user_id, status, count(*) FROM generation_job GROUP BY user_id, status"
+RUNNING = """
+SELECT id FROM generation_job
+ WHERE id = ANY (%s) AND status = 'processing' AND started_at < statement_timestamp() - interval '1 second'
+"""
+FINAL = ("completed", "failed", "cancelled")
+
+
+class Cast(NamedTuple):
+    """A job of the scene and the act it plays in."""
+
+    act: Act
+    request: EnqueueRequest
+    job: UUID
+
+
+class Refused(NamedTuple):
+    """A request of the scene that did not become a job."""
+
+    act: Act
+    request: EnqueueRequest
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the scene is."""
+
+    seconds: float
+    jobs: Mapping[tuple[str, str], int]
+    """How many by user and status."""
+    to_come: Mapping[str, int]
+    """How many by user are not enqueued yet."""
+
+    def count(self, *statuses: str) -> int:
+        return sum(number for (_, status), number in self.jobs.items() if status in statuses)
+
+    def final(self, users: Collection[str]) -> int:
+        return sum(number for (user, status), number in self.jobs.items() if user in users and status in FINAL)
+
+    def total(self, users: Collection[str]) -> int:
+        there = sum(number for (user, _), number in self.jobs.items() if user in users)
+        return there + sum(number for user, number in self.to_come.items() if user in users)
+
+    @property
+    def users(self) -> list[str]:
+        return list(dict.fromkeys([user for user, _ in self.jobs] + list(self.to_come)))
+
+    @property
+    def done(self) -> bool:
+        return self.count(*FINAL) == self.total(self.users)
+
+
+class Stage:
+    """The director. Not for several threads."""
+
+    def __init__(self, connection: psycopg.Connection[Any], acts: Sequence[Act], say: Callable[[str], None]) -> None:
+        self._connection = connection
+        self._acts = acts
+        self._say = say
+        self._late = deque((act, request) for act in acts if act.late for request in act.requests)
+        self._to_cancel: set[UUID] = set()
+        self._began = time.monotonic()
+        self.cast: list[Cast] = []
+        self.refused: list[Refused] = []
+        self.problems: list[str] = []
+
+    def set_up(self) -> None:
+        """Prices, credits, and every request that does not come late."""
+        with self._connection.transaction():
+            self._connection.execute("SELECT offer_providers(array['local'])")
+            for name, value in PRICES.items():
+                set_fleet_setting(self._connection, name, value, updated_by="demo")
+            for user in users(self._acts):
+                grant_credits(self._connection, user, GRANTS.get(user, FIVE_CREDITS), reason="demo", actor="demo")
+        for act in self._acts:
+            if not act.late:
+                self._perform(act, act.requests)
+
+    def begin(self) -> None:
+        """The worker has started: the clock runs."""
+        self._began = time.monotonic()
+
+    def step(self) -> Progress:
+        """Whatever is due: an arrival, a cancellation."""
+        seconds = time.monotonic() - self._began
+        self._let_in(seconds)
+        self._cancel_what_runs()
+        jobs = {(user, status): number for user, status, number in self._connection.execute(PROGRESS).fetchall()}
+        return Progress(seconds, jobs, Counter(request.user_id for _, request in self._late))
+
+    def _let_in(self, seconds: float) -> None:
+        arrived = sum(member.act.late for member in self.cast)
+        while self._late and seconds >= FIRST_ARRIVAL + arrived * BETWEEN_ARRIVALS:
+            act, request = self._late.popleft()
+            self._perform(act, [request])
+            arrived += 1
+
+    def _cancel_what_runs(self) -> None:
+        if not self._to_cancel:
+            return
+        for (job,) in self._connection.execute(RUNNING, [list(self._to_cancel)]).fetchall():
+            cancel(self._connection, job)
+            self._to_cancel.discard(job)
+
+    def _perform(self, act: Act, requests: Sequence[EnqueueRequest]) -> None:
+        try:
+            jobs = [job.id for job in enqueue_many(self._connection, requests)]
+        except (EnqueueRefused, InvalidPayload) as error:
+            self.refused += [Refused(act, request, error.code, str(error)) for request in requests]
+            return
+        self.cast += [Cast(act, request, job) for request, job in zip(requests, jobs, strict=True)]
+        self._whatever_else(act, requests, jobs)
+
+    def _whatever_else(self, act: Act, requests: Sequence[EnqueueRequest], jobs: Sequence[UUID]) -> None:
+        if act.twice:
+            again = enqueue_many(self._connection, requests)
+            if [job.id for job in again] != jobs or not all(job.duplicate for job in again):
+                self.problems.append(f"{act.title}: the second request was not answered with the first one's job")
+        for request in requests if act.takes_away else ():
+            adjust_credits(self._connection, request.user_id, -act.takes_away, reason="spent elsewhere", actor="demo")
+        if act.cancelled:
+            self._to_cancel.update(jobs)
+        if act.late:
+            self._say(f"{requests[0].user_id} comes with one job")
+
+
+def users(acts: Sequence[Act]) -> Iterator[str]:
+    """Everybody in the scene, once, in the order of their acts."""
+    return iter(dict.fromkeys(request.user_id for act in acts for request in act.requests))

@@ -1,0 +1,147 @@
+"""The report for people, and as a document for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from statistics import fmean
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from generation_worker.demo.report import Account, Outcome, Report, Told
+from generation_worker.demo.scene import STUDIO, Act
+
+NUMBERS = ("jobs", "attempts", "calls", "paid", "debited", "refunded", "before", "taken away", "after")
+COLORS = {"completed": "green", "failed": "red", "cancelled": "magenta", "refused": "yellow"}
+
+
+def print_report(console: Console, report: Report, *, show_all: bool) -> None:
+    console.print(_jobs_table(report, show_all=show_all))
+    console.print(_accounts_table(report.accounts))
+    console.print(_fairness(report), highlight=False)
+    console.print(_audit(report.audit), highlight=False)
+    for problem in report.problems:
+        console.print(Text(f"Not as expected: {problem}", "red"))
+
+
+def print_places(console: Console, places: Mapping[str, str]) -> None:
+    console.print("\n[bold]Where it lies[/bold]")
+    for name, path in places.items():
+        console.print(f"{name.replace('_', ' '):15}{path}", highlight=False, markup=False, soft_wrap=True)
+
+
+def as_document(report: Report) -> dict[str, Any]:
+    """The report as JSON may hold it."""
+    return {
+        "as_expected": not report.problems,
+        "problems": report.problems,
+        "seconds": round(report.seconds, 2),
+        "jobs": [_job(each) for each in report.told],
+        "refused": [{"act": act.title, "user": user, "message": message} for act, user, message in report.refused],
+        "accounts": [account._asdict() for account in report.accounts],
+        "audit": report.audit,
+    }
+
+
+def _job(told: Told) -> dict[str, Any]:
+    outcome = told.outcome._asdict()
+    outcome["image"] = outcome["image"] and outcome["image"]["key"]
+    why = told.member.act.why
+    return {"act": told.member.act.title, "why": why, **outcome, "id": str(outcome["id"]), "problems": told.problems}
+
+
+# What became of the jobs ---------------------------------------------------------------------------------------------
+
+
+def _jobs_table(report: Report, *, show_all: bool) -> Table:
+    table = _table("What became of each job", "who", "asked for, and why it ended so", "", *NUMBERS[:6])
+    table.columns[1].ratio = 1
+    for act, group in groupby(report.told, key=lambda each: each.member.act):
+        members = list(group)
+        for some in [[each] for each in members] if show_all else [members]:
+            table.add_row(*_row(act, some))
+    for act, user, message in report.refused:
+        table.add_row(user, _titled(act.title, message), Text("refused", COLORS["refused"]))
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=f"\n{title}", title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for name in columns:
+        table.add_column(name, justify="right" if name in NUMBERS else "left", header_style="dim")
+    return table
+
+
+def _row(act: Act, told: Sequence[Told]) -> Iterator[str | Text]:
+    outcomes = [each.outcome for each in told]
+    users = list(dict.fromkeys(each.user_id for each in outcomes))
+    yield users[0] if len(users) == 1 else f"{users[0]} … {users[-1]}"
+    yield _titled(act.title, _why(act, outcomes))
+    yield _ending(told)
+    yield str(len(told))
+    yield _range(each.attempt for each in outcomes)
+    yield str(sum(each.calls for each in outcomes))
+    yield str(sum(each.paid for each in outcomes))
+    yield _amount(-sum(each.debited for each in outcomes))
+    yield _amount(sum(each.refunded for each in outcomes))
+
+
+def _titled(title: str, why: str) -> Text:
+    return Text.assemble(title, "\n", (why, "dim"))
+
+
+def _why(act: Act, outcomes: Sequence[Outcome]) -> str:
+    """The act's own words, or what the job itself says of its end."""
+    said = next((f"{each.error_code}: {each.error_message}" for each in outcomes if each.error_message), None)
+    return said or act.why
+
+
+def _ending(told: Sequence[Told]) -> Text:
+    statuses = dict.fromkeys(each.outcome.status for each in told)
+    text = Text(", ").join(Text(status, COLORS.get(status, "yellow")) for status in statuses)
+    return text.append(" (!)", "bold red") if any(each.problems for each in told) else text
+
+
+def _range(numbers: Iterable[int]) -> str:
+    found = sorted(set(numbers))
+    return str(found[0]) if len(found) == 1 else f"{found[0]}-{found[-1]}"
+
+
+def _amount(credits_moved: int) -> str:
+    return f"{credits_moved:+}" if credits_moved else "·"
+
+
+# Money and fairness --------------------------------------------------------------------------------------------------
+
+
+def _accounts_table(accounts: Sequence[Account]) -> Table:
+    table = _table("Every balance", "who", "before", "taken away", "debited", "refunded", "after")
+    for user, before, adjusted, debited, refunded, after in accounts:
+        table.add_row(user, str(before), _amount(adjusted), _amount(-debited), _amount(refunded), str(after))
+    columns = list(zip(*accounts, strict=True))[1:]
+    before, adjusted, debited, refunded, after = (sum(column) for column in columns)
+    together = ("together", str(before), _amount(adjusted), _amount(-debited), _amount(refunded), str(after))
+    table.add_row(*together, style="bold")
+    return table
+
+
+def _fairness(report: Report) -> str:
+    late = [each.outcome for each in report.told if each.member.act.late]
+    waits = [each.waited for each in late if each.waited is not None] or [0.0]
+    crowd = [each.outcome.waited or 0.0 for each in report.told if each.outcome.user_id == STUDIO]
+    behind = [each.behind for each in late]
+    return (
+        f"\n[bold]Fairness[/bold]\n{len(late)} users with one job each came when {max(behind)} to {min(behind)} "
+        f"jobs of the studio were waiting.\n"
+        f"They waited {fmean(waits):.1f} s on average and {max(waits):.1f} s at most; "
+        f"the studio's jobs {fmean(crowd):.1f} s and {max(crowd):.1f} s."
+    )
+
+
+def _audit(violations: Sequence[str]) -> str:
+    if not violations:
+        return "\n[bold]Audit[/bold]\nno row: every credit is accounted for, every job ended as the state chart allows."
+    return "\n[bold red]Audit[/bold red]\n" + "\n".join(violations)
