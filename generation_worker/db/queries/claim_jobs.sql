@@ -43,8 +43,10 @@ WITH lane AS (
          owed > balance - coalesce(max(total) FILTER (WHERE total <= balance) OVER (PARTITION BY user_id), 0) AS too_much
     FROM bill
 ), debited AS (
-  UPDATE credit_account a SET balance = a.balance - t.owed, entries = a.entries + t.number
-    FROM (SELECT user_id, sum(owed)::bigint AS owed, count(*) AS number FROM judged WHERE paid GROUP BY user_id) t
+  -- From the locked row, not from «a»: the table's CHECK is asked before a row that changed meanwhile is read again.
+  UPDATE credit_account a SET balance = t.balance - t.owed, entries = t.entries + t.number
+    FROM (SELECT user_id, balance, entries, sum(owed)::bigint AS owed, count(*) AS number
+            FROM judged WHERE paid GROUP BY user_id, balance, entries) t
    WHERE a.user_id = t.user_id
 ), entry AS (
   INSERT INTO credit_entry (user_id, seq, kind, amount, balance_after, job_id)
