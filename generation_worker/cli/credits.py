@@ -95,7 +95,8 @@ def _show_violations(found: list[dict[str, Any]]) -> None:
         rows = list(group)
         typer.echo(f"{invariant}: {rows[0]['meaning']}")
         typer.echo("".join(f"  {text(row['row'])}\n" for row in rows))
-    typer.echo(f"{len(found)} violations." if found else "The books are right.")
+    plural = "" if len(found) == 1 else "s"
+    typer.echo(f"{len(found)} violation{plural}." if found else "The books are right.")
 
 
 def _say(user: str, posting: Posting, *, as_json: bool) -> None:

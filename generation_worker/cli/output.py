@@ -6,8 +6,8 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
-from uuid import UUID
 
 NOTHING = "–"
 
@@ -20,7 +20,7 @@ def print_json(value: Any) -> None:
 
 
 def plain(value: Any) -> Any:
-    """``value`` as JSON can hold it: tuples with names become objects, ids and times become texts."""
+    """``value`` as JSON can hold it: tuples with names become objects, ids, times and spans become texts."""
     if hasattr(value, "_asdict"):
         return plain(value._asdict())
     if isinstance(value, dict):
@@ -29,7 +29,9 @@ def plain(value: Any) -> Any:
         return [plain(part) for part in value]  # pyright: ignore[reportUnknownVariableType]
     if isinstance(value, datetime):
         return value.isoformat()
-    return str(value) if isinstance(value, UUID) else value
+    if isinstance(value, Decimal):
+        return int(value) if value == int(value) else float(value)
+    return value if isinstance(value, (str, int, float)) or value is None else str(value)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Cells], *, title: str = "") -> None:
