@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import select
 import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +17,14 @@ Row = tuple[Any, ...]
 
 PREPARE_AFTER = 2
 """A statement that comes back is planned once for a connection; the hot path has few and long ones."""
+TRUSTED_FOR = 1.0
+"""Seconds after which a connection is asked whether it lives before it is lent again."""
+
+
+class PooledConnection(psycopg.Connection[Row]):
+    """Remembers when it was lent the last time."""
+
+    lent_at = -math.inf
 
 
 def connect(conninfo: str, *, prepare: bool, **kwargs: Any) -> psycopg.Connection[Row]:
@@ -27,20 +38,37 @@ def connect(conninfo: str, *, prepare: bool, **kwargs: Any) -> psycopg.Connectio
 def open_pool(conninfo: str, *, prepare: bool, size: int, timeout: float = 10.0) -> ConnectionPool[Any]:
     """A pool of at most ``size`` connections; a statement waits ``timeout`` seconds for one of them.
 
-    Every connection is tried before it is lent: one that died with the server costs a reconnect, not a statement.
+    A connection is tried before it is lent: one that died with the server costs a reconnect, not a statement.
     """
     return ConnectionPool(
         conninfo,
+        connection_class=PooledConnection,
         kwargs={"autocommit": True, "prepare_threshold": PREPARE_AFTER if prepare else None},
         min_size=1,
         max_size=size,
         timeout=timeout,
         max_idle=120.0,
         max_lifetime=1800.0,
-        check=ConnectionPool.check_connection,
+        check=try_out,
         open=True,
         name="generation-worker",
     )
+
+
+def try_out(connection: PooledConnection) -> None:
+    """Raise psycopg's error if the connection is dead. A busy one is not asked each time: that would
+    be one more round trip for every statement. A server that goes away says so, and what it said is there to be read.
+    """
+    now = time.monotonic()
+    if now - connection.lent_at > TRUSTED_FOR or _was_told_something(connection):
+        ConnectionPool.check_connection(connection)
+    connection.lent_at = now
+
+
+def _was_told_something(connection: PooledConnection) -> bool:
+    socket = select.poll()
+    socket.register(connection.fileno(), select.POLLIN)
+    return bool(socket.poll(0))
 
 
 class OwnConnection:
