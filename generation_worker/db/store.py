@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import psycopg
 from psycopg_pool import PoolClosed, PoolTimeout
 
-from generation_worker.db.statements import load_statements
+from generation_worker.db.statements import load_bare_statements
 from generation_worker.domain.job import Job, Place, Status
 from generation_worker.domain.settlement import Settlement
 from generation_worker.ports import (
@@ -38,7 +38,7 @@ class PostgresStore:
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
-        self._statements = load_statements("queries")
+        self._statements = load_bare_statements("queries")
 
     def claim_jobs(
         self, worker: str, marks: Mapping[str, Place], *, slots: int, lease: float, max_attempts: int
