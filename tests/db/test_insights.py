@@ -23,7 +23,7 @@ def population(connection: Connection) -> Population:
 @pytest.fixture
 def insights(database: Database) -> Insights:
     """They ask in a session that may not write."""
-    reader = database.connect()
+    reader = database.connect_direct()
     reader.execute("SET default_transaction_read_only = on")
     return Insights(Lent(reader))
 
