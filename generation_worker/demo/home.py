@@ -44,7 +44,7 @@ class Home:
     def log(self) -> Path:
         return self.directory / "worker.log"
 
-    def as_document(self) -> dict[str, str]:
+    def places(self) -> dict[str, str]:
         paths = {"contact_sheet": self.sheet, "storage": self.storage, "log": self.log, "database": self.server}
         return {name: str(path) for name, path in paths.items()}
 

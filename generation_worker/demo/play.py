@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from generation_worker import log
-from generation_worker.config import Settings, load_settings
+from generation_worker.config import Settings
 from generation_worker.demo.display import Display
 from generation_worker.demo.home import LOOPBACK, Home
 from generation_worker.demo.scene import FAULTS
@@ -25,16 +25,17 @@ PATIENCE = 180.0
 """Seconds after which a scene that does not come to its end is given up."""
 
 
-def demo_settings(database: str, home: Home, port: int | None) -> Settings:
-    """What `generation-worker run` would read from its environment, for a provider that takes half a second.
+def demo_environment(database: str, home: Home, port: int | None) -> dict[str, str]:
+    """The environment of the scene's workers: a provider that takes half a second, and short leases.
 
     Without ``port`` there is no health page.
     """
-    environment = {
+    return {
         "DATABASE_URL": database,
         "WORKER_ID": "demo",
         "WORKER_CONCURRENCY": "8",
         "POLL_INTERVAL_MS": "100",
+        "LEASE_DURATION": "4s",
         "RETRY_INITIAL_DELAY": "1s",
         "LOCAL_DELAY": "500ms",
         "LOCAL_FAULTS": FAULTS,
@@ -44,7 +45,6 @@ def demo_settings(database: str, home: Home, port: int | None) -> Settings:
         "PORT": str(port or 0),
         "WORKER_ENABLE_HEALTH_CHECK": str(port is not None),
     }
-    return load_settings(environment)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -93,6 +93,8 @@ class Told(NamedTuple):
     member: Cast
     outcome: Outcome
     problems: list[str]
+    lost: bool
+    """It was running on the worker that was killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ def make_report(
     seconds: float,
 ) -> Report:
     audit = [f"{violation.invariant}: {dict(violation.row)}" for violation in violations]
-    told = [_told(member, outcome, storage) for member, outcome in _outcomes(connection, stage.cast)]
+    told = [_told(member, outcome, stage, storage) for member, outcome in _outcomes(connection, stage.cast)]
     with connection.cursor(row_factory=class_row(Account)) as cursor:
         accounts = cursor.execute(ACCOUNTS).fetchall()
     return Report(
@@ -125,7 +127,13 @@ def make_report(
         refused=[(refused.act, refused.request.user_id, refused.message) for refused in stage.refused],
         accounts=accounts,
         audit=audit,
-        problems=[*stage.problems, *_about_jobs(told), *_about_refusals(stage), *_about_money(accounts, audit)],
+        problems=[
+            *stage.problems,
+            *([] if stage.lost else ["the second worker was not killed: it held no jobs"]),
+            *_about_jobs(told),
+            *_about_refusals(stage),
+            *_about_money(accounts, audit),
+        ],
     )
 
 
@@ -136,17 +144,20 @@ def _outcomes(connection: psycopg.Connection[Any], cast: Sequence[Cast]) -> Iter
     return [(member, found[member.job]) for member in cast]
 
 
-def _told(member: Cast, outcome: Outcome, storage: Storage) -> Told:
+def _told(member: Cast, outcome: Outcome, stage: Stage, storage: Storage) -> Told:
+    expected = member.act.expected
+    if outcome.id in stage.lost:
+        expected = replace(expected, attempts=expected.attempts + 1, calls=expected.calls + 1)
     problems = [
         f"{name} is {found!r}, expected was {wanted!r}"
-        for name, found, wanted in _comparisons(member.act.expected, outcome)
+        for name, found, wanted in _comparisons(expected, outcome)
         if found != wanted
     ]
     if outcome.image is not None and not _is_stored(outcome.image, storage):
         problems.append("its image is not in the storage as the result describes it")
     if member.act.late and outcome.passed > PASSED_BY:
         problems.append(f"{outcome.passed} jobs of the studio started before it, though it came from another user")
-    return Told(member, outcome, problems)
+    return Told(member, outcome, problems, lost=outcome.id in stage.lost)
 
 
 def _comparisons(expected: Expected, outcome: Outcome) -> list[tuple[str, Any, Any]]:

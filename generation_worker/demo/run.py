@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psycopg
 from rich.console import Console
-from rich.markup import escape
 
+from generation_worker.config import load_settings
 from generation_worker.db.audit import audit
 from generation_worker.db.embedded import EmbeddedPostgres
 from generation_worker.db.pool import connect
@@ -20,11 +22,12 @@ from generation_worker.demo.contact_sheet import write_contact_sheet
 from generation_worker.demo.display import display_on
 from generation_worker.demo.home import DATABASE, LOOPBACK, Home, free_port, new_database, own_server
 from generation_worker.demo.inputs import prepare_inputs
-from generation_worker.demo.play import demo_settings, logging_to, watch, working
+from generation_worker.demo.play import demo_environment, logging_to, watch, working
 from generation_worker.demo.report import Report, make_report
-from generation_worker.demo.scene import scene
+from generation_worker.demo.scene import Act, scene
+from generation_worker.demo.second_worker import SecondWorker
 from generation_worker.demo.stage import FINAL, Progress, Stage
-from generation_worker.demo.tables import as_document, print_places, print_report
+from generation_worker.demo.tables import as_document, print_list, print_report
 from generation_worker.demo.ticker import Ticker
 from generation_worker.storage.disk import DiskStorage
 from generation_worker.wiring import served
@@ -87,25 +90,31 @@ class Run:
             for key, data in inputs.files.items():
                 self._storage.put(key, data, "application/octet-stream")
             with connect(database, prepare=True) as connection:
-                stage = Stage(connection, scene(inputs), self._ticker.say)
-                stage.set_up()
-                return self._play(postgres, connection, stage)
+                return self._play(postgres, connection, scene(inputs))
 
-    def _play(self, postgres: EmbeddedPostgres, connection: Connection, stage: Stage) -> int:
+    def _play(self, postgres: EmbeddedPostgres, connection: Connection, acts: Sequence[Act]) -> int:
         port = self._port()
-        settings = demo_settings(postgres.conninfo(DATABASE), self._home, port)
-        display = display_on(self._console)
-        with logging_to(self._home.log, settings), working(settings, self._ticker) as (supervisor, ending):
+        environment = demo_environment(postgres.conninfo(DATABASE), self._home, port)
+        settings = load_settings(environment)
+        second_worker = SecondWorker(connection, environment, self._ticker.say)
+        stage = Stage(connection, acts, second_worker, self._ticker.say)
+        stage.set_up()
+        with (
+            closing(second_worker),
+            logging_to(self._home.log, settings),
+            working(settings, self._ticker) as (supervisor, ending),
+        ):
             stage.begin()
             with served(settings, supervisor.report):
-                progress = watch(stage, ending, display, self._ticker)
+                show = partial(watch, stage, ending, display_on(self._console), self._ticker)
+                progress = show()
                 if ending.done():
                     return self._stopped_early(progress, ending.result())
                 violations = audit(connection, max_paid_calls=settings.max_paid_calls)
-                status = self._report(make_report(connection, stage, self._storage, violations, progress.seconds))
+                look = ways_to_look(postgres, port)
+                status = self._tell(make_report(connection, stage, self._storage, violations, progress.seconds), look)
                 if self._wishes.keep:
-                    self._tell_how_to_look(postgres, port)
-                    watch(stage, ending, display, self._ticker, for_ever=True)
+                    show(for_ever=True)
         return status
 
     def _port(self) -> int | None:
@@ -114,15 +123,18 @@ class Run:
             return None
         return free_port(self._wishes.port or int(os.environ.get("PORT") or 8080))
 
-    def _report(self, report: Report) -> int:
-        done = [each.outcome for each in report.told]
+    def _tell(self, report: Report, look: Mapping[str, str]) -> int:
+        outcomes = [each.outcome for each in report.told]
         late = {each.outcome.user_id for each in report.told if each.member.act.late}
-        write_contact_sheet(self._home.sheet, done, self._storage, late)
+        write_contact_sheet(self._home.sheet, outcomes, self._storage, late)
+        places = self._home.places()
         if self._wishes.as_json:
-            print(json.dumps({**as_document(report), "paths": self._home.as_document()}, indent=2))
+            print(json.dumps({**as_document(report), "places": places, "look": look}, indent=2), flush=True)
         else:
             print_report(self._console, report, show_all=self._wishes.show_all)
-            print_places(self._console, self._home.as_document())
+            print_list(self._console, "Where it lies", places)
+        if self._wishes.keep:
+            print_list(self._console, "It runs on, and works on whatever is enqueued; Ctrl-C stops it", look)
         return 1 if report.problems else 0
 
     def _stopped_early(self, progress: Progress, ending: Ending) -> int:
@@ -130,13 +142,8 @@ class Run:
         self._console.print(f"The worker ended ({ending.value}) when {final} of {total} jobs were done.")
         return 1
 
-    def _tell_how_to_look(self, postgres: EmbeddedPostgres, port: int | None) -> None:
-        """What one may do while the worker runs on."""
-        lines = (
-            "[bold]It runs on[/bold] and works on whatever is enqueued. Ctrl-C stops it.",
-            f"health    http://{LOOPBACK}:{port}/health",
-            f"look      {escape(postgres.psql_command(DATABASE))}",
-            f"enqueue   {escape(EXAMPLE)}",
-        )
-        for line in ("", *lines):
-            self._console.print(line, highlight=False, soft_wrap=True)
+
+def ways_to_look(postgres: EmbeddedPostgres, port: int | None) -> dict[str, str]:
+    """What one may do while the worker runs on."""
+    health = {} if port is None else {"health": f"http://{LOOPBACK}:{port}/health"}
+    return {**health, "psql": postgres.psql_command(DATABASE), "enqueue": EXAMPLE}

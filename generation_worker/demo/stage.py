@@ -16,6 +16,7 @@ from generation_worker.db.enqueue import EnqueueRequest, cancel, enqueue_many
 from generation_worker.db.fleet_settings import set_fleet_setting
 from generation_worker.db.refusals import EnqueueRefused
 from generation_worker.demo.scene import FIVE_CREDITS, GRANTS, PRICES, Act
+from generation_worker.demo.second_worker import SecondWorker
 from generation_worker.domain.errors import InvalidPayload
 
 FIRST_ARRIVAL = 1.5
@@ -79,9 +80,16 @@ class Progress:
 class Stage:
     """The director. Not for several threads."""
 
-    def __init__(self, connection: psycopg.Connection[Any], acts: Sequence[Act], say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        connection: psycopg.Connection[Any],
+        acts: Sequence[Act],
+        second_worker: SecondWorker,
+        say: Callable[[str], None],
+    ) -> None:
         self._connection = connection
         self._acts = acts
+        self._second_worker = second_worker
         self._say = say
         self._late = deque((act, request) for act in acts if act.late for request in act.requests)
         self._to_cancel: set[UUID] = set()
@@ -102,15 +110,21 @@ class Stage:
             if not act.late:
                 self._perform(act, act.requests)
 
+    @property
+    def lost(self) -> set[UUID]:
+        """The jobs that were running on the worker that was killed."""
+        return self._second_worker.lost
+
     def begin(self) -> None:
         """The worker has started: the clock runs."""
         self._began = time.monotonic()
 
     def step(self) -> Progress:
-        """Whatever is due: an arrival, a cancellation."""
+        """Whatever is due: an arrival, a cancellation, the second worker's short life."""
         seconds = time.monotonic() - self._began
         self._let_in(seconds)
         self._cancel_what_runs()
+        self._second_worker.step(seconds)
         jobs = {(user, status): number for user, status, number in self._connection.execute(PROGRESS).fetchall()}
         return Progress(seconds, jobs, Counter(request.user_id for _, request in self._late))
 

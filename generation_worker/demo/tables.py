@@ -22,15 +22,16 @@ def print_report(console: Console, report: Report, *, show_all: bool) -> None:
     console.print(_jobs_table(report, show_all=show_all))
     console.print(_accounts_table(report.accounts))
     console.print(_fairness(report), highlight=False)
+    console.print(_crash(report), highlight=False)
     console.print(_audit(report.audit), highlight=False)
     for problem in report.problems:
         console.print(Text(f"Not as expected: {problem}", "red"))
 
 
-def print_places(console: Console, places: Mapping[str, str]) -> None:
-    console.print("\n[bold]Where it lies[/bold]")
-    for name, path in places.items():
-        console.print(f"{name.replace('_', ' '):15}{path}", highlight=False, markup=False, soft_wrap=True)
+def print_list(console: Console, title: str, lines: Mapping[str, str]) -> None:
+    console.print(f"\n[bold]{title}[/bold]")
+    for name, text in lines.items():
+        console.print(f"{name.replace('_', ' '):15}{text}", highlight=False, markup=False, soft_wrap=True)
 
 
 def as_document(report: Report) -> dict[str, Any]:
@@ -50,7 +51,8 @@ def _job(told: Told) -> dict[str, Any]:
     outcome = told.outcome._asdict()
     outcome["image"] = outcome["image"] and outcome["image"]["key"]
     why = told.member.act.why
-    return {"act": told.member.act.title, "why": why, **outcome, "id": str(outcome["id"]), "problems": told.problems}
+    about = {"act": told.member.act.title, "why": why, "lost_by_a_worker": told.lost, "problems": told.problems}
+    return {**about, **outcome, "id": str(outcome["id"])}
 
 
 # What became of the jobs ---------------------------------------------------------------------------------------------
@@ -138,6 +140,16 @@ def _fairness(report: Report) -> str:
         f"jobs of the studio were waiting.\n"
         f"They waited {fmean(waits):.1f} s on average and {max(waits):.1f} s at most; "
         f"the studio's jobs {fmean(crowd):.1f} s and {max(crowd):.1f} s."
+    )
+
+
+def _crash(report: Report) -> str:
+    lost = [each.outcome for each in report.told if each.lost]
+    done = sum(outcome.status == "completed" for outcome in lost)
+    debited = sum(outcome.debited for outcome in lost)
+    return (
+        f"\n[bold]Crash[/bold]\nA second worker was killed with {len(lost)} jobs in its hands. When its leases had run "
+        f"out, the first one took them\nback: {done} completed at their second attempt, {debited} credits debited."
     )
 
 
