@@ -12,7 +12,7 @@ ARGS ?=
 
 # As many processes as there are processors, but each has a PostgreSQL of its own.
 PYTEST := $(BIN)/python -m pytest
-PARALLEL := -n logical --maxprocesses 4
+PARALLEL := -n logical --maxprocesses 4 --dist loadgroup
 
 help: ## Say what there is
 	@echo 'make demo   to see it work, make test   to test it; neither needs a database, a key or anything installed.'
@@ -43,7 +43,7 @@ types:
 imports:
 	@$(BIN)/lint-imports --no-logo
 pages:
-	@$(PYTEST) -q tests/checks tests/db/test_schema_page.py
+	@$(PYTEST) -q tests/checks tests/docs/test_pages.py tests/db/test_schema_page.py
 
 test-pg14 test-pg15 test-pg16 test-pg17: ready-dev ## Run the tests that use a database on an older PostgreSQL
 	$(BIN)/python -m tests.postgres_versions $(@:test-pg%=%) $(ARGS)
@@ -58,7 +58,7 @@ bench: ready-dev ## Measure: jobs per second, pick-up, claim time
 	$(BIN)/python -m benchmarks $(ARGS)
 
 mutants: ready-dev ## Take each guard out and see a test fail
-	$(BIN)/python -m tests.mutants $(ARGS)
+	$(BIN)/python scripts/mutants.py $(ARGS)
 
 lock: ready-dev ## Bring locks/ up to date with pyproject.toml (ARGS=--upgrade for newer versions)
 	$(BIN)/python scripts/lock.py $(ARGS)
