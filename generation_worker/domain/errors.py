@@ -2,7 +2,8 @@
 
 Each class answers three questions, so that nobody has to parse a message twice:
 ``retry`` (is another attempt worth it?), ``wait`` (was it only too early? then no
-attempt is used up) and ``spent`` (may the provider have charged us?).
+attempt is used up) and ``spent`` (may the provider have charged us? the class says
+what is usual, an instance may know better).
 
     JobError
     ├── InvalidPayload           the job itself is wrong: final
@@ -12,6 +13,7 @@ attempt is used up) and ``spent`` (may the provider have charged us?).
     │   └── InputUnavailable     could not be read just now
     ├── ProviderError
     │   ├── ProviderRejected     the provider says the request is wrong: final
+    │   ├── ProviderRefused      the provider refuses us: key, billing or permission
     │   ├── ProviderUnavailable  5xx, refused connection
     │   ├── ProviderTimedOut     no answer in time; may have been charged
     │   ├── ProviderLimited      429; wait, no attempt is used up
@@ -27,7 +29,7 @@ attempt is used up) and ``spent`` (may the provider have charged us?).
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 MESSAGE_LIMIT = 2000
 """Longest error message that is kept with a job, in characters."""
@@ -38,10 +40,12 @@ class JobError(Exception):
 
     code: ClassVar[str] = "internal_error"
     retry: ClassVar[bool] = False
-    spent: ClassVar[bool] = False
+    spent: bool = False
 
-    def __init__(self, message: str | None = None) -> None:
+    def __init__(self, message: str | None = None, *, spent: bool | None = None) -> None:
         super().__init__(message or self._meaning())
+        if spent is not None:
+            self.spent = spent
 
     @property
     def message(self) -> str:
@@ -95,6 +99,13 @@ class ProviderRejected(ProviderError):
     code = "provider_rejected"
 
 
+class ProviderRefused(ProviderError):
+    """The provider refuses us, for the key, billing or a permission: an operator must act."""
+
+    code = "provider_refused"
+    retry = True
+
+
 class ProviderUnavailable(ProviderError):
     """The provider is not available just now."""
 
@@ -113,15 +124,19 @@ class ProviderTimedOut(ProviderError):
 class ProviderLimited(ProviderError):
     """The provider's rate limit is reached.
 
-    ``wait`` is how long it asked us to wait, in seconds, or None if it did not say.
+    ``wait`` is how long it asked us to wait, in seconds, or None if it did not say. ``scope`` tells a limit that is
+    over within minutes from one that lasts until the provider's next day.
     """
 
     code = "rate_limited"
     retry = True
 
-    def __init__(self, message: str | None = None, *, wait: float | None = None) -> None:
+    def __init__(
+        self, message: str | None = None, *, wait: float | None = None, scope: Literal["minute", "day"] = "minute"
+    ) -> None:
         super().__init__(message)
         self.wait = wait
+        self.scope: Literal["minute", "day"] = scope
 
 
 class NoImage(ProviderError):
