@@ -379,9 +379,9 @@ END $$;
 CREATE FUNCTION generation_length(cost bigint, user_id text) RETURNS interval
     LANGUAGE sql STABLE
     AS $$
-  SELECT make_interval(secs => greatest(cost, 1)
+  SELECT make_interval(secs => least(86400, greatest(cost, 1)
     * (SELECT value::float8 FROM fleet_setting WHERE name = 'seconds_per_credit')
-    / coalesce((SELECT fair_weight FROM credit_account a WHERE a.user_id = generation_length.user_id), 1))
+    / coalesce((SELECT fair_weight FROM credit_account a WHERE a.user_id = generation_length.user_id), 1)))
 $$;
 
 CREATE FUNCTION generation_line_end(user_id text) RETURNS timestamp with time zone

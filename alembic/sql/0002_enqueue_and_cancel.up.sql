@@ -122,11 +122,12 @@ BEGIN
 END $$;
 
 -- How long a job fills its user's private slot. A job that costs nothing counts as one credit: free work is shared
--- fairly too.
+-- fairly too. A day is the most: the lines of the very dear, or of those who weigh next to nothing, would reach beyond the
+-- end of time, and promoting one job whose place cannot be written would fail for everybody's.
 CREATE FUNCTION generation_length(cost bigint, user_id text) RETURNS interval LANGUAGE sql STABLE AS $$
-  SELECT make_interval(secs => greatest(cost, 1)
+  SELECT make_interval(secs => least(86400, greatest(cost, 1)
     * (SELECT value::float8 FROM fleet_setting WHERE name = 'seconds_per_credit')
-    / coalesce((SELECT fair_weight FROM credit_account a WHERE a.user_id = generation_length.user_id), 1))
+    / coalesce((SELECT fair_weight FROM credit_account a WHERE a.user_id = generation_length.user_id), 1)))
 $$;
 
 -- The moment from which a user's private slot is free: the end of their last pending job, or now.

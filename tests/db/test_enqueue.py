@@ -9,6 +9,7 @@ import pytest
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from generation_worker.db.statements import load_statements
 from tests.support.database import Connection, Database
 from tests.support.jobs import (
     PROMPT,
@@ -439,6 +440,24 @@ def test_a_job_is_as_long_as_it_is_dear_and_free_ones_count_too(fleet: Connectio
         enqueue(fleet, cost=cost)
     ada = places(fleet, "ada")
     assert [(place - ada[0]).total_seconds() for place in ada] == [0, 10, 12, 14]
+
+
+@pytest.mark.parametrize("weight", ["1", "1e-30", "NaN", "Infinity"])
+def test_no_line_reaches_beyond_the_end_of_time(fleet: Connection, weight: str):
+    configure(fleet, caller_may_set_cost=True)
+    grant(fleet, "ada", 10**12)
+    fleet.execute("UPDATE credit_account SET fair_weight = %s::real WHERE user_id = 'ada'", (weight,))
+    for _ in range(3):
+        enqueue(fleet, cost=10**9)
+    assert max(gaps(places(fleet, "ada"))) <= timedelta(days=1)
+
+
+def test_dear_jobs_that_were_put_off_do_not_keep_others_from_being_promoted(fleet: Connection):
+    configure(fleet, seconds_per_credit=3600)
+    for user in ["ada"] * 9 + ["bob"]:
+        put_job(fleet, "scheduled", user_id=user, cost=10**9, run_at=AN_HOUR_AGO)
+    promotion = fleet.execute(load_statements("queries")["promote_jobs"], {"limit": 1000}).fetchone()
+    assert promotion == (10, None)
 
 
 def test_a_line_that_has_been_worked_off_begins_now(fleet: Connection):
