@@ -496,6 +496,19 @@ BEGIN
   IF name IS NOT NULL THEN
     RETURN name;
   END IF;
+  IF request->>'retry_of' IS NOT NULL THEN
+    IF coalesce(request->>'count', '1') <> '1' THEN
+      RETURN 'count: a replay is one job; leave it out';
+    ELSIF NOT EXISTS (
+      SELECT FROM generation_job j
+       WHERE j.user_id = request->>'user_id'
+         AND (j.retry_of = (request->>'retry_of')::uuid  -- asked for before
+              OR j.id = (request->>'retry_of')::uuid AND j.status IN ('failed', 'cancelled')))
+    THEN
+      RETURN format('retry_of: user %s has no job %s that failed or was cancelled',
+        request->>'user_id', request->>'retry_of');
+    END IF;
+  END IF;
   IF request->>'kind' = 'image_processing' THEN
     IF asked <> 'none' THEN
       RETURN format('provider: image_processing is done without one; leave it out instead of %L', asked);

@@ -13,7 +13,6 @@ from generation_worker.db.statements import load_statements
 from tests.support.database import Connection, Database
 from tests.support.jobs import (
     PROMPT,
-    change_job,
     configure,
     enqueue,
     enqueue_all,
@@ -496,9 +495,39 @@ def test_a_worker_that_sleeps_is_woken(
     assert [notice.payload for notice in listener.notifies(timeout=0.05)] == woken
 
 
-def test_a_dead_letter_is_replayed_once(fleet: Connection):
-    dead = enqueue(fleet)
-    change_job(fleet, dead, status="failed", error_code="internal_error", finished_at=sql.SQL("clock_timestamp()"))
+@pytest.mark.parametrize("end", ["failed", "cancelled"])
+def test_a_job_that_ended_without_an_image_is_replayed_once(fleet: Connection, end: str):
+    dead = put_job(fleet, end)
     first, again = (enqueue_all(fleet, retry_of=dead)[0] for _ in range(2))
     assert again == {**first, "duplicate": True}
     assert job(fleet, first["id"])["retry_of"] == dead
+
+
+def test_a_replay_is_known_when_the_job_that_it_replays_is_gone(fleet: Connection):
+    dead = put_job(fleet, "failed")
+    replay = enqueue(fleet, retry_of=dead)
+    fleet.execute("DELETE FROM generation_job WHERE id = %s", (dead,))
+    assert enqueue(fleet, retry_of=dead) == replay
+
+
+@pytest.mark.parametrize("status", ["pending", "scheduled", "rate_limited", "processing", "completed"])
+def test_only_a_job_that_ended_without_an_image_is_replayed(fleet: Connection, status: str):
+    for other in (put_job(fleet, status), uuid4()):
+        with refused(NOT_VALID, match=f"retry_of: user ada has no job {other} that failed or was cancelled"):
+            enqueue(fleet, retry_of=other)
+
+
+def test_nobody_replays_the_job_of_somebody_else(fleet: Connection):
+    """They would be answered with that user's job, or that user with theirs."""
+    bobs = put_job(fleet, "failed", user_id="bob")
+    with refused(NOT_VALID, match="retry_of: user ada has no job"):
+        enqueue(fleet, "ada", retry_of=bobs)
+    replay = enqueue(fleet, "bob", retry_of=bobs)
+    with refused(NOT_VALID, match="retry_of: user ada has no job"):
+        enqueue(fleet, "ada", retry_of=bobs)
+    assert job(fleet, replay)["user_id"] == "bob"
+
+
+def test_a_replay_is_one_job(fleet: Connection):
+    with refused(NOT_VALID, match="count: a replay is one job"):
+        enqueue(fleet, retry_of=put_job(fleet, "failed"), count=2)
