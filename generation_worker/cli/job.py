@@ -75,6 +75,7 @@ def _show(details: JobDetails) -> None:
     if details.queue_position is not None:
         shown["queue_position"] = _place(details.queue_position)
     print_facts(shown.items())
+    typer.echo()
     _table("Attempts", details.attempts, ("attempt", "outcome", "worker", "started_at", "seconds", "error_message"))
     _table("Provider calls", details.calls, ("number", "provider", "model", "provider_ref", "milliseconds", "spent"))
     _table("Credits", details.entries, ("seq", "kind", "amount", "balance_after", "created_at"))

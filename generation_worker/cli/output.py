@@ -73,7 +73,7 @@ def aligned(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str
     whole = [list(columns), *(list(row) for row in rows)]
     widths = [max(len(row[n]) for row in whole) for n in range(len(columns))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in whole]
-    return [title, *lines] if title else lines
+    return [title, *lines, ""] if title else lines
 
 
 def text(value: Any) -> str:
@@ -90,9 +90,11 @@ def text(value: Any) -> str:
 
 
 def span(seconds: float | None) -> str:
-    """A span of time in its two largest units: 3s, 2m 5s, 1h 12m, 3d 4h."""
+    """A span of time in its two largest units: 350ms, 3s, 2m 5s, 1h 12m, 3d 4h."""
     if seconds is None:
         return NOTHING
+    if 0 < abs(seconds) < 1:
+        return f"{seconds * 1000:.0f}ms"
     whole = round(abs(seconds))
     parts = [(whole // 86_400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "m"), (whole % 60, "s")]
     first = next((n for n, (number, _) in enumerate(parts) if number), 3)

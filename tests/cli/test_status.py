@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -66,7 +67,7 @@ def test_a_lane_that_nobody_serves_and_a_lease_that_expired_stand_out(cli: Comma
         "UPDATE generation_job SET lease_expires_at = now() - interval '90 s' WHERE status = 'processing'"
     )
     out = cli("status").out
-    assert "far: oldest waits 0s, no worker serves it" in out
+    assert re.search(r"far: oldest waits \w+, no worker serves it", out)
     assert "-1m 30s: expired" in out
 
 
