@@ -458,7 +458,7 @@ $$;
 
 CREATE FUNCTION generation_request_problem(request jsonb) RETURNS text
     LANGUAGE plpgsql STABLE
-    AS $$
+    AS $_$
 DECLARE
   name text;
   asked text := request->>'provider';
@@ -481,7 +481,7 @@ BEGIN
   END IF;
   FOREACH name IN ARRAY '{cost,priority,count,max_attempts}'::text[] LOOP
     IF coalesce(request->name, 'null') <> 'null' THEN
-      IF jsonb_typeof(request->name) <> 'number' OR (request->>name)::numeric % 1 <> 0 THEN
+      IF jsonb_typeof(request->name) <> 'number' OR request->>name !~ '^-?[0-9]+$' THEN
         RETURN format('%s: must be a whole number', name);
       END IF;
       number := request->name;
@@ -490,6 +490,11 @@ BEGIN
         RETURN format('%s: %s is out of range; %s are allowed', name, number,
           CASE name WHEN 'cost' THEN '0 to 1000000000' WHEN 'priority' THEN '-1000000 to 1000000' ELSE '1 to 100' END);
       END IF;
+    END IF;
+  END LOOP;
+  FOREACH name IN ARRAY '{batch_id,retry_of}'::text[] LOOP
+    IF request->>name !~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN
+      RETURN format('%s: must be a UUID', name);
     END IF;
   END LOOP;
   name := generation_payload_problem(request->>'kind', request->'payload');
@@ -522,7 +527,7 @@ BEGIN
       (SELECT string_agg(o, ', ' ORDER BY o) FROM jsonb_array_elements_text(offered) o));
   END IF;
   RETURN NULL;
-END $$;
+END $_$;
 
 CREATE FUNCTION generation_uuid() RETURNS uuid
     LANGUAGE sql PARALLEL SAFE
@@ -560,10 +565,10 @@ DECLARE
   account credit_account;
   known credit_entry;
 BEGIN
-  IF $3 IS NULL OR $3 = 0 OR $2 = 'grant' AND $3 < 0 OR abs($3) > 1000000000000 THEN
-    RAISE EXCEPTION 'amount: % is not an amount to %; it must be a whole number %', coalesce($3::text, 'nothing'),
-      CASE $2 WHEN 'grant' THEN 'grant' ELSE 'adjust by' END, CASE $2 WHEN 'grant' THEN 'above zero' ELSE 'other than zero' END
-      USING ERRCODE = 'GW006';
+  IF $3 IS NULL OR $3 = 0 OR $2 = 'grant' AND $3 < 0 OR $3 NOT BETWEEN -1000000000000 AND 1000000000000 THEN
+    RAISE EXCEPTION 'amount: % is not an amount to %; it must be a whole number %, 1000000000000 at most',
+      coalesce($3::text, 'nothing'), CASE $2 WHEN 'grant' THEN 'grant' ELSE 'adjust by' END,
+      CASE $2 WHEN 'grant' THEN 'above zero' ELSE 'other than zero' END USING ERRCODE = 'GW006';
   END IF;
   IF coalesce(length($1), 0) NOT BETWEEN 1 AND 255 THEN
     RAISE EXCEPTION 'user_id: must have 1 to 255 characters' USING ERRCODE = 'GW006';

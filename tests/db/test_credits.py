@@ -93,7 +93,15 @@ def test_a_balance_is_never_negative_however_many_take_from_it(connection: Conne
 
 @pytest.mark.parametrize(
     ("how", "amount"),
-    [("grant", 0), ("grant", -1), ("grant", None), ("grant", 10**12 + 1), ("adjust", 0), ("adjust", -(10**12) - 1)],
+    [
+        ("grant", 0),
+        ("grant", -1),
+        ("grant", None),
+        ("grant", 10**12 + 1),
+        ("adjust", 0),
+        ("adjust", -(10**12) - 1),
+        ("adjust", -(2**63)),
+    ],
 )
 def test_an_amount_must_be_one(connection: Connection, how: str, amount: int | None):
     with refused(NOT_VALID, match="amount: "):
