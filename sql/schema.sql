@@ -146,7 +146,7 @@ CREATE INDEX generation_job_waiting ON generation_job USING btree (user_id, stat
 
 CREATE TRIGGER refund AFTER UPDATE OF status ON generation_job FOR EACH ROW WHEN ((new.debited AND (new.status = ANY (ARRAY['failed'::text, 'cancelled'::text])))) EXECUTE FUNCTION refund_generation();
 
-CREATE TRIGGER request_never_changes BEFORE UPDATE OF id, kind, user_id, payload, cost, idempotency_key, request_hash, batch_id, retry_of, created_at ON generation_job FOR EACH ROW EXECUTE FUNCTION refuse_change_of_request();
+CREATE TRIGGER request_never_changes BEFORE UPDATE OF id, kind, user_id, payload, cost, idempotency_key, request_hash, batch_id, batch_index, retry_of, created_at ON generation_job FOR EACH ROW EXECUTE FUNCTION refuse_change_of_request();
 
 CREATE TRIGGER state_chart BEFORE UPDATE ON generation_job FOR EACH ROW WHEN ((NOT
         CASE old.status
@@ -174,6 +174,8 @@ CREATE TRIGGER state_chart_begins BEFORE INSERT ON generation_job FOR EACH ROW W
 
 CREATE TRIGGER state_chart_ends BEFORE DELETE ON generation_job FOR EACH ROW WHEN ((old.status <> ALL (ARRAY['completed'::text, 'failed'::text, 'cancelled'::text]))) EXECUTE FUNCTION refuse_delete();
 
+CREATE TRIGGER state_chart_ends_whole BEFORE TRUNCATE ON generation_job FOR EACH STATEMENT EXECUTE FUNCTION refuse_truncate();
+
 CREATE TABLE job_attempt (
     job_id uuid NOT NULL,
     lease_token uuid NOT NULL,
@@ -194,7 +196,8 @@ CREATE TABLE maintenance_task (
     name text NOT NULL,
     next_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     last_ok_at timestamp with time zone,
-    last_error text
+    last_error text,
+    cursor text
 );
 
 ALTER TABLE ONLY maintenance_task
@@ -651,6 +654,14 @@ BEGIN
   END IF;
   RAISE EXCEPTION 'generation_job %: from % (attempt %, debited %) to % (attempt %, debited %) is not in the state chart',
     OLD.id, OLD.status, OLD.attempt, OLD.debited, NEW.status, NEW.attempt, NEW.debited USING ERRCODE = 'GW001';
+END $$;
+
+CREATE FUNCTION refuse_truncate() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+  RAISE EXCEPTION 'generation_job: emptied at once it would lose the credits that its jobs hold'
+    USING ERRCODE = 'GW001', HINT = 'Final jobs may be deleted; cancel the others first.';
 END $$;
 
 REVOKE ALL ON FUNCTION adjust_credits(user_id text, amount bigint, idempotency_key text, reason text, actor text) FROM PUBLIC;

@@ -244,7 +244,7 @@ BEGIN
 END $$;
 
 CREATE TRIGGER request_never_changes
-  BEFORE UPDATE OF id, kind, user_id, payload, cost, idempotency_key, request_hash, batch_id, retry_of, created_at
+  BEFORE UPDATE OF id, kind, user_id, payload, cost, idempotency_key, request_hash, batch_id, batch_index, retry_of, created_at
   ON generation_job FOR EACH ROW EXECUTE FUNCTION refuse_change_of_request();
 
 -- Nothing may start in the middle of its life: that would be work without a debit or an end without a beginning.
@@ -268,6 +268,15 @@ END $$;
 CREATE TRIGGER state_chart_ends BEFORE DELETE ON generation_job FOR EACH ROW
   WHEN (OLD.status NOT IN ('completed', 'failed', 'cancelled'))
   EXECUTE FUNCTION refuse_delete();
+
+CREATE FUNCTION refuse_truncate() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE EXCEPTION 'generation_job: emptied at once it would lose the credits that its jobs hold'
+    USING ERRCODE = 'GW001', HINT = 'Final jobs may be deleted; cancel the others first.';
+END $$;
+
+CREATE TRIGGER state_chart_ends_whole BEFORE TRUNCATE ON generation_job
+  FOR EACH STATEMENT EXECUTE FUNCTION refuse_truncate();
 
 -- Money ---------------------------------------------------------------------------------------------------------------
 

@@ -44,6 +44,7 @@ REQUEST: dict[str, Any] = {
     "idempotency_key": "another",
     "request_hash": b"another",
     "batch_id": sql.SQL("gen_random_uuid()"),
+    "batch_index": 7,
     "retry_of": sql.SQL("gen_random_uuid()"),
     "created_at": sql.SQL("clock_timestamp()"),
 }
@@ -104,6 +105,12 @@ def test_only_a_final_job_may_be_deleted(connection: Connection, status: str):
     else:
         with refused(NOT_IN_THE_STATE_CHART, match=f"{job_id}: it is {status}; only final jobs may be deleted"):
             connection.execute("DELETE FROM generation_job")
+
+
+def test_jobs_are_not_emptied_at_once(connection: Connection):
+    put(connection, "pending")
+    with refused(NOT_IN_THE_STATE_CHART, match="would lose the credits"):
+        connection.execute("TRUNCATE generation_job")
 
 
 @pytest.mark.parametrize("status", ["pending", "processing"])
