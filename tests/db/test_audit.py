@@ -285,7 +285,7 @@ def test_an_expired_lease_is_nobodys_fault_while_no_worker_lives(connection: Con
 
 
 def test_everything_is_seen_at_one_moment(connection: Connection, database: Database, books: dict[str, UUID]):
-    """A grant is committed between two of the audit's queries; half of it must not be seen."""
+    """Something breaks after the audit has begun and before it looks there: it stands in the next audit."""
     other = database.connect()
     lock = database.connect(autocommit=False)
     lock.execute("LOCK TABLE provider_call")
@@ -294,10 +294,10 @@ def test_everything_is_seen_at_one_moment(connection: Connection, database: Data
         wait_for_lock_waiters(other, 1)
         with other.transaction():
             other.execute("SET LOCAL session_replication_role = replica")
-            change("credit_account", "balance = 0", "true")(other, books)
+            change("credit_account", "entries = 99", "true")(other, books)
         lock.rollback()
         assert audited.result() == set()
-    assert "balance_is_the_sum_of_entries" in found(other)
+    assert found(other) == {"entries_chain_without_gap"}
 
 
 def test_an_audit_changes_nothing_and_waits_for_nobody(

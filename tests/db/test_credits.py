@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from tests.support.database import Connection, Database
 from tests.support.jobs import balance, entries, grant
 from tests.support.races import at_once, many_at_once
 from tests.support.refusals import ANOTHER_REQUEST, APPEND_ONLY, INSUFFICIENT_CREDITS, NOT_VALID, refused
+from tests.support.waiting import wait_for_lock_waiters
 
 
 def move(connection: Connection, how: str, *arguments: Any) -> tuple[Any, ...]:
@@ -82,6 +84,29 @@ def test_a_balance_is_never_negative(connection: Connection):
     with refused(INSUFFICIENT_CREDITS, match="user ada has 10 credits; 11 cannot be taken"):
         move(connection, "adjust", "ada", -11)
     assert entries(connection) == [("grant", 10, 10)]
+
+
+def test_a_key_that_is_just_being_used_is_waited_for(connection: Connection, database: Database):
+    grant(connection, "ada", 1)
+    first = database.connect()
+    with ThreadPoolExecutor(1) as threads:
+        with first.transaction():
+            assert move(first, "grant", "ada", 10, "order-7") == (2, 11, False)
+            again = threads.submit(move, database.connect(), "grant", "ada", 10, "order-7")
+            wait_for_lock_waiters(connection, 1)
+        assert again.result() == (2, 11, True)
+
+
+def test_what_is_just_being_taken_cannot_be_taken_twice(connection: Connection, database: Database):
+    grant(connection, "ada", 10)
+    first = database.connect()
+    with ThreadPoolExecutor(1) as threads:
+        with first.transaction():
+            move(first, "adjust", "ada", -6)
+            second = threads.submit(move, database.connect(), "adjust", "ada", -6)
+            wait_for_lock_waiters(connection, 1)
+        with refused(INSUFFICIENT_CREDITS, match="user ada has 4 credits; 6 cannot be taken"):
+            second.result()
 
 
 def test_a_balance_is_never_negative_however_many_take_from_it(connection: Connection, database: Database):

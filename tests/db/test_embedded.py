@@ -124,6 +124,17 @@ def test_a_directory_has_one_server_at_a_time(directory: Path):
         assert server_process(directory).is_running()
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_does_not_stop_the_server(directory: Path):
+    with EmbeddedPostgres(directory) as server:
+        child = os.fork()
+        if child == 0:
+            server.stop()
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert notes(server) == [("kept",)]
+
+
 def test_a_process_that_ends_leaves_no_server(directory: Path):
     owner = spawn_owner(directory)
     server = server_process(directory)

@@ -1,5 +1,6 @@
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 from uuid import UUID, uuid4
@@ -25,6 +26,7 @@ from tests.support.jobs import (
 from tests.support.payloads import IMAGE, RESIZE
 from tests.support.races import at_once, many_at_once
 from tests.support.refusals import ANOTHER_REQUEST, INSUFFICIENT_CREDITS, NOT_VALID, refused
+from tests.support.waiting import wait_for_lock_waiters
 
 AN_HOUR_FROM_NOW = sql.SQL("clock_timestamp() + interval '1 hour'")
 AN_HOUR_AGO = sql.SQL("clock_timestamp() - interval '1 hour'")
@@ -62,7 +64,6 @@ def count_jobs(connection: Connection) -> int:
 
 
 def test_a_job_is_pending_at_the_price_with_the_default_provider(fleet: Connection):
-    before = datetime.now(UTC) - timedelta(seconds=5)
     row = job(fleet, enqueue(fleet))
     expected = {
         "status": "pending", "kind": "text_to_image", "user_id": "ada", "provider": "local", "payload": PROMPT,
@@ -71,7 +72,7 @@ def test_a_job_is_pending_at_the_price_with_the_default_provider(fleet: Connecti
         "result": None, "error_code": None, "started_at": None, "finished_at": None,
     }  # fmt: skip
     assert {name: row[name] for name in expected} == expected
-    assert before < row["run_at"] <= row["created_at"]
+    assert timedelta(0) <= row["created_at"] - row["run_at"] < timedelta(seconds=5)
     assert row["deadline_at"] == row["run_at"] + timedelta(days=1)
 
 
@@ -254,14 +255,18 @@ def test_of_two_requests_with_one_key_one_is_refused_however_close_they_are(flee
 
 
 def test_batches_with_the_same_keys_in_another_order_do_not_deadlock(fleet: Connection, database: Database):
-    requests = [request(idempotency_key=f"k{n}") for n in range(50)]
-
-    def call(asked: list[dict[str, Any]]) -> Callable[[Connection], Any]:
-        return lambda connection: {row[0] for row in enqueue_many(connection, asked)}
-
-    answers = at_once(database, [call(requests), call(requests[::-1])] * 3)
-    assert all(answer == answers[0] for answer in answers)
-    assert count_jobs(fleet) == 50
+    """Both wait for a third, in the middle of their keys; whoever goes on first must not meet the other's."""
+    requests = [request(idempotency_key=f"k{n}") for n in range(10, 20)]
+    third = database.connect()
+    with ThreadPoolExecutor(2) as threads:
+        with third.transaction(force_rollback=True):
+            enqueue(third, idempotency_key="k15")
+            forth = threads.submit(enqueue_many, database.connect(), requests)
+            wait_for_lock_waiters(fleet, 1)
+            back = threads.submit(enqueue_many, database.connect(), requests[::-1])
+            wait_for_lock_waiters(fleet, 2)
+        assert [row[0] for row in forth.result()] == [row[0] for row in reversed(back.result())]
+    assert count_jobs(fleet) == 10
 
 
 # Credits and prices ---------------------------------------------------------------------------------------------------
@@ -472,7 +477,11 @@ def test_a_line_that_has_been_worked_off_begins_now(fleet: Connection):
 def test_jobs_that_are_not_due_take_no_place_in_the_line(fleet: Connection):
     enqueue_many(fleet, [request(run_at="2999-01-01T00:00:00Z"), request(), request()])
     enqueue(fleet)
-    assert gaps(places(fleet, "ada")[:3]) == {LENGTH}
+    pending = places(fleet, "ada")[:3]
+    assert gaps(pending) == {LENGTH}
+    created = fleet.execute("SELECT min(created_at) FROM generation_job").fetchone()
+    assert created is not None
+    assert abs(pending[0] - created[0]) < LENGTH / 2
 
 
 # Waking, replaying ----------------------------------------------------------------------------------------------------

@@ -136,6 +136,12 @@ def test_a_migration_gives_up_when_another_one_does_not_end(empty_database: Data
     assert migrations.upgrade(empty_database.conninfo) == REVISIONS
 
 
+def test_a_migration_queues_behind_nobody_for_long(empty_database: Database):
+    with migrations.migrating(empty_database.conninfo) as connection:
+        assert connection.exec_driver_sql("SHOW lock_timeout").scalar() == "5s"
+        assert connection.exec_driver_sql("SHOW statement_timeout").scalar() == "0"
+
+
 def test_nothing_of_a_migration_outlives_its_transaction(empty_database: Database):
     migrations.upgrade(empty_database.conninfo)
     connection = empty_database.connect()

@@ -81,6 +81,16 @@ def test_a_job_that_goes_on_is_not_refunded(fleet: Connection, step: dict[str, A
     assert entries(fleet) == PAID
 
 
+def test_a_refund_is_the_debit_of_this_job(fleet: Connection):
+    first, second = enqueue(fleet), enqueue(fleet)
+    configure(fleet, price__text_to_image=2)
+    third = enqueue(fleet)
+    for job_id in (first, second, third):
+        start(fleet, job_id)
+    change_job(fleet, third, **FAILED)
+    assert entries(fleet)[-1] == ("refund", 2, 4)
+
+
 def test_a_refund_is_the_debit_and_not_todays_price(fleet: Connection):
     job_id = enqueue(fleet)
     start(fleet, job_id)
