@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from generation_worker.domain.job import Job, Place, Status
@@ -91,6 +92,13 @@ class Provider(Protocol):
         ...
 
 
+class StoredObject(NamedTuple):
+    """An object as the storage lists it. ``modified_at`` is by the storage's clock."""
+
+    key: str
+    modified_at: datetime
+
+
 class Storage(Protocol):
     """Keeps objects under keys. Safe to use from many threads at once."""
 
@@ -104,11 +112,29 @@ class Storage(Protocol):
         ...
 
     def get(self, key: str) -> bytes | None:
-        """The object's bytes, or None if there is none. Raises StorageUnavailable."""
+        """The object's bytes, or None if there is none.
+
+        Raises StorageUnavailable, or InputRejected if it is larger than any image should be.
+        """
         ...
 
     def delete(self, key: str) -> None:
         """Remove the object if it is there. Raises StorageUnavailable."""
+        ...
+
+    def link(self, key: str, *, seconds: float) -> str | None:
+        """Where a browser finds the object for so long; None if this storage has no addresses."""
+        ...
+
+    def keys(self, prefix: str, *, start_after: str, limit: int) -> list[StoredObject]:
+        """At most ``limit`` objects in the order of their keys; an empty list only if there are no more.
+
+        Raises StorageUnavailable.
+        """
+        ...
+
+    def discard_unfinished(self, *, older_than: float) -> int:
+        """Remove what writes that were cut off so many seconds ago have left; how many. Raises StorageUnavailable."""
         ...
 
 
@@ -245,6 +271,16 @@ class Store(Protocol):
     def claim_task(self, name: str, *, every: float) -> bool: ...
 
     def finish_task(self, name: str, *, error: str | None) -> None: ...
+
+    def read_cursor(self, name: str) -> str | None:
+        """How far a task of many runs has come; None: begin at the start."""
+        ...
+
+    def save_cursor(self, name: str, cursor: str | None) -> None: ...
+
+    def find_orphans(self, objects: Sequence[tuple[str, StoredObject]], *, age: float) -> list[str]:
+        """Of ``objects`` with the ids of their jobs, the keys older than ``age`` seconds that nobody will ask for."""
+        ...
 
     def register_worker(self, card: WorkerCard) -> None: ...
 

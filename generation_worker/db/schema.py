@@ -196,4 +196,5 @@ maintenance_task = Table(
     Column("next_at", Moment, nullable=False),
     Column("last_ok_at", Moment),
     Column("last_error", Text),
+    Column("cursor", Text),
 )

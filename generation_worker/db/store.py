@@ -20,6 +20,7 @@ from generation_worker.ports import (
     Promotion,
     Reclaim,
     Refusal,
+    StoredObject,
     StoreUnavailable,
     WorkerCard,
 )
@@ -112,6 +113,23 @@ class PostgresStore:
 
     def finish_task(self, name: str, *, error: str | None) -> None:
         self._change("finish_task", name=name, error=error)
+
+    def read_cursor(self, name: str) -> str | None:
+        rows = self._run("read_cursor", name=name)
+        return rows[0][0] if rows else None
+
+    def save_cursor(self, name: str, cursor: str | None) -> None:
+        self._change("save_cursor", name=name, cursor=cursor)
+
+    def find_orphans(self, objects: Sequence[tuple[str, StoredObject]], *, age: float) -> list[str]:
+        rows = self._run(
+            "find_orphans",
+            keys=[stored.key for _, stored in objects],
+            jobs=[job_id for job_id, _ in objects],
+            modified=[stored.modified_at for _, stored in objects],
+            age=age,
+        )
+        return [row[0] for row in rows]
 
     def register_worker(self, card: WorkerCard) -> None:
         self._run(

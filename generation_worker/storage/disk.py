@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import heapq
 import os
-from collections.abc import Generator
+import time
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
 from generation_worker.domain.errors import StorageUnavailable
+from generation_worker.ports import StoredObject
+from generation_worker.storage.keys import MOST_BYTES, key_parts, too_large
 
 HALF_WRITTEN = ".half-written-"
 """Begins the name of a file that is being written. No key may: what a crash leaves behind is never an object."""
-NAME_LIMIT = 255
-"""Longest name of a file, in bytes."""
 NO_OBJECT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
@@ -22,8 +25,9 @@ class DiskStorage:
 
     name = "disk"
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, most_bytes: int = MOST_BYTES) -> None:
         self._root = root
+        self._most_bytes = most_bytes
 
     def warm_up(self) -> None:
         """Create the directory and see whether it can be written. Raises StorageUnavailable."""
@@ -46,7 +50,7 @@ class DiskStorage:
     def get(self, key: str) -> bytes | None:
         """The object's bytes, or None: also for a key that can name none, whatever lies there on the disk.
 
-        Raises StorageUnavailable.
+        Raises StorageUnavailable, or InputRejected if it is too large to be read.
         """
         try:
             path = self._path(key)
@@ -54,9 +58,13 @@ class DiskStorage:
             return None
         with _told(f"cannot read {key}"):
             try:
-                return path.read_bytes()
+                with path.open("rb") as file:
+                    data = file.read(self._most_bytes + 1)
             except NO_OBJECT:
                 return None
+        if len(data) > self._most_bytes:
+            raise too_large(key, self._most_bytes)
+        return data
 
     def delete(self, key: str) -> None:
         """Remove the object if it is there. Raises StorageUnavailable, or ValueError if ``key`` can name none."""
@@ -64,12 +72,47 @@ class DiskStorage:
         with _told(f"cannot delete {key}"), suppress(*NO_OBJECT):
             path.unlink()
 
+    def link(self, key: str, *, seconds: float) -> str | None:  # noqa: ARG002 - a file has no address of its own
+        return None
+
+    def keys(self, prefix: str, *, start_after: str, limit: int) -> list[StoredObject]:
+        """Objects whose keys begin with ``prefix``, in the order of their keys, from the first after ``start_after``.
+
+        Fewer than ``limit`` only if there are no more, or if some went meanwhile. Raises StorageUnavailable.
+        """
+        folder = prefix.rpartition("/")[0]
+        with _told(f"cannot list {prefix}"):
+            ahead = (key for key in self._keys(folder) if key.startswith(prefix) and key > start_after)
+            return [stored for key in heapq.nsmallest(limit, ahead) if (stored := self._stored(key)) is not None]
+
+    def discard_unfinished(self, *, older_than: float) -> int:
+        """Remove what writes that were cut off more than ``older_than`` seconds ago have left; how many there were."""
+        with _told("cannot tidy up"):
+            half_written = [Path(file) for file in self._files() if f"/{HALF_WRITTEN}" in file]
+            left = [path for path in half_written if _age(path) > older_than]
+            for path in left:
+                path.unlink(missing_ok=True)
+        return len(left)
+
+    def _keys(self, folder: str) -> Iterator[str]:
+        """The keys of all objects in ``folder``, in no order."""
+        root = len(f"{self._root}/")
+        return (file[root:] for file in self._files(folder) if f"/{HALF_WRITTEN}" not in file)
+
+    def _files(self, folder: str = "") -> Iterator[str]:
+        for directory, _, names in os.walk(self._root / folder, onerror=_unless_gone):
+            yield from (f"{directory}/{name}" for name in names)
+
+    def _stored(self, key: str) -> StoredObject | None:
+        try:
+            return StoredObject(key, datetime.fromtimestamp((self._root / key).stat().st_mtime, UTC))
+        except NO_OBJECT:
+            return None
+
     def _path(self, key: str) -> Path:
         """Where the object lies. Raises ValueError if that is not below the root, links followed."""
-        parts = key.split("/")
-        if {"", ".", ".."} & set(parts) or "\\" in key or not key.isprintable():
-            raise ValueError(f"{key!r} is not a storage key")
-        if any(part.startswith(HALF_WRITTEN) or len(part.encode()) > NAME_LIMIT for part in parts):
+        parts = key_parts(key)
+        if any(part.startswith(HALF_WRITTEN) for part in parts):
             raise ValueError(f"{key!r} is not a storage key")
         path = self._root.joinpath(*parts)
         if not path.resolve().is_relative_to(self._root.resolve()):
@@ -107,6 +150,20 @@ def _sync_directory(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _age(path: Path) -> float:
+    """Seconds since it was last written; 0 if it is gone."""
+    try:
+        return time.time() - path.lstat().st_mtime
+    except NO_OBJECT:
+        return 0.0
+
+
+def _unless_gone(error: OSError) -> None:
+    """What cannot be listed must not look empty."""
+    if not isinstance(error, NO_OBJECT):
+        raise error
 
 
 def _half_written() -> str:

@@ -11,7 +11,7 @@ import pytest
 from tests.support.database import Connection, Database
 from tests.support.protocol import Worker
 
-NAMES = ["expire", "prune", "reclaim"]
+NAMES = ["expire", "prune", "reclaim", "sweep"]
 
 
 def task(connection: Connection, name: str) -> tuple[Any, ...]:
@@ -44,7 +44,18 @@ def test_tasks_are_taken_one_by_one(worker: Worker) -> None:
 
 
 def test_a_task_that_nobody_knows_is_never_due(worker: Worker) -> None:
-    assert not worker.store.claim_task("sweep", every=60)
+    assert not worker.store.claim_task("polish", every=60)
+
+
+def test_a_task_remembers_how_far_it_has_come(worker: Worker) -> None:
+    assert worker.store.read_cursor("sweep") is None
+    worker.store.save_cursor("sweep", "images/1")
+    worker.store.claim_task("sweep", every=60)
+    worker.store.finish_task("sweep", error=None)
+    assert worker.store.read_cursor("sweep") == "images/1"
+    assert worker.store.read_cursor("prune") is None
+    worker.store.save_cursor("sweep", None)
+    assert worker.store.read_cursor("sweep") is None
 
 
 def test_one_of_many_workers_takes_a_task(database: Database) -> None:

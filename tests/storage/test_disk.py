@@ -148,10 +148,10 @@ def test_a_failed_write_leaves_nothing_and_says_why(
 
 
 def test_other_errors_are_not_taken_for_absence(disk: DiskStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_path: Path) -> bytes:
+    def broken(_path: Path, _mode: str) -> bytes:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(Path, "read_bytes", broken)
+    monkeypatch.setattr(Path, "open", broken)
     with pytest.raises(StorageUnavailable, match=r"cannot read jobs/42/image\.webp: Input/output error"):
         disk.get(KEY)
 
