@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -16,16 +16,12 @@ from rich.text import Text
 from generation_worker.demo.scene import STUDIO
 from generation_worker.demo.stage import FINAL, Progress
 
-WAITING = ("pending", "scheduled", "rate_limited")
-COLORS = {
-    "pending": "white",
-    "scheduled": "yellow",
-    "rate_limited": "yellow",
-    "processing": "cyan",
-    "completed": "green",
-    "failed": "red",
-    "cancelled": "magenta",
+STATUSES = {
+    "waiting": {"pending": "white", "scheduled": "yellow", "rate_limited": "yellow"},
+    "at work": {"processing": "cyan"},
+    "ended": {"completed": "green", "failed": "red", "cancelled": "magenta"},
 }
+"""In the order of a job's life, with their colors."""
 BLOCKS = " ▁▂▃▄▅▆▇█"
 NEWS_KEPT = 6
 BAR = 40
@@ -99,7 +95,11 @@ class PlainLines:
             self._write(progress, summary)
 
     def _summary(self, progress: Progress) -> str:
-        final, working, waiting = progress.count(*FINAL), progress.count("processing"), progress.count(*WAITING)
+        final, working, waiting = (
+            progress.count(*FINAL),
+            progress.count("processing"),
+            progress.count(*STATUSES["waiting"]),
+        )
         total, pace = progress.total(progress.users), self._pace.latest
         return f"{final} of {total} done · {working} working · {waiting} waiting · {pace:.0f} jobs/s"
 
@@ -131,22 +131,21 @@ class LivePicture:
         self._live.update(self._picture(progress), refresh=True)
 
     def _picture(self, progress: Progress) -> RenderableType:
-        bars = Table.grid(padding=(0, 2))
-        bars.add_column(width=24)
-        bars.add_column(width=BAR)
-        bars.add_column()
+        grid = Table.grid(padding=(0, 2))
+        for width in (22, BAR, None):
+            grid.add_column(width=width)
+        for title, statuses in STATUSES.items():
+            grid.add_row(Text(title), _counts(progress, statuses))
         for title, users in _groups(progress.users):
-            _add_bar(bars, title, progress.final(users), progress.total(users))
-        bars.add_row(Text("jobs per second"), Text(self._pace.line(), "green"), f"{self._pace.latest:.0f} now")
-        return Group(_counts(progress), Text(), bars, Text(), *self._news)
+            _add_bar(grid, title, progress.final(users), progress.total(users))
+        grid.add_row(Text("jobs per second"), Text(self._pace.line(), "green"), f"{self._pace.latest:.0f} now")
+        return Group(Text(f"{progress.seconds:5.1f} s", "bold"), grid, Text(), *self._news)
 
 
-def _counts(progress: Progress) -> Text:
-    parts = [Text(f"{progress.seconds:5.1f} s ", "bold")]
-    for status, color in COLORS.items():
-        number = progress.count(status)
-        parts.append(Text(f"{status.replace('_', ' ')} {number}", color if number else "dim"))
-    return Text("   ").join(parts)
+def _counts(progress: Progress, statuses: Mapping[str, str]) -> Text:
+    """The states that some job is in, or a zero."""
+    numbers = [(progress.count(status), status.replace("_", " "), color) for status, color in statuses.items()]
+    return Text(" · ").join(Text(f"{number} {name}", color) for number, name, color in numbers if number) or Text("0")
 
 
 def _groups(users: list[str]) -> Iterator[tuple[str, list[str]]]:

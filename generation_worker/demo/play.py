@@ -18,7 +18,8 @@ from generation_worker.demo.ticker import Ticker
 from generation_worker.events import Events
 from generation_worker.log.events import log_events
 from generation_worker.wiring import assembled, stopped_by_signals
-from generation_worker.worker.supervisor import Ending, Supervisor
+from generation_worker.worker.settings import Ending
+from generation_worker.worker.supervisor import Supervisor
 
 LOOK_EVERY = 0.2
 PATIENCE = 180.0

@@ -111,29 +111,19 @@ class Report:
 
 
 def make_report(
-    connection: psycopg.Connection[Any],
-    stage: Stage,
-    storage: Storage,
-    violations: Sequence[Violation],
-    seconds: float,
+    connection: psycopg.Connection[Any], stage: Stage, storage: Storage, found: Sequence[Violation], seconds: float
 ) -> Report:
-    audit = [f"{violation.invariant}: {dict(violation.row)}" for violation in violations]
     told = [_told(member, outcome, stage, storage) for member, outcome in _outcomes(connection, stage.cast)]
     with connection.cursor(row_factory=class_row(Account)) as cursor:
         accounts = cursor.execute(ACCOUNTS).fetchall()
+    audit = [f"{violation.invariant}: {dict(violation.row)}" for violation in found]
     return Report(
         seconds=seconds,
         told=told,
         refused=[(refused.act, refused.request.user_id, refused.message) for refused in stage.refused],
         accounts=accounts,
         audit=audit,
-        problems=[
-            *stage.problems,
-            *([] if stage.lost else ["the second worker was not killed: it held no jobs"]),
-            *_about_jobs(told),
-            *_about_refusals(stage),
-            *_about_money(accounts, audit),
-        ],
+        problems=[*_about_the_stage(stage), *_about_jobs(told), *_about_money(accounts, audit)],
     )
 
 
@@ -187,8 +177,8 @@ def _about_jobs(told: Sequence[Told]) -> list[str]:
     ]
 
 
-def _about_refusals(stage: Stage) -> list[str]:
-    unexpected = [
+def _about_the_stage(stage: Stage) -> list[str]:
+    refused = [
         f"{refused.act.title}, {refused.request.user_id}: refused with {refused.message}"
         for refused in stage.refused
         if refused.act.refused != refused.code
@@ -198,7 +188,8 @@ def _about_refusals(stage: Stage) -> list[str]:
         for member in stage.cast
         if member.act.refused
     ]
-    return unexpected + accepted
+    crash = [] if stage.lost else ["the second worker was not killed: it held no jobs"]
+    return stage.problems + refused + accepted + crash
 
 
 def _about_money(accounts: Sequence[Account], audit: Sequence[str]) -> list[str]:

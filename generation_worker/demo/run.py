@@ -31,7 +31,7 @@ from generation_worker.demo.tables import as_document, print_list, print_report
 from generation_worker.demo.ticker import Ticker
 from generation_worker.storage.disk import DiskStorage
 from generation_worker.wiring import served
-from generation_worker.worker.supervisor import Ending
+from generation_worker.worker.settings import Ending
 
 Connection = psycopg.Connection[Any]
 

@@ -109,11 +109,11 @@ def _troubles() -> Iterator[Act]:
         _picture("olga", "A stormy sea"),), Expected(attempts=3, calls=3))  # fmt: skip
     yield Act("a rate limit", "two answers 429, waited for; no attempt used up", (
         _picture("pedro", "A throttled engine, steam all around"),), Expected(waits=2, calls=3))  # fmt: skip
-    yield Act("a provider that answers with a web page", "paid, useless, asked once more", (
+    yield Act("a web page instead of an image", "paid, useless, asked once more", (
         _picture("rosa", "A garbled radio message"),), Expected(attempts=2, calls=2, paid=2))  # fmt: skip
-    yield Act("a provider that charges and is silent", "two paid calls are the limit; refunded", (
+    yield Act("paid calls without an answer", "two paid calls are the limit; refunded", (
         _picture("sam", "A silent film"),), Expected("failed", "paid_calls_exhausted", 3, calls=2, paid=2))  # fmt: skip
-    yield Act("content that the provider blocks", "not tried again; refunded", (
+    yield Act("a picture the provider blocks", "not tried again; refunded", (
         _picture("quinn", "A forbidden garden"),), Expected("failed", "content_blocked", paid=0))  # fmt: skip
     yield Act("cancelled while it runs", "stopped in the middle of its call; refunded", (
         _picture("uma", "An endless staircase"),), Expected("cancelled", paid=0), cancelled=True)  # fmt: skip

@@ -40,7 +40,7 @@ class SecondWorker:
             if len(held) == JOBS:
                 self.close()
                 self.lost = held
-                self._say(f"a second worker is killed, with {JOBS} of the studio's jobs in its hands")
+                self._say(f"a second worker is killed, with {JOBS} jobs in its hands")
 
     def close(self) -> None:
         """Kill it, if it runs."""

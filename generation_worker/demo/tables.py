@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from statistics import fmean
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from generation_worker.demo.report import Account, Outcome, Report, Told
+from generation_worker.demo.report import Account, Report, Told
 from generation_worker.demo.scene import STUDIO, Act
 
-NUMBERS = ("jobs", "attempts", "calls", "paid", "debited", "refunded", "before", "taken away", "after")
+INDENT = 10
+WHO = "{:10}{:31}"
+NUMBERS = "{:>4}{:>6}{:>11}{:>8}"
+"""The lines about jobs fit into 80 columns."""
 COLORS = {"completed": "green", "failed": "red", "cancelled": "magenta", "refused": "yellow"}
 
 
 def print_report(console: Console, report: Report, *, show_all: bool) -> None:
-    console.print(_jobs_table(report, show_all=show_all))
+    _print_jobs(console, report, show_all=show_all)
     console.print(_accounts_table(report.accounts))
     console.print(_fairness(report), highlight=False)
     console.print(_crash(report), highlight=False)
@@ -58,45 +62,43 @@ def _job(told: Told) -> dict[str, Any]:
 # What became of the jobs ---------------------------------------------------------------------------------------------
 
 
-def _jobs_table(report: Report, *, show_all: bool) -> Table:
-    table = _table("What became of each job", "who", "asked for, and why it ended so", "", *NUMBERS[:6])
-    table.columns[1].ratio = 1
+def _print_jobs(console: Console, report: Report, *, show_all: bool) -> None:
+    """A line for each act, or with ``show_all`` for each of its jobs, and below it why they ended so."""
+    console.print("\n[bold]What became of each job[/bold]")
+    console.print(Text(" " * 51 + NUMBERS.format("jobs", "tried", "calls/paid", "credits"), "dim"))
     for act, group in groupby(report.told, key=lambda each: each.member.act):
-        members = list(group)
-        for some in [[each] for each in members] if show_all else [members]:
-            table.add_row(*_row(act, some))
+        told = list(group)
+        if show_all:
+            for each in told:
+                _print_line(console, f"{each.outcome.id} ", [each])
+        else:
+            _print_line(console, act.title, told)
+        _print_why(console, (f"{act.title}: " if show_all else "") + _why(act, told))
     for act, user, message in report.refused:
-        table.add_row(user, _titled(act.title, message), Text("refused", COLORS["refused"]))
-    return table
+        console.print(Text.assemble(WHO.format(user, act.title), ("refused", COLORS["refused"])))
+        _print_why(console, message)
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=f"\n{title}", title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for name in columns:
-        table.add_column(name, justify="right" if name in NUMBERS else "left", header_style="dim")
-    return table
-
-
-def _row(act: Act, told: Sequence[Told]) -> Iterator[str | Text]:
+def _print_line(console: Console, label: str, told: Sequence[Told]) -> None:
     outcomes = [each.outcome for each in told]
     users = list(dict.fromkeys(each.user_id for each in outcomes))
-    yield users[0] if len(users) == 1 else f"{users[0]} … {users[-1]}"
-    yield _titled(act.title, _why(act, outcomes))
-    yield _ending(told)
-    yield str(len(told))
-    yield _range(each.attempt for each in outcomes)
-    yield str(sum(each.calls for each in outcomes))
-    yield str(sum(each.paid for each in outcomes))
-    yield _amount(-sum(each.debited for each in outcomes))
-    yield _amount(sum(each.refunded for each in outcomes))
+    numbers = (
+        str(len(told)),
+        _range(each.attempt for each in outcomes),
+        f"{sum(each.calls for each in outcomes)} / {sum(each.paid for each in outcomes)}",
+        _credits(sum(each.debited for each in outcomes), sum(each.refunded for each in outcomes)),
+    )
+    who = users[0] if len(users) == 1 else f"{users[0]}…{users[-1]}"
+    console.print(Text.assemble(WHO.format(who, label), _ending(told), NUMBERS.format(*numbers)), soft_wrap=True)
 
 
-def _titled(title: str, why: str) -> Text:
-    return Text.assemble(title, "\n", (why, "dim"))
+def _print_why(console: Console, why: str) -> None:
+    console.print(Padding(Text(why, "dim"), (0, 0, 0, INDENT), expand=False))
 
 
-def _why(act: Act, outcomes: Sequence[Outcome]) -> str:
+def _why(act: Act, told: Sequence[Told]) -> str:
     """The act's own words, or what the job itself says of its end."""
+    outcomes = [each.outcome for each in told]
     said = next((f"{each.error_code}: {each.error_message}" for each in outcomes if each.error_message), None)
     return said or act.why
 
@@ -104,7 +106,14 @@ def _why(act: Act, outcomes: Sequence[Outcome]) -> str:
 def _ending(told: Sequence[Told]) -> Text:
     statuses = dict.fromkeys(each.outcome.status for each in told)
     text = Text(", ").join(Text(status, COLORS.get(status, "yellow")) for status in statuses)
-    return text.append(" (!)", "bold red") if any(each.problems for each in told) else text
+    if any(each.problems for each in told):
+        text.append(" (!)", "bold red")
+    text.pad_right(max(0, 10 - len(text)))
+    return text
+
+
+def _credits(debited: int, refunded: int) -> str:
+    return f"{_amount(-debited)} {_amount(refunded)}" if refunded else _amount(-debited)
 
 
 def _range(numbers: Iterable[int]) -> str:
@@ -120,7 +129,10 @@ def _amount(credits_moved: int) -> str:
 
 
 def _accounts_table(accounts: Sequence[Account]) -> Table:
-    table = _table("Every balance", "who", "before", "taken away", "debited", "refunded", "after")
+    table = Table(title="\nEvery balance", title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("")
+    for name in ("before", "taken away", "debited", "refunded", "after"):
+        table.add_column(name, justify="right", header_style="dim")
     for user, before, adjusted, debited, refunded, after in accounts:
         table.add_row(user, str(before), _amount(adjusted), _amount(-debited), _amount(refunded), str(after))
     columns = list(zip(*accounts, strict=True))[1:]
@@ -149,7 +161,7 @@ def _crash(report: Report) -> str:
     debited = sum(outcome.debited for outcome in lost)
     return (
         f"\n[bold]Crash[/bold]\nA second worker was killed with {len(lost)} jobs in its hands. When its leases had run "
-        f"out, the first one took them\nback: {done} completed at their second attempt, {debited} credits debited."
+        f"out, the first one took them back: {done} completed at their second attempt, {debited} credits debited."
     )
 
 

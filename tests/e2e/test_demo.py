@@ -69,8 +69,8 @@ def test_everything_is_as_expected(demo: Demo):
     [
         ("a provider that is down twice", ("completed", None)),
         ("a rate limit", ("completed", None)),
-        ("content that the provider blocks", ("failed", "content_blocked")),
-        ("a provider that charges and is silent", ("failed", "paid_calls_exhausted")),
+        ("a picture the provider blocks", ("failed", "content_blocked")),
+        ("paid calls without an answer", ("failed", "paid_calls_exhausted")),
         ("cancelled while it runs", ("cancelled", None)),
         ("an input that is no image", ("failed", "input_rejected")),
         ("a PNG of 900 megapixels", ("failed", "input_rejected")),
