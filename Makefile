@@ -31,7 +31,7 @@ test-fast: ready-dev ## Run the tests that need no database: seconds
 
 # The parts run side by side; the output of each comes in one piece where make can do that.
 check: ready-dev ## Format, lint, types, layers, generated pages, names, locks: seconds
-	@$(MAKE) --no-print-directory -j2 $(if $(filter output-sync,$(.FEATURES)),-Otarget) types format lint imports pages
+	@$(MAKE) --no-print-directory -kj2 $(if $(filter output-sync,$(.FEATURES)),-Otarget) types format lint imports pages
 	@echo 'All checks passed.'
 
 format:

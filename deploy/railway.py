@@ -9,7 +9,7 @@ REPOSITORY = "your-name/generation-worker"
 
 
 @define_railway
-def main(ctx=None):
+def main(ctx=None):  # noqa: ARG001 - Railway hands it in
     worker = service(
         "generation-worker",
         source=github(REPOSITORY),
