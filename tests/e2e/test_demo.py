@@ -178,5 +178,7 @@ def read_report(process: subprocess.Popen[str]) -> dict[str, Any]:
     for line in process.stdout:
         lines.append(line)
         if line == "}\n":
-            return json.loads("".join(lines))
+            report = json.loads("".join(lines))
+            assert "error" not in report, report
+            return report
     raise AssertionError(f"it ended with {process.wait()} without a report")
