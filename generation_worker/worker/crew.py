@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from generation_worker.events import Events
-from generation_worker.ports import Signals, Store
+from generation_worker.ports import Signals, Storage, Store
 from generation_worker.worker.attempt import Work
 from generation_worker.worker.heartbeat import BEATS_PER_LEASE, Heartbeat
 from generation_worker.worker.lease import Lease, LeaseBook
@@ -19,6 +19,7 @@ from generation_worker.worker.pruner import Pruner
 from generation_worker.worker.reclaimer import Reclaimer
 from generation_worker.worker.settings import WorkerSettings
 from generation_worker.worker.settler import Settler
+from generation_worker.worker.sweeper import TASK, Sweeper
 
 
 class Crew:
@@ -31,6 +32,7 @@ class Crew:
         store: Store,
         heartbeat_store: Store,
         signals: Signals | None,
+        storage: Storage | None,
         work: Work,
         events: Events,
         may_claim: Callable[[], bool],
@@ -64,12 +66,16 @@ class Crew:
             listening=lambda: self.listener.live,
         )
         self.maintenance = Maintenance(store, self._tasks(), events)
+        # A thread of its own: while a storage does not answer, jobs of dead workers must be reclaimed all the same.
+        self.sweeping = Maintenance(store, [self._sweep(storage)], events, name=TASK) if storage else None
 
     def start(self) -> None:
         self.pool.start()
         for loop in (self.heartbeat.loop, self.settler.loop, self.maintenance.loop, self.poller.loop):
             loop.start()
         self.listener.start()
+        if self.sweeping:
+            self.sweeping.loop.start()
 
     def loops(self) -> list[Loop]:
         """The loops without which a worker does not work; it can do without its listener."""
@@ -117,3 +123,6 @@ class Crew:
             Task("expire", min(30.0, settings.lease / 2), pruner.expire),
             Task("prune", settings.cleanup_interval, pruner.prune),
         ]
+
+    def _sweep(self, storage: Storage) -> Task:
+        return Task(TASK, self.settings.cleanup_interval, Sweeper(self.store, storage, self.events).sweep)

@@ -20,11 +20,11 @@ class Task:
 
 
 class Maintenance:
-    def __init__(self, store: Store, tasks: Sequence[Task], events: Events) -> None:
+    def __init__(self, store: Store, tasks: Sequence[Task], events: Events, *, name: str = "maintenance") -> None:
         self._store = store
         self._tasks = tasks
         self._events = events
-        self.loop = Loop("maintenance", self.step, events)
+        self.loop = Loop(name, self.step, events)
 
     def step(self) -> float:
         for task in self._tasks:

@@ -21,6 +21,8 @@ def shut_down(crew: Crew, ending: Ending, *, hurry: threading.Event) -> None:
     """Stop the worker. ``hurry`` cuts the grace short: what runs is given back at once."""
     crew.events.emit("worker.draining", worker=crew.settings.id, reason=ending.value, busy=crew.pool.busy)
     crew.maintenance.loop.stop()
+    if crew.sweeping:
+        crew.sweeping.loop.stop()
     crew.poller.loop.stop()
     crew.poller.loop.join(LAST_WORDS)
     if ending in (Ending.STOPPED, Ending.EMPTY):

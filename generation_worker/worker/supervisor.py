@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from generation_worker.events import Events
-from generation_worker.ports import Signals, Store, WorkerCard
+from generation_worker.ports import Signals, Storage, Store, WorkerCard
 from generation_worker.worker.attempt import Work
 from generation_worker.worker.crew import Crew
 from generation_worker.worker.settings import Ending, WorkerSettings
@@ -28,6 +28,7 @@ class Supervisor:
         signals: Signals | None,
         work: Work,
         events: Events,
+        storage: Storage | None = None,
     ) -> None:
         self.settings = settings
         self._stop = threading.Event()
@@ -39,6 +40,7 @@ class Supervisor:
             store=store,
             heartbeat_store=heartbeat_store,
             signals=signals,
+            storage=storage,
             work=work,
             events=events,
             may_claim=lambda: self._claiming,
