@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 from psycopg_pool import ConnectionPool
+from pydantic import SecretStr
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from generation_worker import __version__, log
@@ -29,6 +30,8 @@ from generation_worker.ports import Provider, Storage
 from generation_worker.providers.local import LocalProvider
 from generation_worker.providers.local_faults import Fault
 from generation_worker.storage.disk import DiskStorage
+from generation_worker.storage.s3 import S3Storage
+from generation_worker.storage.s3_client import Bucket, r2_bucket
 from generation_worker.worker.attempt import Attempt
 from generation_worker.worker.settings import Ending, WorkerSettings
 from generation_worker.worker.supervisor import Supervisor
@@ -79,6 +82,7 @@ def assembled(settings: Settings, events: Events) -> Generator[Supervisor]:
             signals=build_signals(settings),
             work=attempt.run,
             events=events,
+            storage=storage,
         )
 
 
@@ -186,11 +190,40 @@ def build_providers(settings: Settings) -> dict[str, Provider]:
 
 
 def build_storage(settings: Settings) -> Storage:
-    """The storage that the settings name. Raises ConfigurationError."""
-    if settings.storage != "disk":
-        names = {"s3": "S3_BUCKET", "r2": "R2_BUCKET"}
-        raise ConfigurationError([f"{names[settings.storage]}: object storage is not served yet; use STORAGE_DIR"])
-    return DiskStorage(settings.storage_dir)
+    """The storage that the settings name."""
+    connections = settings.concurrency + 4  # as many as there are threads, and a few for links and maintenance
+    match settings.storage:
+        case "s3":
+            return S3Storage(_s3_bucket(settings), connections=connections)
+        case "r2":
+            public = settings.r2_public_url
+            return S3Storage(_r2_bucket(settings), name="r2", public_url=public, connections=connections)
+        case "disk":
+            return DiskStorage(settings.storage_dir)
+
+
+def _s3_bucket(settings: Settings) -> Bucket:
+    return Bucket(
+        name=settings.s3_bucket or "",
+        access_key_id=_plain(settings.aws_access_key_id),
+        secret_access_key=_plain(settings.aws_secret_access_key),
+        region=settings.aws_region,
+        endpoint_url=settings.s3_endpoint_url,
+    )
+
+
+def _r2_bucket(settings: Settings) -> Bucket:
+    return r2_bucket(
+        settings.r2_bucket or "",
+        account_id=settings.r2_account_id or "",
+        access_key_id=_plain(settings.r2_access_key_id),
+        secret_access_key=_plain(settings.r2_secret_access_key),
+    )
+
+
+def _plain(secret: SecretStr | None) -> str:
+    """``load_settings`` has made sure that a bucket's settings are all there."""
+    return secret.get_secret_value() if secret else ""
 
 
 def build_images(settings: Settings) -> ImageTools:

@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from generation_worker.domain.errors import StorageUnavailable
+from generation_worker.domain.errors import InputRejected, StorageUnavailable
 from generation_worker.storage.disk import DiskStorage
 
 KEY = "jobs/42/image.webp"
@@ -180,3 +181,40 @@ def test_warm_up_tells_when_the_directory_cannot_be_used(tmp_path: Path) -> None
         DiskStorage(tmp_path / "file" / "below").warm_up()
     with pytest.raises(StorageUnavailable, match="cannot use the storage directory"):
         DiskStorage(tmp_path / "file").warm_up()
+
+
+def test_keys_come_in_order_and_in_pages(disk: DiskStorage, root: Path) -> None:
+    names = [f"list/{name}" for name in ("B", "a", "a.b", "a-/b", "b/c", "ä", "z z")]
+    for name in [*names, "lister/x", "listed"]:
+        disk.put(name, b"", "text/plain")
+    (root / "list" / ".half-written-0").touch()
+    found = disk.keys("list/", start_after="", limit=100)
+    assert [stored.key for stored in found] == sorted(names)
+    assert all(timedelta(0) <= datetime.now(UTC) - stored.modified_at < timedelta(minutes=1) for stored in found)
+    assert [stored.key for stored in disk.keys("list/", start_after="list/a", limit=3)] == sorted(names)[2:5]
+    assert [stored.key for stored in disk.keys("list", start_after="list/ä", limit=9)] == ["listed", "lister/x"]
+    assert disk.keys("list/", start_after="list/ä", limit=3) == []
+    assert disk.keys("nothing/", start_after="", limit=3) == []
+
+
+def test_what_cannot_be_listed_does_not_look_empty(disk: DiskStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_path: str) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "scandir", broken)
+    with pytest.raises(StorageUnavailable, match="disk: cannot list images/: Input/output error"):
+        disk.keys("images/", start_after="", limit=3)
+
+
+def test_an_object_that_no_image_can_be_is_not_read(root: Path) -> None:
+    disk = DiskStorage(root, most_bytes=10)
+    disk.put("size", b"0123456789", "image/png")
+    assert disk.get("size") == b"0123456789"
+    disk.put("size", b"0123456789+", "image/png")
+    with pytest.raises(InputRejected, match="'size' is larger than"):
+        disk.get("size")
+
+
+def test_a_file_has_no_link(disk: DiskStorage) -> None:
+    disk.put(KEY, b"one", "image/webp")
+    assert disk.link(KEY, seconds=60) is None

@@ -1,0 +1,114 @@
+"""An S3 server that fails, answers late or not at all, or whose answers are lost."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from dataclasses import replace
+from hashlib import md5
+
+import pytest
+
+from generation_worker.domain.errors import StorageUnavailable
+from generation_worker.storage.s3 import S3Storage
+from generation_worker.storage.s3_client import Bucket, Patience
+from tests.simulators.s3.proxy import Answer, Fault, Proxy, answer_lost, changed, cut_at, says, xml_error
+
+KEY = "images/0190a000-0000-7000-8000-000000000002.webp"
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause"),
+    [
+        (xml_error(500, "InternalError"), r"InternalError \(HTTP 500\)"),
+        (xml_error(503, "SlowDown"), r"SlowDown \(HTTP 503\)"),
+        (xml_error(429, "TooManyRequests"), r"TooManyRequests \(HTTP 429\)"),
+        (xml_error(403, "AccessDenied"), r"AccessDenied \(HTTP 403\): the key must be allowed to list the bucket"),
+        (xml_error(403, "SomethingNew"), r"SomethingNew \(HTTP 403\): the key must be allowed"),
+        (xml_error(401, "Unauthorized"), r"Unauthorized \(HTTP 401\): check the access key id and the secret"),
+        (xml_error(301, "PermanentRedirect"), r"PermanentRedirect \(HTTP 301\): the bucket lies in another region"),
+        (xml_error(200, "InternalError"), r"InternalError"),
+        (says(Answer(502, {}, b"<html>Bad gateway")), "HTTP 502"),
+        (says(Answer(200, {}, b"")), "the answer does not say that it was stored"),
+        (answer_lost, "the connection was cut before the answer came"),
+    ],
+)
+def test_a_write_that_is_not_confirmed_is_told_with_its_cause(
+    hasty: S3Storage, proxy: Proxy, fault: Fault, cause: str
+) -> None:
+    proxy.fail(fault)
+    with pytest.raises(StorageUnavailable, match=f"^s3: cannot write {KEY}: {cause}") as failure:
+        hasty.put(KEY, b"x", "image/webp")
+    for secret in ("Signature", "Credential", "127.0.0.1", "Error>"):
+        assert secret not in failure.value.message
+    hasty.put(KEY, b"x", "image/webp")
+
+
+def test_a_server_that_says_nothing_is_not_waited_for_long(behind_proxy: Bucket, proxy: Proxy) -> None:
+    s3 = S3Storage(behind_proxy, patience=Patience(connect=0.2, answer=0.2, tries=1))
+    proxy.fail(proxy.hang, proxy.hang)
+    with pytest.raises(StorageUnavailable, match="no answer in time"):
+        s3.put(KEY, b"x", "image/webp")
+    with pytest.raises(StorageUnavailable, match="no answer in time"):
+        s3.get(KEY)
+
+
+def test_a_stored_object_whose_answer_was_lost_is_stored_again_by_itself(
+    behind_proxy: Bucket, proxy: Proxy, s3: S3Storage
+) -> None:
+    proxy.fail(answer_lost)
+    S3Storage(behind_proxy).put(KEY, b"answered late", "image/webp")
+    assert [request.path for request in proxy.of("PUT")] == [f"/images/{KEY}"] * 2
+    assert s3.get(KEY) == b"answered late"
+    assert [stored.key for stored in s3.keys(KEY, start_after="", limit=10)] == [KEY]
+
+
+def test_bytes_that_were_changed_on_the_way_are_not_stored(hasty: S3Storage, proxy: Proxy, s3: S3Storage) -> None:
+    """Content-MD5 tells the server; the signature covers the body only where there is no TLS."""
+    s3.put(KEY, b"as it was", "image/webp")
+    proxy.fail(changed)
+    with pytest.raises(StorageUnavailable, match=r"BadDigest|XAmzContentSHA256Mismatch"):
+        hasty.put(KEY, b"as it is", "image/webp")
+    sent = {name.lower(): value for name, value in proxy.of("PUT")[0].headers.items()}
+    assert sent["content-md5"] == b64encode(md5(b"as it is", usedforsecurity=False).digest()).decode()
+    assert [name for name in sent if "checksum" in name] == []
+    assert s3.get(KEY) == b"as it was"
+
+
+@pytest.mark.parametrize("length", [0, 5])
+def test_half_an_object_is_not_taken_for_one(hasty: S3Storage, proxy: Proxy, length: int) -> None:
+    hasty.put(KEY, b"0123456789", "image/webp")
+    proxy.fail(cut_at(length))
+    with pytest.raises(StorageUnavailable, match=rf"cannot read .*: only {length} of 10 bytes came"):
+        hasty.get(KEY)
+    assert hasty.get(KEY) == b"0123456789"
+
+
+@pytest.mark.parametrize("fault", [xml_error(500, "InternalError"), xml_error(403, "AccessDenied"), answer_lost])
+def test_an_error_is_not_taken_for_absence(hasty: S3Storage, proxy: Proxy, fault: Fault) -> None:
+    for request in (
+        lambda: hasty.get(KEY),
+        lambda: hasty.delete(KEY),
+        lambda: hasty.keys("", start_after="", limit=9),
+    ):
+        proxy.fail(fault)
+        with pytest.raises(StorageUnavailable):
+            request()
+
+
+def test_absence_that_a_server_tells_in_its_own_way_is_no_error(hasty: S3Storage, proxy: Proxy) -> None:
+    for gone in (xml_error(404, "NoSuchKey"), says(Answer(404, {}, b""))):
+        proxy.fail(gone, gone)
+        assert hasty.get(KEY) is None
+        hasty.delete(KEY)
+
+
+def test_a_list_that_never_ends_ends(hasty: S3Storage, proxy: Proxy) -> None:
+    endless = b"<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>"
+    proxy.fail(says(Answer(200, {"Content-Type": "application/xml"}, endless)))
+    assert hasty.keys("images/", start_after="", limit=5) == []
+
+
+def test_amazons_way_of_asking_first_is_left_out_where_it_is_not_answered(behind_proxy: Bucket, proxy: Proxy) -> None:
+    S3Storage(behind_proxy).put(KEY, b"x", "image/webp")
+    S3Storage(replace(behind_proxy, expect_continue=False)).put(KEY, b"x", "image/webp")
+    assert ["Expect" in request.headers for request in proxy.of("PUT")] == [True, False]

@@ -1,0 +1,171 @@
+"""What attempts left behind goes; what anybody may still ask for stays. On a disk and on a real S3 server."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from psycopg.types.json import Jsonb
+
+from generation_worker.domain.errors import StorageUnavailable
+from generation_worker.events import Events
+from generation_worker.ports import Storage
+from generation_worker.storage.disk import DiskStorage
+from generation_worker.storage.s3 import S3Storage
+from generation_worker.worker import sweeper
+from generation_worker.worker.artifact import EXTENSIONS, image_key, thumbnail_key
+from generation_worker.worker.sweeper import OURS, Sweeper
+from tests.domain.jobs import a_job
+from tests.simulators.s3.proxy import Proxy, xml_error
+from tests.support.database import Connection
+from tests.support.jobs import put_job
+from tests.support.protocol import Worker
+
+AT_ONCE = -60.0
+"""A grace that is over when an object is stored, whatever the two clocks say."""
+HOUR = 3600.0
+
+
+@pytest.fixture
+def worker(connection: Connection) -> Worker:
+    return Worker(connection)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> DiskStorage:
+    return DiskStorage(tmp_path)
+
+
+@pytest.fixture(params=["disk", "s3"])
+def storage(request: pytest.FixtureRequest) -> Storage:
+    storage: Storage = request.getfixturevalue(request.param)
+    for key in everything(storage):
+        storage.delete(key)
+    return storage
+
+
+def everything(storage: Storage) -> list[str]:
+    return [stored.key for stored in storage.keys("", start_after="", limit=10_000)]
+
+
+def image(job_id: UUID, extension: str = "webp") -> str:
+    return f"images/{job_id}.{extension}"
+
+
+def thumbnail(job_id: UUID) -> str:
+    return f"thumbnails/{job_id}.webp"
+
+
+def put(storage: Storage, *keys: str) -> None:
+    for key in keys:
+        storage.put(key, b"picture", "image/webp")
+
+
+def completed(connection: Connection, **keys: str | None) -> UUID:
+    """A completed job whose only image has these keys, with `{id}` for the job's id."""
+    job_id = uuid4()
+    named = {name: key and key.format(id=job_id) for name, key in keys.items()}
+    return put_job(connection, "completed", id=job_id, result=Jsonb({"images": [named]}))
+
+
+def test_only_what_its_job_does_not_want_is_removed(storage: Storage, worker: Worker, connection: Connection) -> None:
+    wanted = completed(connection, key="images/{id}.webp", thumbnail_key="thumbnails/{id}.webp")
+    plain = completed(connection, key="images/{id}.webp", thumbnail_key=None)
+    over = [put_job(connection, status) for status in ("failed", "cancelled")]
+    going_on = [put_job(connection, status) for status in ("pending", "scheduled", "rate_limited", "processing")]
+    pruned = uuid4()
+    for job_id in [wanted, plain, *over, *going_on, pruned]:
+        put(storage, image(job_id), thumbnail(job_id))
+    put(storage, image(wanted, "png"))
+    foreign = [f"images/{over[0]}", f"images/x{over[0]}.webp", f"images/{over[0]}.gif", f"uploads/{over[0]}.webp"]
+    put(storage, *foreign)
+    Sweeper(worker.store, storage, Events(), grace=AT_ONCE).sweep()
+    kept = [key for job_id in [wanted, *going_on, pruned] for key in (image(job_id), thumbnail(job_id))]
+    assert everything(storage) == sorted([*kept, image(plain), *foreign])
+
+
+def test_a_run_is_bounded_and_the_next_one_goes_on(
+    storage: Storage, worker: Worker, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeper, "PAGE", 2)
+    monkeypatch.setattr(sweeper, "MOST_PAGES", 2)
+    orphans = sorted(image(put_job(connection, "failed")) for _ in range(7))
+    put(storage, *orphans)
+    left: list[int] = []
+    for _ in range(4):
+        Sweeper(worker.store, storage, Events(), grace=AT_ONCE).sweep()  # each run may be another worker's
+        left.append(len(everything(storage)))
+    assert left == [3, 0, 0, 0]
+    assert worker.store.read_cursor("sweep") is None
+    put(storage, orphans[0])
+    Sweeper(worker.store, storage, Events(), grace=AT_ONCE).sweep()
+    assert everything(storage) == []
+
+
+def test_it_is_told_how_many_were_removed(storage: Storage, worker: Worker, connection: Connection) -> None:
+    seen: list[tuple[str, dict[str, Any]]] = []
+    events = Events()
+    events.subscribe(lambda name, fields: seen.append((name, fields)))
+    put(storage, image(put_job(connection, "failed")), image(put_job(connection, "cancelled")))
+    Sweeper(worker.store, storage, events, grace=AT_ONCE).sweep()
+    Sweeper(worker.store, storage, events, grace=AT_ONCE).sweep()
+    assert seen == [("objects.swept", {"number": 2})]
+
+
+def test_for_a_day_nothing_is_touched(storage: Storage, worker: Worker, connection: Connection) -> None:
+    orphan = image(put_job(connection, "failed"))
+    put(storage, orphan)
+    Sweeper(worker.store, storage, Events()).sweep()
+    assert everything(storage) == [orphan]
+
+
+def test_a_day_later_it_goes(disk: DiskStorage, tmp_path: Path, worker: Worker, connection: Connection) -> None:
+    older, younger = (image(put_job(connection, "failed")) for _ in range(2))
+    put(disk, older, younger)
+    written(tmp_path / older, 25 * HOUR)
+    written(tmp_path / younger, 23 * HOUR)
+    Sweeper(worker.store, disk, Events()).sweep()
+    assert everything(disk) == [younger]
+
+
+def test_what_crashes_left_half_written_goes_after_a_day(disk: DiskStorage, tmp_path: Path, worker: Worker) -> None:
+    put(disk, "images/kept.webp")
+    for name, age in (("images/.half-written-1", 25), (".half-written-2", 25), ("images/.half-written-3", 23)):
+        (tmp_path / name).write_bytes(b"half")
+        written(tmp_path / name, age * HOUR)
+    written(tmp_path / "images/kept.webp", 25 * HOUR)
+    Sweeper(worker.store, disk, Events()).sweep()
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [".half-written-3", "kept.webp"]
+
+
+def test_what_could_not_be_removed_is_found_again(
+    hasty: S3Storage, proxy: Proxy, worker: Worker, connection: Connection
+) -> None:
+    for key in everything(hasty):
+        hasty.delete(key)
+    put(hasty, *(image(put_job(connection, "failed")) for _ in range(3)))
+    proxy.fail(xml_error(403, "AccessDenied"), match=lambda request: request.method == "DELETE")
+    sweep = Sweeper(worker.store, hasty, Events(), grace=AT_ONCE).sweep
+    with pytest.raises(StorageUnavailable, match=r"cannot delete images/.*: the key must be allowed to list"):
+        sweep()
+    assert worker.store.read_cursor("sweep") is None
+    sweep()
+    assert everything(hasty) == []
+
+
+def test_every_key_that_an_attempt_makes_is_known() -> None:
+    job = a_job(id=str(uuid4()))
+    for key in [*(image_key(job, kind) for kind in EXTENSIONS), thumbnail_key(job)]:
+        found = OURS.fullmatch(key)
+        assert found is not None
+        assert found[1] == job.id
+
+
+def written(path: Path, seconds_ago: float) -> None:
+    """Make it look as if it had been written then."""
+    then = time.time() - seconds_ago
+    os.utime(path, (then, then))
