@@ -91,7 +91,6 @@ class EmbeddedPostgres:
         self._log = self.directory / "log"
         self._passfile = self.directory / "pgpass"
         self._port = 0
-        self._owner = 0
         self._lock: IO[bytes] | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -108,7 +107,6 @@ class EmbeddedPostgres:
         """Return when the server accepts connections. Raises EmbeddedPostgresError."""
         self._binaries = self.find_binaries()
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._owner = os.getpid()
         self._take_directory()
         atexit.register(self.stop)
         try:
@@ -122,9 +120,7 @@ class EmbeddedPostgres:
             raise
 
     def stop(self) -> None:
-        """Stop the server, if it runs; connections are cut. In a forked process this does nothing."""
-        if self._owner != os.getpid():
-            return
+        """Stop the server, if it runs; connections are cut. A forked process has none to stop."""
         atexit.unregister(self.stop)
         if self._process is not None:
             _end(self._process)

@@ -86,15 +86,16 @@ def test_a_balance_is_never_negative(connection: Connection):
     assert entries(connection) == [("grant", 10, 10)]
 
 
-def test_a_key_that_is_just_being_used_is_waited_for(connection: Connection, database: Database):
+def test_two_who_look_for_the_same_key_at_once_look_one_after_the_other(connection: Connection, database: Database):
+    """Both wait for a locked account; had they looked for the key before, neither would have found it."""
     grant(connection, "ada", 1)
-    first = database.connect()
-    with ThreadPoolExecutor(1) as threads:
-        with first.transaction():
-            assert move(first, "grant", "ada", 10, "order-7") == (2, 11, False)
-            again = threads.submit(move, database.connect(), "grant", "ada", 10, "order-7")
-            wait_for_lock_waiters(connection, 1)
-        assert again.result() == (2, 11, True)
+    third = database.connect()
+    with ThreadPoolExecutor(2) as threads:
+        with third.transaction():
+            third.execute("SELECT FROM credit_account FOR NO KEY UPDATE")
+            both = [threads.submit(move, database.connect(), "grant", "ada", 10, "order-7") for _ in range(2)]
+            wait_for_lock_waiters(connection, 2)
+        assert sorted(one.result() for one in both) == [(2, 11, False), (2, 11, True)]
 
 
 def test_what_is_just_being_taken_cannot_be_taken_twice(connection: Connection, database: Database):
