@@ -48,6 +48,13 @@ class Control(Protocol):
         """Seconds until the attempt's deadline; never negative."""
         ...
 
+    def remember(self, provider_ref: str) -> None:
+        """Keep the provider's id of this call before its answer is awaited: a later attempt gets it as ``resume``.
+
+        Never raises. While the database is away the id is kept in memory, and written at one of the next pauses.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
@@ -60,6 +67,11 @@ class GenerationRequest:
     images: tuple[Picture, ...] = ()
     aspect_ratio: str | None = None
     image_size: str | None = None
+    resume: str | None = None
+    """What an earlier call for this job remembered, and nobody has received: ask for that, and begin nothing new.
+
+    Raises CallLost if the provider cannot give it any more.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,12 +204,16 @@ class Promotion(NamedTuple):
 
 
 class CallBegun(NamedTuple):
-    """Whether a paid call may be made. ``number`` is None when it may not."""
+    """Whether a paid call may be made. ``number`` is None when it may not.
+
+    With ``resume`` it is an earlier call of that number that goes on: the provider keeps its answer under this id.
+    """
 
     held: bool
     cancel_requested: bool
     paid: int
     number: int | None
+    resume: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +281,8 @@ class Store(Protocol):
     def prune_jobs(self, *, retention: float, limit: int) -> int: ...
 
     def begin_call(self, job: Job, *, provider: str, key_label: str, max_paid_calls: int) -> CallBegun: ...
+
+    def remember_call(self, job: Job, number: int, provider_ref: str) -> None: ...
 
     def finish_call(self, job: Job, number: int, report: CallReport) -> None: ...
 

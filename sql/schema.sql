@@ -217,12 +217,29 @@ CREATE TABLE provider_call (
     spent boolean,
     usage jsonb,
     error_code text,
+    resumable boolean DEFAULT false NOT NULL,
     CONSTRAINT finished_calls_have_a_time CHECK (((finished_at IS NULL) = (milliseconds IS NULL))),
-    CONSTRAINT number_counts_from_one CHECK ((number >= 1))
+    CONSTRAINT number_counts_from_one CHECK ((number >= 1)),
+    CONSTRAINT resumable_has_a_ref CHECK (((provider_ref IS NOT NULL) OR (NOT resumable)))
 );
 
 ALTER TABLE ONLY provider_call
     ADD CONSTRAINT provider_call_pkey PRIMARY KEY (job_id, number);
+
+CREATE INDEX provider_call_again ON provider_call USING btree (started_at) WHERE (number > 1);
+
+CREATE TABLE staged_image (
+    job_id uuid NOT NULL,
+    provider text NOT NULL,
+    model text NOT NULL,
+    bytes bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT bytes_are_bounded CHECK (((length(bytes) >= 1) AND (length(bytes) <= 10000000)))
+);
+ALTER TABLE ONLY staged_image ALTER COLUMN bytes SET STORAGE EXTERNAL;
+
+ALTER TABLE ONLY staged_image
+    ADD CONSTRAINT staged_image_pkey PRIMARY KEY (job_id);
 
 CREATE TABLE worker_process (
     id text NOT NULL,

@@ -127,6 +127,18 @@ provider_call = Table(
     Column("spent", Boolean),
     Column("usage", JSONB),
     Column("error_code", Text),
+    Column("resumable", Boolean, nullable=False),
+)
+Index("provider_call_again", provider_call.c.started_at, postgresql_where=provider_call.c.number > 1)
+
+staged_image = Table(
+    "staged_image",
+    metadata,
+    Column("job_id", Uuid, primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("bytes", LargeBinary, nullable=False),
+    Column("created_at", Moment, nullable=False),
 )
 
 credit_account = Table(

@@ -95,6 +95,9 @@ class PostgresStore:
         )
         return CallBegun(True, *rows[0]) if rows else CallBegun(False, False, 0, None)
 
+    def remember_call(self, job: Job, number: int, provider_ref: str) -> None:
+        self._change("remember_call", job_id=job.id, number=number, provider_ref=provider_ref)
+
     def finish_call(self, job: Job, number: int, report: CallReport) -> None:
         self._change(
             "finish_call",

@@ -19,6 +19,7 @@ what is usual, an instance may know better).
     │   ├── ProviderLimited      429; wait, no attempt is used up
     │   ├── NoImage              an answer without an image; charged
     │   ├── OutputRejected       an answer that is not an image; charged
+    │   ├── CallLost             the answer to an earlier call cannot be had any more; charged
     │   └── ContentBlocked       the provider's content rules: final, its own outcome
     ├── StorageUnavailable       the bytes could not be stored
     ├── AttemptTimedOut          the attempt outlived its own deadline
@@ -151,6 +152,14 @@ class OutputRejected(ProviderError):
     """The provider's answer is not an image that can be used."""
 
     code = "output_rejected"
+    retry = True
+    spent = True
+
+
+class CallLost(ProviderError):
+    """The provider does not keep the answer to an earlier call any more."""
+
+    code = "call_lost"
     retry = True
     spent = True
 

@@ -14,6 +14,7 @@ LEVELS = {
     "attempt.started": logging.DEBUG,
     "jobs.promoted": logging.DEBUG,
     "attempt.broke": logging.ERROR,
+    "call.resumed": logging.WARNING,
     "call.unrecorded": logging.WARNING,
     "database.unavailable": logging.WARNING,
     "job.expired": logging.WARNING,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,16 +10,13 @@ from tenacity import Retrying, retry_if_exception_type, wait_exponential
 
 from generation_worker.domain.errors import (
     AttemptStopped,
-    AttemptTimedOut,
     CancelRequested,
     InputNotFound,
     InputRejected,
     InputUnavailable,
     InternalError,
     JobError,
-    LeaseLost,
     OutputRejected,
-    PaidCallsExhausted,
     ProviderNotConfigured,
     StorageUnavailable,
 )
@@ -34,8 +30,6 @@ from generation_worker.domain.payload import (
 )
 from generation_worker.events import Events
 from generation_worker.ports import (
-    CallReport,
-    Generated,
     GenerationRequest,
     Images,
     Picture,
@@ -47,6 +41,7 @@ from generation_worker.ports import (
 )
 from generation_worker.worker.artifact import describe, image_key, possible_keys, thumbnail_key
 from generation_worker.worker.lease import Lease
+from generation_worker.worker.paid_call import PaidCalls
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,59 +98,14 @@ class Attempt:
             aspect_ratio=payload.aspect_ratio,
             image_size=payload.image_size,
         )
-        generated = self._call(lease, provider, request)
+        calls = PaidCalls(self.store, self.events, self.max_paid_calls)
+        call, generated = calls.make(lease, provider, request)
         try:
             rendered = self.images.render(generated.data, payload.output)
         except InputRejected as error:
+            call.finish(True, OutputRejected.code)  # nobody needs to ask for it again
             raise OutputRejected(f"The provider's answer cannot be used: {error.message}") from error
         return rendered, {"provider": provider.name, "model": generated.model}
-
-    def _call(self, lease: Lease, provider: Provider, request: GenerationRequest) -> Generated:
-        """The one paid call, recorded before it is made and after it."""
-        number = self._begin_call(lease, provider)
-        started = time.monotonic()
-
-        def finish(spent: bool | None, error_code: str | None = None, generated: Generated | None = None) -> None:
-            report = CallReport(
-                milliseconds=round((time.monotonic() - started) * 1000),
-                spent=spent,
-                error_code=error_code,
-                model=generated and generated.model,
-                provider_ref=generated and generated.provider_ref,
-                usage=generated and generated.usage,
-            )
-            self._finish_call(lease.job, number, report)
-
-        try:
-            generated = provider.generate(request, lease)
-        except JobError as error:
-            finish(None if isinstance(error, AttemptTimedOut) else error.spent, error.code)
-            raise
-        except BaseException as error:
-            finish(None, type(error).__name__)
-            raise
-        finish(True, generated=generated)
-        return generated
-
-    def _begin_call(self, lease: Lease, provider: Provider) -> int:
-        lease.check()
-        begun = self.store.begin_call(
-            lease.job, provider=provider.name, key_label=provider.key_label, max_paid_calls=self.max_paid_calls
-        )
-        if not begun.held:
-            raise LeaseLost
-        if begun.cancel_requested:
-            raise CancelRequested
-        if begun.number is None:
-            raise PaidCallsExhausted(f"{begun.paid} calls were or may have been paid; no more are allowed for one job.")
-        return begun.number
-
-    def _finish_call(self, job: Job, number: int, report: CallReport) -> None:
-        try:
-            self.store.finish_call(job, number, report)
-        except StoreUnavailable as error:
-            # The image matters more than the note; a call without its end counts as paid, which errs on the safe side.
-            self.events.emit("call.unrecorded", job=job.id, user=job.user_id, error=str(error))
 
     def _picture(self, ref: ImageRef) -> Picture:
         return self.images.open(self._load(ref))

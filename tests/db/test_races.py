@@ -19,6 +19,7 @@ from psycopg import sql
 from generation_worker.db.audit import audit
 from generation_worker.domain.job import FINAL, Job
 from generation_worker.domain.settlement import Settlement
+from generation_worker.ports import CallBegun
 from tests.support.database import Connection, Database
 from tests.support.jobs import balance, change_job, enqueue, grant, job
 from tests.support.protocol import (
@@ -383,7 +384,7 @@ def test_two_takeovers_at_once_take_each_job_once(race: Race, database: Database
 # calls
 
 
-def begin(worker: Worker, lease: Job) -> tuple[bool, bool, int, int | None]:
+def begin(worker: Worker, lease: Job) -> CallBegun:
     return worker.store.begin_call(lease, provider="local", key_label="none", max_paid_calls=MAX_PAID_CALLS)
 
 
@@ -401,7 +402,7 @@ def test_a_call_that_waits_for_a_request_to_cancel_is_not_begun(race: Race) -> N
     cancel(race.first.connection, lease.id)
     begun = race.waits(lambda: begin(race.worker(), lease))
     race.commit()
-    assert begun.result() == (True, True, 0, None)
+    assert begun.result() == (True, True, 0, None, None)
 
 
 def test_a_takeover_skips_a_job_whose_call_is_being_noted(race: Race) -> None:
@@ -410,7 +411,7 @@ def test_a_takeover_skips_a_job_whose_call_is_being_noted(race: Race) -> None:
     assert race.worker().store.reclaim_jobs(limit=10, lease=60) == []
     race.commit()
     (taken,) = race.worker().store.reclaim_jobs(limit=10, lease=60)
-    assert begin(race.worker(), taken.job) == (True, False, 1, 2)
+    assert begin(race.worker(), taken.job) == (True, False, 1, 2, None)
 
 
 # waiting jobs
