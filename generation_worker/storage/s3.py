@@ -151,12 +151,10 @@ class S3Storage:
 
     def _body(self, key: str, answer: Mapping[str, Any]) -> bytes:
         with answer["Body"] as body:
-            length = answer.get("ContentLength")
-            if length is not None and length > self._most_bytes:
-                raise too_large(key, self._most_bytes)
             data: bytes = body.read(self._most_bytes + 1)
         if len(data) > self._most_bytes:
             raise too_large(key, self._most_bytes)
+        length = answer.get("ContentLength")
         if length is not None and len(data) != length:  # boto3 looks only if it is to read everything
             raise StorageUnavailable(f"{self.name}: cannot read {key}: only {len(data)} of {length} bytes came")
         return data
