@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from generation_worker.db.pool import connect
 MARKER = ".generation-worker-demo"
 """Tells our directory from one with other things in it: a run begins with removing what the one before has made."""
 DATABASE = "demo"
-LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +83,3 @@ def new_database(postgres: EmbeddedPostgres) -> str:
         copy = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
         connection.execute(copy.format(sql.Identifier(DATABASE), sql.Identifier(template)))
     return postgres.conninfo(DATABASE)
-
-
-def free_port(wanted: int) -> int:
-    """The wanted port, if it can be had on loopback, or another."""
-    for port in (wanted, 0):
-        try:
-            with socket.create_server((LOOPBACK, port)) as probe:
-                return probe.getsockname()[1]
-        except OSError:
-            continue
-    raise ConfigurationError([f"PORT: {wanted} is in use, and so is every other port"])

@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
+import socket
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from generation_worker import log
-from generation_worker.config import Settings
+from generation_worker.config import ConfigurationError, Settings
 from generation_worker.demo.display import Display
-from generation_worker.demo.home import LOOPBACK, Home
+from generation_worker.demo.home import Home
 from generation_worker.demo.scene import FAULTS
 from generation_worker.demo.stage import Progress, Stage
 from generation_worker.demo.ticker import Ticker
 from generation_worker.events import Events
 from generation_worker.log.events import log_events
-from generation_worker.wiring import assembled, stopped_by_signals
+from generation_worker.wiring import assembled, served, stopped_by_signals
 from generation_worker.worker.settings import Ending
 from generation_worker.worker.supervisor import Supervisor
 
+LOOPBACK = "127.0.0.1"
 LOOK_EVERY = 0.2
 PATIENCE = 180.0
 """Seconds after which a scene that does not come to its end is given up."""
 
 
-def demo_environment(database: str, home: Home, port: int | None) -> dict[str, str]:
-    """The environment of the scene's workers: a provider that takes half a second, and short leases.
-
-    Without ``port`` there is no health page.
-    """
+def demo_environment(database: str, home: Home) -> dict[str, str]:
+    """The environment of the scene's workers: a provider that takes half a second, and short leases."""
     return {
         "DATABASE_URL": database,
         "WORKER_ID": "demo",
@@ -44,8 +44,6 @@ def demo_environment(database: str, home: Home, port: int | None) -> dict[str, s
         "STORAGE_DIR": str(home.storage),
         "IMAGE_CHILDREN": "2",
         "HEALTH_HOST": LOOPBACK,
-        "PORT": str(port or 0),
-        "WORKER_ENABLE_HEALTH_CHECK": str(port is not None),
     }
 
 
@@ -80,6 +78,25 @@ def logging_to(path: Path, settings: Settings) -> Generator[None]:
             yield
         finally:
             log.configure(settings.log_level, settings.log_format)
+
+
+@contextmanager
+def health_page(settings: Settings, wanted: int | None, report: Callable[[], dict[str, Any]]) -> Generator[str | None]:
+    """The page's address, if one is wanted: on that port of loopback, or on a free one where it is taken."""
+    with ExitStack() as stack:
+        for port in [] if wanted is None else [wanted or _free_port(), _free_port(), _free_port()]:
+            try:
+                stack.enter_context(served(settings.model_copy(update={"port": port}), report))
+            except ConfigurationError:
+                continue  # taken
+            yield f"http://{LOOPBACK}:{port}/health"
+            return
+        yield None
+
+
+def _free_port() -> int:
+    with socket.create_server((LOOPBACK, 0)) as probe:
+        return probe.getsockname()[1]
 
 
 def watch(

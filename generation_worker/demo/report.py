@@ -28,7 +28,7 @@ SELECT j.id, j.user_id, j.kind, j.status, j.error_code, j.error_message, j.attem
        j.result -> 'images' -> 0 AS image,
        s.behind, s.passed
   FROM generation_job j
- CROSS JOIN LATERAL (SELECT count(*)::int AS calls, (count(*) FILTER (WHERE spent))::int AS paid
+ CROSS JOIN LATERAL (SELECT count(*)::int AS calls, (count(*) FILTER (WHERE spent IS DISTINCT FROM false))::int AS paid
                        FROM provider_call c WHERE c.job_id = j.id) c
  CROSS JOIN LATERAL (SELECT -sum(amount) FILTER (WHERE kind = 'debit') AS debited,
                             sum(amount) FILTER (WHERE kind = 'refund') AS refunded
@@ -137,7 +137,7 @@ def _outcomes(connection: psycopg.Connection[Any], cast: Sequence[Cast]) -> Iter
 def _told(member: Cast, outcome: Outcome, stage: Stage, storage: Storage) -> Told:
     expected = member.act.expected
     if outcome.id in stage.lost:
-        expected = replace(expected, attempts=expected.attempts + 1, calls=expected.calls + 1)
+        expected = replace(expected, attempts=expected.attempts + 1, calls=expected.calls + 1, paid=expected.paid + 1)
     problems = [
         f"{name} is {found!r}, expected was {wanted!r}"
         for name, found, wanted in _comparisons(expected, outcome)

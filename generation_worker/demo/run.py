@@ -20,9 +20,9 @@ from generation_worker.db.embedded import EmbeddedPostgres
 from generation_worker.db.pool import connect
 from generation_worker.demo.contact_sheet import write_contact_sheet
 from generation_worker.demo.display import display_on
-from generation_worker.demo.home import DATABASE, LOOPBACK, Home, free_port, new_database, own_server
+from generation_worker.demo.home import DATABASE, Home, new_database, own_server
 from generation_worker.demo.inputs import prepare_inputs
-from generation_worker.demo.play import demo_environment, logging_to, watch, working
+from generation_worker.demo.play import demo_environment, health_page, logging_to, watch, working
 from generation_worker.demo.report import Report, make_report
 from generation_worker.demo.scene import Act, scene
 from generation_worker.demo.second_worker import SecondWorker
@@ -30,7 +30,6 @@ from generation_worker.demo.stage import FINAL, Progress, Stage
 from generation_worker.demo.tables import as_document, print_list, print_report
 from generation_worker.demo.ticker import Ticker
 from generation_worker.storage.disk import DiskStorage
-from generation_worker.wiring import served
 from generation_worker.worker.settings import Ending
 
 Connection = psycopg.Connection[Any]
@@ -93,8 +92,7 @@ class Run:
                 return self._play(postgres, connection, scene(inputs))
 
     def _play(self, postgres: EmbeddedPostgres, connection: Connection, acts: Sequence[Act]) -> int:
-        port = self._port()
-        environment = demo_environment(postgres.conninfo(DATABASE), self._home, port)
+        environment = demo_environment(postgres.conninfo(DATABASE), self._home)
         settings = load_settings(environment)
         second_worker = SecondWorker(connection, environment, self._ticker.say)
         stage = Stage(connection, acts, second_worker, self._ticker.say)
@@ -105,13 +103,13 @@ class Run:
             working(settings, self._ticker) as (supervisor, ending),
         ):
             stage.begin()
-            with served(settings, supervisor.report):
+            with health_page(settings, self._port(), supervisor.report) as page:
                 show = partial(watch, stage, ending, display_on(self._console), self._ticker)
                 progress = show()
                 if ending.done():
                     return self._stopped_early(progress, ending.result())
                 violations = audit(connection, max_paid_calls=settings.max_paid_calls)
-                look = ways_to_look(postgres, port)
+                look = ways_to_look(postgres, page)
                 status = self._tell(make_report(connection, stage, self._storage, violations, progress.seconds), look)
                 if self._wishes.keep:
                     show(for_ever=True)
@@ -121,7 +119,7 @@ class Run:
         """The health page's, or None if nobody asked for it."""
         if self._wishes.port is None and not self._wishes.keep:
             return None
-        return free_port(self._wishes.port or int(os.environ.get("PORT") or 8080))
+        return load_settings({"PORT": os.environ.get("PORT", "")}, port=self._wishes.port).port
 
     def _tell(self, report: Report, look: Mapping[str, str]) -> int:
         outcomes = [each.outcome for each in report.told]
@@ -143,7 +141,7 @@ class Run:
         return 1
 
 
-def ways_to_look(postgres: EmbeddedPostgres, port: int | None) -> dict[str, str]:
+def ways_to_look(postgres: EmbeddedPostgres, page: str | None) -> dict[str, str]:
     """What one may do while the worker runs on."""
-    health = {} if port is None else {"health": f"http://{LOOPBACK}:{port}/health"}
+    health = {} if page is None else {"health": page}
     return {**health, "psql": postgres.psql_command(DATABASE), "enqueue": EXAMPLE}

@@ -34,7 +34,7 @@ class Expected:
     waits: int = 0
     calls: int = 1
     paid: int = 1
-    """Calls that the provider charges for."""
+    """Calls that the provider charges for, or may have: nobody knows when one was cut off."""
     debited: bool = True
 
 
@@ -116,7 +116,7 @@ def _troubles() -> Iterator[Act]:
     yield Act("a picture the provider blocks", "not tried again; refunded", (
         _picture("quinn", "A forbidden garden"),), Expected("failed", "content_blocked", paid=0))  # fmt: skip
     yield Act("cancelled while it runs", "stopped in the middle of its call; refunded", (
-        _picture("uma", "An endless staircase"),), Expected("cancelled", paid=0), cancelled=True)  # fmt: skip
+        _picture("uma", "An endless staircase"),), Expected("cancelled"), cancelled=True)  # fmt: skip
 
 
 def _money(inputs: Inputs) -> Iterator[Act]:

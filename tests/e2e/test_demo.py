@@ -92,9 +92,9 @@ def test_users_with_one_job_start_before_the_crowd_that_came_first(demo: Demo):
 def test_jobs_of_the_killed_worker_are_done_and_charged_once(demo: Demo):
     lost = [job for job in demo.report["jobs"] if job["lost_by_a_worker"]]
     assert len(lost) > 0
-    assert {(job["status"], job["attempt"], job["debited"], job["refunded"]) for job in lost} == {
-        ("completed", 2, 1, 0)
-    }
+    for job in lost:
+        assert (job["status"], job["attempt"]) == ("completed", 2)
+        assert (job["debited"], job["refunded"]) == (job["cost"], 0)
 
 
 def test_refused_requests_say_why(demo: Demo):
