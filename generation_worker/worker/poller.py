@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from generation_worker.domain.job import FRONT, NO_PROVIDER, Job
 from generation_worker.events import Events
-from generation_worker.ports import Store
+from generation_worker.ports import Claim, Store
 from generation_worker.worker.lease import Clock, Lease, LeaseBook
 from generation_worker.worker.loop import Loop
 from generation_worker.worker.pool import Pool
@@ -55,7 +55,7 @@ class Poller:
         self._asleep = False
         self._more = False
         self.empty = False
-        """Whether the last claim found nothing that this worker could take."""
+        """Whether the last claim found nothing to start and nothing to refuse."""
         self.loop = Loop("poller", self.step, events)
 
     def job_finished(self) -> None:
@@ -78,13 +78,13 @@ class Poller:
         if slots == 0:
             self._more = True  # and look again: who came before this did not wake us
             return 0 if self._room() else self._settings.poll_interval
-        jobs = self._claim(slots)
-        self._more = len(jobs) == slots
-        self.empty = not jobs
+        claim = self._claim(slots)
+        self._more = len(claim.jobs) == slots or bool(claim.refused)  # whoever stands behind a refused job comes next
+        self.empty = not claim.jobs and not claim.refused
         if self._more:
             self._fall_asleep(False)
             return 0
-        return self._rest(found=bool(jobs))
+        return self._rest(found=bool(claim.jobs))
 
     def _slots(self) -> int:
         """How many jobs to claim."""
@@ -103,7 +103,7 @@ class Poller:
                 return
             time.sleep(GATHER / GATHER_STEPS)
 
-    def _claim(self, slots: int) -> list[Job]:
+    def _claim(self, slots: int) -> Claim:
         now = self._clock()
         if now >= self._marks_until:
             self._marks = dict.fromkeys(self._marks, FRONT)
@@ -119,7 +119,7 @@ class Poller:
         for refusal in claim.refused:
             self._events.emit("job.refused", job=refusal.id, user=refusal.user_id, error_code="insufficient_credits")
         self._advance(claim.jobs, full=len(claim.jobs) == slots)
-        return claim.jobs
+        return claim
 
     def _advance(self, jobs: list[Job], *, full: bool) -> None:
         """A full claim lets the next one begin where it ended; a short one has seen the end of every line."""
