@@ -28,7 +28,17 @@ class Lease:
     count, which decides, began later.
     """
 
-    __slots__ = ("_clock", "_interrupted", "_stopped_by", "claimed_at", "deadline", "duration", "job", "proved_at")
+    __slots__ = (
+        "_clock",
+        "_interrupted",
+        "_stopped_by",
+        "claimed_at",
+        "deadline",
+        "duration",
+        "job",
+        "proved_at",
+        "settled",
+    )
 
     def __init__(
         self,
@@ -44,6 +54,7 @@ class Lease:
         self.proved_at = claimed_at
         self.duration = duration
         self.deadline = claimed_at + min(timeout, max(job.seconds_left, 0.0))
+        self.settled = False
         self._clock = clock
         self._stopped_by: type[AttemptStopped] | None = None
         self._interrupted: threading.Event | None = None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from generation_worker.domain.errors import InternalError
-from generation_worker.domain.outcome import Failed, Outcome
+from generation_worker.domain.outcome import Failed, Outcome, Released
 from generation_worker.domain.retry import RetryPolicy
 from generation_worker.domain.settlement import Settlement, settle
 from generation_worker.events import Events
@@ -21,10 +21,11 @@ BATCH = 500
 
 
 class Ended(NamedTuple):
-    """An attempt that ended, and how."""
+    """An attempt that ended, and what is written because of it. Decided once, however often it has to be written."""
 
     lease: Lease
     outcome: Outcome
+    settlement: Settlement
 
 
 class Settler:
@@ -48,11 +49,11 @@ class Settler:
         self._due_in = due_in
         self._written = written
         self._queue: SimpleQueue[Ended] = SimpleQueue()
-        self._unwritten: list[Ended] = []
+        self._unwritten: dict[str, Ended] = {}
         self.loop = Loop("settler", self.step, events)
 
     def put(self, lease: Lease, outcome: Outcome) -> None:
-        self._queue.put(Ended(lease, outcome))
+        self._queue.put(self._decide(lease, outcome))
         self.loop.wake()
 
     @property
@@ -61,31 +62,36 @@ class Settler:
 
     def step(self) -> float | None:
         """Write what waits. If the database does not answer, the same settlements are written next time."""
-        self._unwritten.extend(self._taken(BATCH - len(self._unwritten)))
+        self._take(BATCH - len(self._unwritten))
         if self._unwritten:
-            self._write(self._unwritten)
-            self._unwritten = []
+            self._write(list(self._unwritten.values()))
             self._written()
         return 0 if self._queue.qsize() else None
 
-    def _taken(self, at_most: int) -> Iterator[Ended]:
+    def _take(self, at_most: int) -> None:
+        """Released over its head, an attempt may end all the same: as long as nothing is written, its own word counts."""
         for _ in range(at_most):
             try:
-                yield self._queue.get_nowait()
+                end = self._queue.get_nowait()
             except Empty:
                 return
+            if end.lease.settled:
+                continue
+            token = end.lease.job.lease_token
+            known = self._unwritten.get(token)
+            if known is None or isinstance(known.outcome, Released):
+                self._unwritten[token] = end
 
     def _write(self, ended: list[Ended]) -> None:
-        decided = [(end, self._decide(end)) for end in ended]
         try:
-            written = self._store.settle_attempts([(end.lease.job, settlement) for end, settlement in decided])
+            written = self._store.settle_attempts([(end.lease.job, end.settlement) for end in ended])
         except StoreUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 - whatever the database refuses, the others must be written
             self._write_apart(ended, error)
             return
-        for end, settlement in decided:
-            self._conclude(end, settlement, written.get(end.lease.job.id))
+        for end in ended:
+            self._conclude(end, written.get(end.lease.job.id))
 
     def _write_apart(self, ended: list[Ended], error: Exception) -> None:
         """One settlement cannot be written as it is. It must not keep the others from being written, nor itself from
@@ -95,21 +101,26 @@ class Settler:
             for end in ended:
                 self._write([end])
             return
-        lease, outcome = ended[0]
+        lease, outcome, _ = ended[0]
         self._events.emit("settlement.refused", job=lease.job.id, user=lease.job.user_id, error=repr(error))
         if isinstance(outcome, Failed) and isinstance(outcome.error, InternalError):
-            self._leases.remove(lease)  # not even that: the lease runs out and the reclaimer counts a crash
+            self._give_up(lease)  # not even that: the lease runs out and the reclaimer counts a crash
             return
         problem = InternalError(f"The outcome could not be written: {type(error).__name__}")
-        self._write([Ended(lease, Failed(problem))])
+        self._write([self._decide(lease, Failed(problem))])
 
-    def _decide(self, end: Ended) -> Settlement:
+    def _decide(self, lease: Lease, outcome: Outcome) -> Ended:
         spread = random.random()  # noqa: S311 - jitter, not a secret
-        return settle(end.lease.job, end.outcome, self._policy, elapsed=end.lease.elapsed(), spread=spread)
+        return Ended(lease, outcome, settle(lease.job, outcome, self._policy, elapsed=lease.elapsed(), spread=spread))
 
-    def _conclude(self, end: Ended, settlement: Settlement, status: str | None) -> None:
-        self._leases.remove(end.lease)
-        job = end.lease.job
+    def _give_up(self, lease: Lease) -> None:
+        lease.settled = True
+        self._unwritten.pop(lease.job.lease_token, None)
+        self._leases.remove(lease)
+
+    def _conclude(self, end: Ended, status: str | None) -> None:
+        self._give_up(end.lease)
+        job, settlement = end.lease.job, end.settlement
         if status is None:
             # The reclaimer gave this job to another attempt while we were at it; theirs is the one that counts.
             self._events.emit("lease.lost", job=job.id, attempt=job.attempt, user=job.user_id)
