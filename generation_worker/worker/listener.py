@@ -49,10 +49,10 @@ class Listener:
         return 0
 
     def close(self) -> None:
-        self.live = False
         self.loop.stop()
         if self._signals is not None and self.loop.join(2 * WAIT):
             self._signals.close()
+        self.live = False
 
     def _connect(self, signals: Signals) -> bool:
         """Listen, and prove it: behind some poolers LISTEN succeeds and nothing is ever heard."""
