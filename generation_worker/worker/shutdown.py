@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
+from collections.abc import Callable
 
 from generation_worker.domain.outcome import Released
 from generation_worker.ports import StoreUnavailable
@@ -17,8 +17,8 @@ LAST_WORDS = 5.0
 """Seconds for the last settlements to be written."""
 
 
-def shut_down(crew: Crew, ending: Ending, *, hurry: threading.Event) -> None:
-    """Stop the worker. ``hurry`` cuts the grace short: what runs is given back at once."""
+def shut_down(crew: Crew, ending: Ending, *, hurry: Callable[[], bool]) -> None:
+    """Stop the worker. Once ``hurry`` is true the grace is over: what runs is given back at once."""
     crew.events.emit("worker.draining", worker=crew.settings.id, reason=ending.value, busy=crew.pool.busy)
     crew.maintenance.loop.stop()
     if crew.sweeping:
@@ -37,11 +37,10 @@ def shut_down(crew: Crew, ending: Ending, *, hurry: threading.Event) -> None:
     crew.events.emit("worker.stopped", worker=crew.settings.id, reason=ending.value)
 
 
-def _finish_what_runs(crew: Crew, hurry: threading.Event) -> None:
+def _finish_what_runs(crew: Crew, hurry: Callable[[], bool]) -> None:
     until = time.monotonic() + crew.settings.grace
-    while _somebody_works(crew) and time.monotonic() < until:
-        if hurry.wait(STEP):
-            return
+    while _somebody_works(crew) and time.monotonic() < until and not hurry():
+        time.sleep(STEP)
 
 
 def _give_back_what_runs(crew: Crew) -> None:

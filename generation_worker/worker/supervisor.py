@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import Any
 
@@ -31,8 +30,7 @@ class Supervisor:
         storage: Storage | None = None,
     ) -> None:
         self.settings = settings
-        self._stop = threading.Event()
-        self._hurry = threading.Event()
+        self._stops = 0
         self._claiming = False
         self._started_at = time.monotonic()
         self.crew = Crew(
@@ -56,17 +54,19 @@ class Supervisor:
         self.crew.events.emit("worker.started", worker=settings.id, concurrency=settings.concurrency)
 
     def request_stop(self) -> None:
-        """Stop claiming and finish what runs; asked again, give back what runs at once. Safe in a signal handler."""
-        if self._stop.is_set():
-            self._hurry.set()
-        self._stop.set()
+        """Stop claiming and finish what runs; asked again, give back what runs at once.
+
+        Safe in a signal handler: it only counts. A threading.Event could be held by the very thread that the signal
+        interrupts, which would then wait for itself.
+        """
+        self._stops += 1
 
     def run(self, *, until_empty: bool = False) -> Ending:
         """Watch over the worker until it is to end, then stop it in good order."""
         ending = self._watch(until_empty=until_empty)
-        self._stop.set()
+        self._stops = max(self._stops, 1)
         self._claiming = False
-        shut_down(self.crew, ending, hurry=self._hurry)
+        shut_down(self.crew, ending, hurry=lambda: self._stops > 1)
         return ending
 
     def report(self) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class Supervisor:
 
     def _watch(self, *, until_empty: bool) -> Ending:
         reported: set[str] = set()
-        while not self._stop.wait(WATCH_EVERY):
+        while not self._stops:
             self._report_stuck(reported)
             if self._too_many_stuck():
                 return Ending.STUCK
@@ -98,6 +98,7 @@ class Supervisor:
                 return Ending.BROKEN
             if until_empty and self.crew.at_rest():
                 return Ending.EMPTY
+            time.sleep(WATCH_EVERY)
         return Ending.STOPPED
 
     def _report_stuck(self, reported: set[str]) -> None:
@@ -111,7 +112,7 @@ class Supervisor:
                 )
 
     def _phase(self) -> str:
-        if self._stop.is_set():
+        if self._stops:
             return "draining"
         return "running" if self._claiming else "starting"
 
