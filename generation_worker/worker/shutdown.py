@@ -25,12 +25,13 @@ def shut_down(crew: Crew, ending: Ending, *, hurry: Callable[[], bool]) -> None:
         crew.sweeping.loop.stop()
     crew.poller.loop.stop()
     crew.poller.loop.join(LAST_WORDS)
-    if ending in (Ending.STOPPED, Ending.EMPTY):
+    if ending is not Ending.BROKEN:
         _finish_what_runs(crew, hurry)
     _give_back_what_runs(crew)
     _write_what_ended(crew)
     crew.heartbeat.loop.stop()
     crew.settler.loop.stop()
+    crew.settler.loop.join(LAST_WORDS)  # a statement that is under way must not be cut off by the end of the process
     crew.listener.close()
     crew.pool.stop()
     _say_goodbye(crew)
