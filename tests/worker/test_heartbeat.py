@@ -1,0 +1,132 @@
+"""The heartbeat: it proves, it loses, it brings requests to cancel, and it knows when it last could."""
+
+from __future__ import annotations
+
+import pytest
+
+from generation_worker.domain.errors import CancelRequested, LeaseLost
+from generation_worker.events import Events
+from generation_worker.ports import StoreUnavailable
+from generation_worker.worker.heartbeat import Heartbeat
+from generation_worker.worker.lease import Lease, LeaseBook
+from tests.worker.scripted_store import Clock, ScriptedStore, jobs, lease, settings, unavailable
+
+
+@pytest.fixture
+def leases() -> LeaseBook:
+    return LeaseBook()
+
+
+@pytest.fixture
+def touched() -> list[None]:
+    return []
+
+
+@pytest.fixture
+def heartbeat(store: ScriptedStore, leases: LeaseBook, events: Events, clock: Clock, touched: list[None]) -> Heartbeat:
+    return Heartbeat(
+        store, leases, events, settings=settings(lease=60), touch=lambda: touched.append(None), clock=clock
+    )
+
+
+def hold(leases: LeaseBook, clock: Clock, number: int = 1) -> list[Lease]:
+    held = [lease(job, clock=clock) for job in jobs(number)]
+    for each in held:
+        leases.add(each)
+    return held
+
+
+def test_all_leases_are_renewed_by_one_statement_four_times_in_a_lease(
+    heartbeat: Heartbeat, store: ScriptedStore, leases: LeaseBook, clock: Clock
+) -> None:
+    hold(leases, clock, 3)
+    assert heartbeat.step() == 15
+    (((asked,), times),) = store.calls("renew_leases")
+    assert asked == [("job-1", "token-1"), ("job-2", "token-2"), ("job-3", "token-3")]
+    assert times == {"lease": 60, "timeout": 600, "grace": 10}
+
+
+def test_a_worker_without_jobs_says_that_it_lives(
+    heartbeat: Heartbeat, store: ScriptedStore, touched: list[None]
+) -> None:
+    heartbeat.step()
+    assert store.calls("renew_leases") == []
+    assert len(touched) == 1
+
+
+def test_a_renewed_lease_is_proved_from_when_it_was_asked_for(
+    heartbeat: Heartbeat, store: ScriptedStore, leases: LeaseBook, clock: Clock
+) -> None:
+    (held,) = hold(leases, clock)
+    clock.advance(15)
+
+    def slowly(*_: object, **__: object) -> dict[str, bool]:
+        clock.advance(8)
+        return {"job-1": False}
+
+    store.answer("renew_leases", slowly)
+    heartbeat.step()
+    assert held.proved_at == clock() - 8
+
+
+def test_a_lease_that_does_not_come_back_is_lost(
+    heartbeat: Heartbeat, store: ScriptedStore, leases: LeaseBook, clock: Clock
+) -> None:
+    kept, lost = hold(leases, clock, 2)
+    store.answer("renew_leases", {"job-1": False})
+    heartbeat.step()
+    kept.check()
+    with pytest.raises(LeaseLost):
+        lost.check()
+    assert leases.all() == [kept]
+
+
+def test_a_request_to_cancel_reaches_the_attempt(
+    heartbeat: Heartbeat, store: ScriptedStore, leases: LeaseBook, clock: Clock
+) -> None:
+    (held,) = hold(leases, clock)
+    store.answer("renew_leases", {"job-1": True})
+    heartbeat.step()
+    with pytest.raises(CancelRequested):
+        held.check()
+    assert leases.all() == [held]
+
+
+def test_a_worker_that_cannot_prove_its_leases_knows_it(
+    heartbeat: Heartbeat, store: ScriptedStore, leases: LeaseBook, clock: Clock
+) -> None:
+    (held,) = hold(leases, clock)
+    store.answer("renew_leases", unavailable, unavailable, unavailable)
+    for _ in range(3):
+        assert heartbeat.proved
+        clock.advance(15.001)
+        with pytest.raises(StoreUnavailable):
+            heartbeat.step()
+    assert not heartbeat.proved
+    with pytest.raises(LeaseLost):
+        held.check()
+    heartbeat.step()
+    assert heartbeat.proved
+    held.check()
+
+
+def test_a_proof_needs_the_whole_beat(heartbeat: Heartbeat, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "_touch", unavailable)
+    clock.advance(46)
+    with pytest.raises(StoreUnavailable):
+        heartbeat.step()
+    assert not heartbeat.proved
+
+
+def test_a_lease_that_was_settled_meanwhile_is_not_missed(
+    heartbeat: Heartbeat, store: ScriptedStore, leases: LeaseBook, clock: Clock
+) -> None:
+    (held,) = hold(leases, clock)
+
+    def settled_meanwhile(*_: object, **__: object) -> dict[str, bool]:
+        leases.remove(held)
+        return {}
+
+    store.answer("renew_leases", settled_meanwhile)
+    heartbeat.step()
+    assert leases.all() == []

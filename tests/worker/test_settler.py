@@ -1,0 +1,239 @@
+"""The settler: what waits is written together, what was not written is written again, and nothing holds up the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from generation_worker.domain.errors import InternalError, ProviderUnavailable
+from generation_worker.domain.job import Job, Status
+from generation_worker.domain.outcome import Cancelled, Completed, Failed, Outcome, Released
+from generation_worker.domain.retry import RetryPolicy
+from generation_worker.domain.settlement import Settlement
+from generation_worker.events import Events
+from generation_worker.ports import StoreUnavailable
+from generation_worker.worker.lease import Lease, LeaseBook
+from generation_worker.worker.settler import BATCH, Settler
+from tests.worker.scripted_store import Clock, ScriptedStore, Told, jobs, lease, unavailable
+
+COMPLETED = Completed({"images": []})
+FAILED = Failed(ProviderUnavailable("503"))
+POLICY = RetryPolicy(initial_delay=10, max_delay=100, jitter=True)
+Batch = list[tuple[Job, Settlement]]
+
+
+@dataclass
+class Desk:
+    store: ScriptedStore
+    clock: Clock
+    settler: Settler
+    leases: LeaseBook
+    due: list[float] = field(default_factory=list[float])
+    written: list[int] = field(default_factory=list[int])
+
+    def end(self, outcome: Outcome, number: int = 1, *, first: int = 1, **changes: Any) -> list[Lease]:
+        """Attempts that are in the book and end with this outcome."""
+        ended = [lease(job, clock=self.clock) for job in jobs(number, first=first, **changes)]
+        for held in ended:
+            self.leases.add(held)
+            self.settler.put(held, outcome)
+        return ended
+
+    def batches(self) -> list[Batch]:
+        return [args[0] for args, _ in self.store.calls("settle_attempts")]
+
+    def statuses(self) -> list[list[Status]]:
+        return [[settlement.status for _, settlement in batch] for batch in self.batches()]
+
+
+@pytest.fixture
+def desk(store: ScriptedStore, clock: Clock, events: Events) -> Desk:
+    leases, due, written = LeaseBook(), list[float](), list[int]()
+    settler = Settler(store, POLICY, leases, events, due_in=due.append, written=lambda: written.append(len(leases)))
+    return Desk(store, clock, settler, leases, due, written)
+
+
+def test_what_waits_is_written_together(desk: Desk) -> None:
+    desk.end(COMPLETED, 3)
+    assert desk.settler.waiting == 3
+    assert desk.settler.step() is None
+    assert desk.statuses() == [["completed"] * 3]
+    assert (desk.settler.waiting, len(desk.leases)) == (0, 0)
+
+
+def test_nothing_is_asked_while_nothing_waits(desk: Desk) -> None:
+    assert desk.settler.step() is None
+    assert desk.store.asked == []
+
+
+def test_no_statement_writes_more_than_a_batch(desk: Desk) -> None:
+    desk.end(COMPLETED, BATCH + 1)
+    assert desk.settler.step() == 0
+    assert desk.settler.step() is None
+    assert [len(batch) for batch in desk.batches()] == [BATCH, 1]
+
+
+def test_what_was_written_is_told(desk: Desk, told: Told) -> None:
+    (held,) = desk.end(FAILED)
+    desk.clock.advance(3)
+    desk.settler.step()
+    said = told.fields("attempt.settled")
+    assert (said["job"], said["outcome"], said["status"], said["seconds"]) == (held.job.id, "failed", "scheduled", 3)
+    assert (said["error_code"], said["error_message"]) == ("provider_unavailable", "503")
+
+
+def test_a_job_that_will_be_due_is_told_to_the_promoter(desk: Desk) -> None:
+    desk.end(FAILED)
+    desk.settler.step()
+    assert desk.due == [desk.batches()[0][0][1].delay]
+
+
+def test_a_job_that_was_cancelled_meanwhile_will_not_be_due(desk: Desk, told: Told) -> None:
+    (held,) = desk.end(FAILED)
+    desk.store.answer("settle_attempts", {held.job.id: "cancelled"})
+    desk.settler.step()
+    assert desk.due == []
+    assert told.fields("attempt.settled")["status"] == "cancelled"
+
+
+def test_leases_are_given_up_before_it_is_said_that_they_are(desk: Desk) -> None:
+    desk.end(COMPLETED, 3)
+    desk.settler.step()
+    assert desk.written == [0]
+
+
+# the fence
+
+
+def test_an_attempt_that_lost_its_lease_has_written_nothing(desk: Desk, told: Told) -> None:
+    desk.end(COMPLETED, 2)
+    desk.store.answer("settle_attempts", {"job-1": "completed"})
+    desk.settler.step()
+    assert told.names == ["attempt.settled", "lease.lost"]
+    assert told.fields("lease.lost")["job"] == "job-2"
+    assert (desk.settler.waiting, len(desk.leases)) == (0, 0)
+
+
+# a database that does not answer
+
+
+def test_the_same_settlements_are_written_when_the_database_answers_again(desk: Desk) -> None:
+    desk.end(FAILED, 2)
+    desk.store.answer("settle_attempts", unavailable, unavailable)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            desk.settler.step()
+        assert (desk.settler.waiting, len(desk.leases)) == (2, 2)
+        desk.clock.advance(30)
+    desk.settler.step()
+    first, second, third = desk.batches()
+    assert first == second == third
+    assert desk.settler.waiting == 0
+
+
+def test_what_ended_meanwhile_is_written_with_it(desk: Desk) -> None:
+    desk.end(FAILED)
+    desk.store.answer("settle_attempts", unavailable)
+    with pytest.raises(StoreUnavailable):
+        desk.settler.step()
+    desk.end(COMPLETED, first=2)
+    desk.settler.step()
+    assert desk.statuses()[1] == ["scheduled", "completed"]
+
+
+def test_a_batch_stays_a_batch_however_long_the_database_is_away(desk: Desk) -> None:
+    desk.end(COMPLETED, BATCH + 5)
+    desk.store.answer("settle_attempts", unavailable, unavailable)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            desk.settler.step()
+    assert {len(batch) for batch in desk.batches()} == {BATCH}
+    assert desk.settler.waiting == BATCH + 5
+
+
+# a settlement that the database refuses
+
+
+def refusing(*broken: str) -> Any:
+    def settle(batch: Batch) -> dict[str, Status]:
+        if any(job.id in broken and settlement.status == "completed" for job, settlement in batch):
+            raise ValueError("invalid byte sequence")
+        return {job.id: settlement.status for job, settlement in batch}
+
+    return settle
+
+
+def test_a_settlement_that_is_refused_does_not_hold_up_the_others(desk: Desk, told: Told) -> None:
+    desk.end(COMPLETED, 3)
+    desk.store.answer("settle_attempts", *[refusing("job-2")] * 10)
+    desk.settler.step()
+    settled = {fields["job"]: fields["status"] for name, fields in told.events if name == "attempt.settled"}
+    assert settled == {"job-1": "completed", "job-2": "scheduled", "job-3": "completed"}
+    assert told.fields("settlement.refused")["job"] == "job-2"
+    assert (desk.settler.waiting, len(desk.leases)) == (0, 0)
+
+
+def test_a_settlement_that_is_refused_ends_as_a_failure_that_says_so(desk: Desk) -> None:
+    desk.end(COMPLETED)
+    desk.store.answer("settle_attempts", refusing("job-1"), refusing("job-1"))
+    desk.settler.step()
+    _, settlement = desk.batches()[-1][0]
+    assert settlement.error_code == "internal_error"
+    assert settlement.error_message == "The outcome could not be written: ValueError"
+
+
+def test_a_failure_that_cannot_be_written_either_is_left_to_the_reclaimer(desk: Desk, told: Told) -> None:
+    desk.end(COMPLETED)
+    desk.store.answer("settle_attempts", *[ValueError("never")] * 3)
+    desk.settler.step()
+    assert len(desk.batches()) == 2
+    assert (desk.settler.waiting, len(desk.leases)) == (0, 0)
+    assert told.names == ["settlement.refused", "settlement.refused"]
+
+
+def test_a_fault_of_ours_that_is_refused_is_not_tried_as_itself_again(desk: Desk) -> None:
+    desk.end(Failed(InternalError("KeyError in the worker")))
+    desk.store.answer("settle_attempts", ValueError("never"))
+    desk.settler.step()
+    assert len(desk.batches()) == 1
+    assert len(desk.leases) == 0
+
+
+def test_what_was_written_apart_is_not_written_again_when_the_database_goes_away(desk: Desk, told: Told) -> None:
+    desk.end(COMPLETED, 3)
+    desk.store.answer("settle_attempts", ValueError("one of these"), refusing("job-2"), unavailable)
+    with pytest.raises(StoreUnavailable):
+        desk.settler.step()
+    assert desk.settler.waiting == 2
+    desk.store.answer("settle_attempts", *[refusing("job-2")] * 5)
+    desk.settler.step()
+    settled = [fields["job"] for name, fields in told.events if name == "attempt.settled"]
+    assert sorted(settled) == ["job-1", "job-2", "job-3"]
+
+
+# released over its head
+
+
+@pytest.mark.parametrize("order", ["released first", "released last"])
+@pytest.mark.parametrize("outcome", [COMPLETED, FAILED, Cancelled()], ids=lambda outcome: type(outcome).__name__)
+def test_an_attempt_that_ends_while_it_is_released_ends_once_and_by_its_own_word(
+    desk: Desk, outcome: Outcome, order: str
+) -> None:
+    first, second = (Released(), outcome) if order == "released first" else (outcome, Released())
+    (held,) = desk.end(first)
+    desk.settler.put(held, second)
+    desk.settler.step()
+    assert [len(batch) for batch in desk.batches()] == [1]
+    assert desk.statuses()[0][0] != "pending"
+
+
+def test_an_attempt_that_ends_after_it_was_released_is_not_written_again(desk: Desk, told: Told) -> None:
+    (held,) = desk.end(Released())
+    desk.settler.step()
+    desk.settler.put(held, COMPLETED)
+    desk.settler.step()
+    assert desk.statuses() == [["pending"]]
+    assert told.names == ["attempt.settled"]
+    assert desk.settler.waiting == 0
