@@ -1,0 +1,1 @@
+"""Servers on loopback that speak a provider's wire format, well or badly, as a test tells them to."""
