@@ -1,0 +1,75 @@
+"""One provider call under way: when it must end, and how far it has come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+from generation_worker.domain.errors import ProviderTimedOut
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from generation_worker.ports import Control
+
+Clock = Callable[[], float]
+
+
+class AnswerTooLarge(Exception):
+    """The answer is larger than any picture; the rest of it is not read."""
+
+
+class CallWatch:
+    """Asked before each read and write of the call's connection, so that neither a hang nor a drip outlives its time.
+
+    ``limit`` is the most seconds for the whole call, ``most_bytes`` the most that its answer may have.
+    """
+
+    def __init__(self, control: Control, *, limit: float, most_bytes: int, clock: Clock = time.monotonic) -> None:
+        self.limit = limit
+        self.sent = False
+        """The whole request went out, so the provider may have served it, and charge for it."""
+        self.status: int | None = None
+        """The answer's HTTP status, as soon as it is known."""
+        self._control = control
+        self._clock = clock
+        self._deadline = clock() + limit
+        self._bytes_left = most_bytes
+
+    def check(self) -> None:
+        """Return if the call may go on. Raises as ``Control.check`` does, and ProviderTimedOut."""
+        self._control.check()
+        if self._clock() >= self._deadline:
+            what = "did not answer" if self.sent else "did not take the request"
+            raise ProviderTimedOut(f"The provider {what} within {round(self.limit, 1):g} s.", spent=self.sent)
+
+    def seconds_left(self) -> float:
+        """Seconds until ``check`` will raise at the latest; never negative."""
+        return max(0.0, min(self._deadline - self._clock(), self._control.seconds_left()))
+
+    def received(self, count: int) -> None:
+        """Raises AnswerTooLarge."""
+        self._bytes_left -= count
+        if self._bytes_left < 0:
+            raise AnswerTooLarge
+
+
+_watch: ContextVar[CallWatch] = ContextVar("call_watch")
+
+
+@contextmanager
+def watched(watch: CallWatch) -> Generator[None]:
+    """What this thread reads and writes now belongs to ``watch``: connections are shared, and change hands."""
+    token = _watch.set(watch)
+    try:
+        yield
+    finally:
+        _watch.reset(token)
+
+
+def current_watch() -> CallWatch:
+    """Raises LookupError outside ``watched``."""
+    return _watch.get()
