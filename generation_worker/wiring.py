@@ -11,15 +11,13 @@ from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any
 
-import psycopg
 from psycopg_pool import ConnectionPool
 from pydantic import SecretStr
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from generation_worker import __version__, log
 from generation_worker.config import ConfigurationError, DatabaseAddress, Settings
-from generation_worker.db import migrations
-from generation_worker.db.pool import OwnConnection, connect, open_pool
+from generation_worker.db.pool import OwnConnection, open_pool
+from generation_worker.db.readiness import problems_of
 from generation_worker.db.signals import PostgresSignals
 from generation_worker.db.store import PostgresStore
 from generation_worker.domain.retry import RetryPolicy
@@ -37,8 +35,6 @@ from generation_worker.worker.settings import Ending, WorkerSettings
 from generation_worker.worker.supervisor import Supervisor
 
 EXIT_STATUS = {Ending.STOPPED: 0, Ending.EMPTY: 0, Ending.STUCK: 1, Ending.BROKEN: 1}
-START_WITHIN = 30.0
-"""Seconds in which the database must answer at the start: a serverless one may have to wake up."""
 
 
 def run(settings: Settings, *, until_empty: bool = False) -> int:
@@ -130,43 +126,12 @@ def stopped_by_signals(supervisor: Supervisor) -> Generator[None]:
 
 def check_database(address: DatabaseAddress, events: Events) -> None:
     """Wait until the database answers, and see that it is one we can work on. Raises ConfigurationError."""
-    in_recovery, isolation = _first_answer(address, events)
-    problems: list[str] = []
-    if in_recovery:
-        problems.append("DATABASE_URL: this server is a replica; name the primary")
-    if isolation != "read committed":
-        problems.append(
-            f"DATABASE_URL: transactions are {isolation!r} by default; make them 'read committed': "
-            "ALTER ROLE … SET default_transaction_isolation = 'read committed'"
-        )
-    current = migrations.current(address.conninfo)
-    if current is None or current < migrations.head():  # a newer schema serves us too, while a deployment is under way
-        problems.append(f"DATABASE_URL: the schema is at {current or 'nothing'}; run: generation-worker migrate")
-    if problems:
-        raise ConfigurationError(problems)
 
+    def waiting(times: int, error: str) -> None:
+        events.emit("database.unavailable", database=address.label, times=times, error=error)
 
-def _first_answer(address: DatabaseAddress, events: Events) -> tuple[bool, str]:
-    def ask() -> Any:
-        with connect(address.conninfo, prepare=False) as connection:
-            return connection.execute(
-                "SELECT pg_is_in_recovery(), current_setting('default_transaction_isolation')"
-            ).fetchone()
-
-    def report(state: RetryCallState) -> None:
-        events.emit("database.unavailable", database=address.label, times=state.attempt_number)
-
-    patiently = Retrying(
-        retry=retry_if_exception_type(psycopg.OperationalError),
-        wait=wait_random_exponential(multiplier=0.2, max=5),
-        stop=stop_after_delay(START_WITHIN),
-        before_sleep=report,
-        reraise=True,
-    )
-    try:
-        return patiently(ask)
-    except psycopg.OperationalError as error:
-        raise ConfigurationError([f"DATABASE_URL: {address.label} does not answer: {error}"]) from None
+    if problems := problems_of(address.conninfo, address.label, waiting=waiting):
+        raise ConfigurationError([f"DATABASE_URL: {problem}" for problem in problems])
 
 
 def open_pool_for(address: DatabaseAddress, concurrency: int) -> ConnectionPool[Any]:

@@ -69,7 +69,7 @@ def _ours(error: BaseException) -> Problem | None:
     from generation_worker.db.embedded import EmbeddedPostgresError  # noqa: PLC0415
     from generation_worker.db.migrations import MigrationBlocked  # noqa: PLC0415
     from generation_worker.db.refusals import EnqueueRefused, InvalidRequest  # noqa: PLC0415
-    from generation_worker.domain.errors import InvalidPayload  # noqa: PLC0415
+    from generation_worker.domain.errors import InvalidPayload, StorageUnavailable  # noqa: PLC0415
 
     match error:
         case ConfigurationError():
@@ -79,6 +79,8 @@ def _ours(error: BaseException) -> Problem | None:
         case EnqueueRefused():
             status = WRONG if isinstance(error, InvalidRequest) else FAILED
             return Problem(error.code, error.message, error.hint, status)
+        case StorageUnavailable():
+            return Problem(error.code, error.message, "Check the storage's settings and that it answers.", FAILED)
         case MigrationBlocked():
             return Problem("migration_blocked", str(error), "", FAILED)
         case EmbeddedPostgresError():
