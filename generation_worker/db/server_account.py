@@ -18,7 +18,8 @@ ACCOUNTS = ("postgres", "nobody")
 
 # Lets the server walk through directories that are closed to its account, such as /root above a checkout. It is lent to
 # these processes only: opening the directories themselves would outlast us.
-REACH = ("--inh-caps=+dac_override", "--ambient-caps=+dac_override")
+# PostgreSQL asks access(2) about its programs, which forgets the capability unless the last bit is set.
+REACH = ("--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--securebits=+no_setuid_fixup")
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,6 +185,19 @@ def test_a_first_start_that_was_killed_half_way_is_begun_anew(tmp_path: Path):
         assert execute(server.conninfo(), "SELECT 1").fetchone() == (1,)
 
 
+def test_it_runs_from_a_checkout_that_is_closed_to_others(directory: Path, tmp_path: Path):
+    """As root, whose home is closed, the server runs under another account."""
+    tmp_path.chmod(0o700)
+    (tmp_path / "programs").symlink_to(EmbeddedPostgres(directory).find_binaries().parent)
+
+    class ClosedPostgres(EmbeddedPostgres):
+        def find_binaries(self) -> Path:
+            return tmp_path / "programs" / "bin"
+
+    with ClosedPostgres(tmp_path / "server", durable=False) as server:
+        assert execute(server.conninfo(), "SELECT current_user").fetchone() == ("postgres",)
+
+
 def test_a_server_that_does_not_start_says_why(directory: Path):
     with (
         pytest.raises(EmbeddedPostgresError, match=r"does not start(.|\n)*max_connections"),
