@@ -1,7 +1,7 @@
 # Two commands matter: `make demo` and `make test`. Each sets up all it needs in .venv; `make help` names the rest.
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast check format lint types imports pages test-pg14 test-pg15 test-pg16 test-pg17 \
-  test-pgbouncer test-image bench mutants lock clean ready-run ready-dev
+  test-pgbouncer test-image provider-sim bench mutants lock clean ready-run ready-dev
 
 # The first one that is new enough. For another: make test PYTHON=python3.13 VENV=.venv-3.13
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -53,6 +53,9 @@ test-pgbouncer: ready-dev ## Run the tests that use a database through PgBouncer
 
 test-image: ready-dev ## Carry out the Dockerfile without Docker, and run what it makes
 	$(BIN)/python scripts/image.py
+
+provider-sim: ready-dev ## Start servers that answer as the providers do, and print the environment to use
+	@$(BIN)/python -m tests.simulators $(ARGS)
 
 bench: ready-dev ## Measure: jobs per second, pick-up, claim time
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -26,7 +26,10 @@ Logger = FilteringBoundLogger
 
 _HEAD = ("timestamp", "level", "event", "logger")
 
-_TALKATIVE = ("asyncio", "boto3", "botocore", "google_genai", "httpcore", "httpx", "PIL", "s3transfer", "urllib3")
+_TALKATIVE = (
+    *("asyncio", "boto3", "botocore", "google_genai", "httpcore", "httpcore2", "httpx", "httpx2"),
+    *("PIL", "s3transfer", "urllib3"),
+)
 """Libraries that log every request, with headers when they debug: of them, only warnings."""
 
 _HAVE_HANDLERS = ("uvicorn", "uvicorn.access", "uvicorn.error", "alembic", "sqlalchemy")
