@@ -12,7 +12,7 @@ ARGS ?=
 
 # As many processes as there are processors, but each has a PostgreSQL of its own.
 PYTEST := $(BIN)/python -m pytest
-PARALLEL := -n logical --maxprocesses 4 --dist loadgroup
+PARALLEL := -n logical --maxprocesses 4
 
 help: ## Say what there is
 	@echo 'make demo   to see it work, make test   to test it; neither needs a database, a key or anything installed.'
