@@ -161,7 +161,7 @@ def _crash(report: Report) -> str:
     debited = sum(outcome.debited for outcome in lost)
     return (
         f"\n[bold]Crash[/bold]\nA second worker was killed with {len(lost)} jobs in its hands. When its leases had run "
-        f"out, the first one took them back: {done} completed at their second attempt, {debited} credits debited."
+        f"out, the first one took them back: {done} completed at their next attempt, {debited} credits debited."
     )
 
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,24 @@ from generation_worker.demo.home import MARKER
 from tests.support.processes import clean_environment
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.xdist_group("demo")  # in one process, which runs it once
+TROUBLES = {
+    "a provider that is down twice": ("completed", None),
+    "a rate limit": ("completed", None),
+    "a picture the provider blocks": ("failed", "content_blocked"),
+    "paid calls without an answer": ("failed", "paid_calls_exhausted"),
+    "cancelled while it runs": ("cancelled", None),
+    "an input that is no image": ("failed", "input_rejected"),
+    "a PNG of 900 megapixels": ("failed", "input_rejected"),
+    "credits gone before the start": ("failed", "insufficient_credits"),
+    "asked twice with one key": ("completed", None),
+}
+"""Act → status and error code of its one job."""
 
 
 @dataclass
 class Demo:
     """A demo that has told its report and goes on."""
 
-    directory: Path
     process: subprocess.Popen[str]
     report: dict[str, Any]
 
@@ -41,90 +50,95 @@ class Demo:
         return [job for job in self.report["jobs"] if job["act"] == act]
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """One run for all tests that only look."""
-    directory = tmp_path_factory.mktemp("demo")
+def test_a_run_from_its_beginning_to_ctrl_c_and_a_second_one(tmp_path: Path, subtests: pytest.Subtests):
+    directory = tmp_path / "demo"
     with start(directory, "--keep", "--json") as process:
         try:
-            yield Demo(directory, process, read_report(process))
+            demo = Demo(process, read_report(process))
+            for promise in PROMISES:
+                with subtests.test(promise.__name__):
+                    promise(demo)
         finally:
             process.kill()
+    begins_anew_in_the_same_place(directory)
 
 
-def test_everything_is_as_expected(demo: Demo):
+def everything_is_as_expected(demo: Demo) -> None:
     assert demo.report["problems"] == []
     assert demo.report["audit"] == []
     assert demo.report["as_expected"] is True
-    assert Counter(job["kind"] for job in demo.report["jobs"]).keys() == {
-        "text_to_image",
-        "image_conversion",
-        "image_processing",
-    }
-    assert Counter(job["status"] for job in demo.report["jobs"]) == {"completed": 240, "failed": 5, "cancelled": 1}
+    kinds = {job["kind"] for job in demo.report["jobs"]}
+    assert kinds == {"text_to_image", "image_conversion", "image_processing"}
+    statuses = Counter(job["status"] for job in demo.report["jobs"])
+    assert statuses == {"completed": 240, "failed": 5, "cancelled": 1}
 
 
-@pytest.mark.parametrize(
-    ("act", "ending"),
-    [
-        ("a provider that is down twice", ("completed", None)),
-        ("a rate limit", ("completed", None)),
-        ("a picture the provider blocks", ("failed", "content_blocked")),
-        ("paid calls without an answer", ("failed", "paid_calls_exhausted")),
-        ("cancelled while it runs", ("cancelled", None)),
-        ("an input that is no image", ("failed", "input_rejected")),
-        ("a PNG of 900 megapixels", ("failed", "input_rejected")),
-        ("credits gone before the start", ("failed", "insufficient_credits")),
-        ("asked twice with one key", ("completed", None)),
-    ],
-)
-def test_each_trouble_ends_as_it_should(demo: Demo, act: str, ending: tuple[str, str | None]):
-    assert [(job["status"], job["error_code"]) for job in demo.jobs(act)] == [ending]
+def each_trouble_ends_as_it_should(demo: Demo) -> None:
+    for act, ending in TROUBLES.items():
+        assert [(job["status"], job["error_code"]) for job in demo.jobs(act)] == [ending], act
 
 
-def test_users_with_one_job_start_before_the_crowd_that_came_first(demo: Demo):
+def users_with_one_job_start_before_the_crowd_that_came_first(demo: Demo) -> None:
     singles = demo.jobs("users with one job each")
     assert len(singles) == 12
     for job in singles:
         assert job["passed"] < job["behind"] / 2
 
 
-def test_jobs_of_the_killed_worker_are_done_and_charged_once(demo: Demo):
+def jobs_of_the_killed_worker_are_done_and_charged_once(demo: Demo) -> None:
     lost = [job for job in demo.report["jobs"] if job["lost_by_a_worker"]]
     assert len(lost) > 0
     for job in lost:
-        assert (job["status"], job["attempt"]) == ("completed", 2)
+        assert job["status"] == "completed"
+        assert job["attempt"] > 1
         assert (job["debited"], job["refunded"]) == (job["cost"], 0)
 
 
-def test_refused_requests_say_why(demo: Demo):
+def refused_requests_say_why(demo: Demo) -> None:
     [poor, unnamed] = demo.report["refused"]
     assert "xena has 1" in poor["message"]
     assert "{{name}}" in unnamed["message"]
 
 
-def test_every_balance_adds_up(demo: Demo):
+def every_balance_adds_up(demo: Demo) -> None:
     for account in demo.report["accounts"]:
         moved = account["adjusted"] - account["debited"] + account["refunded"]
         assert account["granted"] + moved == account["after"]
 
 
-def test_the_contact_sheet_shows_every_image(demo: Demo):
+def the_contact_sheet_shows_every_image(demo: Demo) -> None:
     with Image.open(demo.report["places"]["contact_sheet"]) as sheet:
         assert sheet.format == "WEBP"
         assert min(sheet.size) > 1_000
 
 
-def test_kept_running_it_shows_its_health_and_works_on(demo: Demo):
+def kept_running_it_shows_its_health_and_works_on(demo: Demo) -> None:
     assert httpx.get(demo.report["look"]["health"]).json()["status"] == "healthy"
     demo.psql(demo.report["look"]["enqueue"])
     wait_until(lambda: demo.psql("SELECT count(*) FROM generation_job WHERE status = 'completed'") == "241", "the job")
 
 
-def test_ctrl_c_ends_it_and_a_second_run_begins_anew_in_the_same_place(demo: Demo):
+def ctrl_c_ends_it(demo: Demo) -> None:
     demo.process.send_signal(signal.SIGINT)
     assert demo.process.wait(30) == 0
-    with start(demo.directory) as second:
+
+
+PROMISES = (
+    everything_is_as_expected,
+    each_trouble_ends_as_it_should,
+    users_with_one_job_start_before_the_crowd_that_came_first,
+    jobs_of_the_killed_worker_are_done_and_charged_once,
+    refused_requests_say_why,
+    every_balance_adds_up,
+    the_contact_sheet_shows_every_image,
+    kept_running_it_shows_its_health_and_works_on,
+    ctrl_c_ends_it,
+)
+"""Of one and the same run, which takes a while, in their order."""
+
+
+def begins_anew_in_the_same_place(directory: Path) -> None:
+    with start(directory) as second:
         try:
             assert second.stdout is not None
             told = iter(second.stdout)
