@@ -19,6 +19,7 @@ from generation_worker.domain.errors import (
     OutputRejected,
     ProviderNotConfigured,
     StorageUnavailable,
+    clean_message,
 )
 from generation_worker.domain.job import Job
 from generation_worker.domain.outcome import Cancelled, Completed, Outcome, Released, outcome_of
@@ -78,7 +79,6 @@ class Attempt:
         if job.crashes and (stored := self._already_stored(job, payload)):
             return stored
         rendered, made_by = self._generate(lease, payload)
-        lease.check()
         return {"images": [self._store(lease, rendered)], **made_by}
 
     # generate
@@ -105,7 +105,7 @@ class Attempt:
         except InputRejected as error:
             call.finish(True, OutputRejected.code)  # nobody needs to ask for it again
             raise OutputRejected(f"The provider's answer cannot be used: {error.message}") from error
-        return rendered, {"provider": provider.name, "model": generated.model}
+        return rendered, {"provider": provider.name, "model": clean_message(generated.model)}
 
     def _picture(self, ref: ImageRef) -> Picture:
         return self.images.open(self._load(ref))
@@ -134,15 +134,18 @@ class Attempt:
         return describe(key, rendered.image, thumbnail)
 
     def _put(self, lease: Lease, key: str, picture: Picture) -> None:
-        """Paid bytes are not thrown away because the storage has a bad minute; the attempt's deadline is the end."""
+        """Paid bytes are not thrown away because the storage or the database has a bad minute; the attempt's deadline
+        is the end. Nothing is put without a proof: under this key there may be another attempt's image by now.
+        """
         for attempt in Retrying(
             retry=retry_if_exception_type(StorageUnavailable),
             wait=wait_exponential(multiplier=0.2, max=10),
             stop=lambda _: lease.seconds_left() <= 0,
-            sleep=lease.pause,
+            sleep=lambda seconds: lease.pause(seconds, proof=False),
             reraise=True,
         ):
             with attempt:
+                lease.wait_for_proof()
                 self.storage.put(key, picture.data, picture.content_type)
 
     def _already_stored(self, job: Job, payload: Payload) -> dict[str, Any] | None:
@@ -150,7 +153,10 @@ class Attempt:
         for content_type, key in possible_keys(job, payload):
             if (data := self.storage.get(key)) is None:
                 continue
-            opened = self.images.open(data)
+            try:
+                opened = self.images.open(data)
+            except InputRejected:
+                continue  # no image, so not ours: it will be replaced
             picture = Picture(data, content_type, opened.width, opened.height)
             thumbnail = thumbnail_key(job) if self.storage.get(thumbnail_key(job)) is not None else None
             self.events.emit("image.found", job=job.id, user=job.user_id, attempt=job.attempt)

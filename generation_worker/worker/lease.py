@@ -59,24 +59,32 @@ class Lease:
         self._stopped_by: type[AttemptStopped] | None = None
         self._interrupted: threading.Event | None = None
 
-    def check(self) -> None:
-        """Return if the attempt may go on. Raises AttemptStopped or AttemptTimedOut."""
+    def check(self, *, proof: bool = True) -> None:
+        """Return if the attempt may go on. Raises AttemptStopped or AttemptTimedOut.
+
+        Without ``proof`` it may also while the database is silent: for what is paid already, and would be paid again.
+        """
         if self._stopped_by is not None:
             raise self._stopped_by
-        now = self._clock()
-        if now >= self.deadline:
+        if self._clock() >= self.deadline:
             raise AttemptTimedOut
-        if now - self.proved_at > self.duration * PROVED_FOR:
+        if proof and not self._is_proved():
             raise LeaseLost("The lease cannot be proved any more.")
 
-    def pause(self, seconds: float) -> None:
+    def pause(self, seconds: float, *, proof: bool = True) -> None:
         """Sleep for ``seconds``, or until the attempt may not go on. Raises as ``check`` does."""
         self._interrupted = self._interrupted or threading.Event()
         until = self._clock() + seconds
-        self.check()  # after the event is there: whoever stops the attempt from here on sets it
+        self.check(proof=proof)  # after the event is there: whoever stops the attempt from here on sets it
         while (left := min(until, self.deadline) - self._clock()) > 0:
             self._interrupted.wait(min(left, self.duration / 8))
-            self.check()
+            self.check(proof=proof)
+        self.check(proof=proof)
+
+    def wait_for_proof(self) -> None:
+        """Return when the lease is proved: at once, or when the database answers again. Raises as ``check`` does."""
+        while not self._is_proved():
+            self.pause(self.duration / 60, proof=False)
         self.check()
 
     def seconds_left(self) -> float:
@@ -106,6 +114,9 @@ class Lease:
     def overdue(self, grace: float) -> bool:
         """The attempt should have ended ``grace`` seconds ago: its thread is stuck."""
         return self._clock() > self.deadline + grace
+
+    def _is_proved(self) -> bool:
+        return self._clock() - self.proved_at <= self.duration * PROVED_FOR
 
     def _stop(self, reason: type[AttemptStopped]) -> None:
         if self._stopped_by is None or reason is LeaseLost:

@@ -25,7 +25,6 @@ from generation_worker.ports import (
     GenerationRequest,
     Provider,
     Store,
-    StoreUnavailable,
 )
 from generation_worker.worker.lease import Lease
 
@@ -34,7 +33,10 @@ NOT_ITS_END = (AttemptTimedOut, ProviderRefused, InternalError)
 
 
 class PaidCall:
-    """A call that is recorded under ``number``, and the provider's view of the attempt while it is made."""
+    """A call that is recorded under ``number``, and the provider's view of the attempt while it is made.
+
+    A call goes on while the database is silent: it is paid already, and would be paid again.
+    """
 
     def __init__(self, lease: Lease, store: Store, events: Events, begun: CallBegun) -> None:
         assert begun.number is not None
@@ -48,14 +50,14 @@ class PaidCall:
         self._ref_is_written = True
 
     def check(self) -> None:
-        self._lease.check()
+        self._lease.check(proof=False)
 
     def seconds_left(self) -> float:
         return self._lease.seconds_left()
 
     def pause(self, seconds: float) -> None:
         self._write_ref()
-        self._lease.pause(seconds)
+        self._lease.pause(seconds, proof=False)
 
     def remember(self, provider_ref: str) -> None:
         self._ref, self._ref_is_written = provider_ref, False
@@ -82,7 +84,7 @@ class PaidCall:
         )
         try:
             self._store.finish_call(self._lease.job, self.number, report)
-        except StoreUnavailable as error:
+        except Exception as error:  # noqa: BLE001 - nor may words of the provider that no row can hold cost an image
             # The image matters more than the note; a call without its end counts as paid, which errs on the safe side.
             self._unrecorded(error)
 
@@ -101,10 +103,10 @@ class PaidCall:
         try:
             self._store.remember_call(self._lease.job, self.number, self._ref)
             self._ref_is_written = True
-        except StoreUnavailable as error:
+        except Exception as error:  # noqa: BLE001 - as above
             self._unrecorded(error)
 
-    def _unrecorded(self, error: StoreUnavailable) -> None:
+    def _unrecorded(self, error: Exception) -> None:
         job = self._lease.job
         self._events.emit("call.unrecorded", job=job.id, user=job.user_id, error=str(error))
 
