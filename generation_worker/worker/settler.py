@@ -69,7 +69,7 @@ class Settler:
         return 0 if self._queue.qsize() else None
 
     def _take(self, at_most: int) -> None:
-        """Released over its head, an attempt may end all the same: as long as nothing is written, its own word counts."""
+        """Released over its head, an attempt may end all the same: until something is written, its own word counts."""
         for _ in range(at_most):
             try:
                 end = self._queue.get_nowait()
