@@ -1,0 +1,475 @@
+"""One attempt: whatever happens in it is an outcome, and nothing is paid for twice that can be helped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from generation_worker.domain.errors import (
+    ContentBlocked,
+    InputRejected,
+    JobError,
+    NoImage,
+    OutputRejected,
+    ProviderLimited,
+    ProviderRejected,
+    ProviderTimedOut,
+    ProviderUnavailable,
+    StorageUnavailable,
+)
+from generation_worker.domain.outcome import Blocked, Cancelled, Completed, Failed, Outcome, RateLimited, Released
+from generation_worker.domain.payload import PROMPT_LIMIT
+from generation_worker.events import Events
+from generation_worker.ports import CallBegun, CallReport, Control, Generated, StoreUnavailable
+from generation_worker.worker.attempt import Attempt
+from generation_worker.worker.lease import Lease
+from tests.domain.jobs import a_job
+from tests.worker.scripted_store import Clock, ScriptedStore, Told, unavailable
+from tests.worker.scripted_store import lease as new_lease
+from tests.worker.scripted_tools import IMAGE, ScriptedImages, ScriptedProvider, ScriptedStorage, generated
+
+JOB = a_job()
+IMAGE_KEY, THUMBNAIL_KEY = f"images/{JOB.id}.webp", f"thumbnails/{JOB.id}.webp"
+DOWN = StorageUnavailable("503 SlowDown")
+PROCESSING = {"image": {"key": "inputs/1.png"}, "operations": [{"type": "thumbnail"}]}
+
+
+class Desk:
+    def __init__(self, store: ScriptedStore, events: Events) -> None:
+        self.store = store
+        self.provider = ScriptedProvider()
+        self.storage = ScriptedStorage()
+        self.images = ScriptedImages()
+        providers = {"local": self.provider}
+        self.attempt = Attempt(store, providers, self.storage, self.images, events, max_paid_calls=3)
+
+    def run(self, lease: Lease | None = None, **job: Any) -> Outcome:
+        return self.attempt.run(lease or new_lease(a_job(**job)))
+
+    def report(self) -> CallReport:
+        """What the one finished call was said to be."""
+        (((_, _, report), _),) = self.store.calls("finish_call")
+        return report
+
+
+@pytest.fixture
+def desk(store: ScriptedStore, events: Events) -> Desk:
+    return Desk(store, events)
+
+
+def failure(outcome: Outcome) -> JobError:
+    assert isinstance(outcome, Failed)
+    return outcome.error
+
+
+def code(outcome: Outcome) -> str:
+    return failure(outcome).code
+
+
+# an image
+
+
+def test_an_image_is_made_stored_and_described(desk: Desk) -> None:
+    outcome = desk.run()
+    stored = b"rendered " + IMAGE
+    assert outcome == Completed(
+        {
+            "images": [
+                {
+                    "key": IMAGE_KEY,
+                    "content_type": "image/webp",
+                    "width": 640,
+                    "height": 480,
+                    "bytes": len(stored),
+                    "sha256": hashlib.sha256(stored).hexdigest(),
+                    "thumbnail_key": THUMBNAIL_KEY,
+                }
+            ],
+            "provider": "local",
+            "model": "local-1",
+        }
+    )
+    assert desk.storage.objects == {IMAGE_KEY: stored, THUMBNAIL_KEY: b"small " + IMAGE}
+
+
+def test_an_image_is_never_there_without_its_thumbnail(desk: Desk) -> None:
+    desk.run()
+    assert desk.storage.order == [THUMBNAIL_KEY, IMAGE_KEY]
+
+
+def test_the_provider_is_asked_for_what_the_job_asks_for(desk: Desk) -> None:
+    desk.storage.objects["inputs/1.png"] = b"input"
+    payload = {
+        "prompt": "a {{color}} kite",
+        "inputs": {"color": "red"},
+        "images": [{"key": "inputs/1.png"}],
+        "aspect_ratio": "16:9",
+        "image_size": "2K",
+    }
+    desk.run(payload=json.dumps(payload), attempt=2, waits=1)
+    (request,) = desk.provider.requests
+    assert (request.job_id, request.attempt, request.prompt) == (JOB.id, 3, "a red kite")
+    assert [image.data for image in request.images] == [b"input"]
+    assert (request.aspect_ratio, request.image_size, request.resume) == ("16:9", "2K", None)
+
+
+def test_an_image_is_processed_here_without_a_call(desk: Desk) -> None:
+    desk.storage.objects["inputs/1.png"] = b"input"
+    outcome = desk.run(kind="image_processing", provider="none", payload=json.dumps(PROCESSING))
+    assert isinstance(outcome, Completed)
+    assert (outcome.result["provider"], outcome.result["model"]) == ("none", None)
+    assert desk.storage.objects[f"images/{JOB.id}.jpg"] == b"processed input"
+    assert desk.store.asked == []
+
+
+def test_words_of_the_provider_are_cleaned_before_they_are_stored(desk: Desk) -> None:
+    desk.provider.script = [generated(model="nano\0banana\x1b[0m")]
+    outcome = desk.run()
+    assert isinstance(outcome, Completed)
+    assert outcome.result["model"] == "nano banana [0m"
+
+
+# the call
+
+
+def test_a_call_is_recorded_before_it_is_made_and_after_it(desk: Desk) -> None:
+    def answer(_: Control) -> Generated:
+        assert [name for name, _, _ in desk.store.asked] == ["begin_call"]
+        return generated(provider_ref="p-1")
+
+    desk.provider.script = [answer]
+    desk.run()
+    ((begun, named),) = desk.store.calls("begin_call")
+    assert (begun[0].id, named) == (JOB.id, {"provider": "local", "key_label": "none", "max_paid_calls": 3})
+    report = desk.report()
+    assert (report.spent, report.model, report.provider_ref, report.error_code) == (True, "local-1", "p-1", None)
+    assert report.usage == {"images": 1}
+    assert report.milliseconds >= 0
+
+
+@pytest.mark.parametrize(
+    ("error", "spent"),
+    [
+        (ProviderRejected("400"), False),
+        (ProviderUnavailable("503"), False),
+        (ProviderTimedOut("no answer"), None),
+        (ProviderLimited("429", wait=3), False),
+        (NoImage("STOP"), True),
+        (ContentBlocked("SAFETY"), False),
+        (StorageUnavailable("the answer's file cannot be read"), False),
+        (KeyError("candidates"), None),
+        (SystemExit(1), None),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
+)
+def test_a_call_that_failed_is_recorded_with_whether_it_was_paid(
+    desk: Desk, error: BaseException, spent: bool | None
+) -> None:
+    desk.provider.script = [error]
+    desk.run()
+    report = desk.report()
+    assert report.spent is spent
+    assert report.error_code == (error.code if isinstance(error, JobError) else type(error).__name__)
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("down"), ValueError("no row can hold this")])
+def test_a_call_that_cannot_be_recorded_costs_no_image(desk: Desk, told: Told, error: Exception) -> None:
+    desk.store.answer("finish_call", error)
+    assert isinstance(desk.run(), Completed)
+    assert "call.unrecorded" in told.names
+
+
+@pytest.mark.parametrize(
+    ("begun", "expected"),
+    [
+        (CallBegun(False, False, 0, None), Released()),
+        (CallBegun(True, True, 0, None), Cancelled()),
+    ],
+)
+def test_no_call_is_made_that_the_database_does_not_allow(desk: Desk, begun: CallBegun, expected: Outcome) -> None:
+    desk.store.answer("begin_call", begun)
+    assert desk.run() == expected
+    assert desk.provider.requests == []
+
+
+def test_a_job_that_has_paid_enough_fails_for_good(desk: Desk) -> None:
+    desk.store.answer("begin_call", CallBegun(True, False, 3, None))
+    error = failure(desk.run())
+    assert (error.code, error.retry) == ("paid_calls_exhausted", False)
+    assert "3 calls" in error.message
+    assert desk.provider.requests == []
+
+
+def test_no_call_is_made_that_cannot_be_recorded_first(desk: Desk) -> None:
+    desk.store.answer("begin_call", unavailable)
+    assert desk.run() == Released()
+    assert desk.provider.requests == []
+
+
+def test_no_call_is_made_without_a_proof_of_the_lease(desk: Desk, clock: Clock) -> None:
+    lease = new_lease(clock=clock)
+    clock.advance(50)
+    assert desk.run(lease) == Released()
+    assert desk.store.asked == []
+
+
+# each error
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ContentBlocked("SAFETY"), Blocked),
+        (ProviderLimited("429", wait=3), RateLimited),
+        (ProviderRejected("400"), Failed),
+        (ProviderUnavailable("503"), Failed),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
+)
+def test_an_error_of_the_provider_is_the_outcome_that_it_amounts_to(
+    desk: Desk, error: JobError, expected: type[Outcome]
+) -> None:
+    desk.provider.script = [error]
+    outcome = desk.run()
+    assert isinstance(outcome, expected)
+    assert getattr(outcome, "error") is error  # noqa: B009 - not every outcome has one
+
+
+@pytest.mark.parametrize(
+    ("job", "expected"),
+    [
+        ({"payload": '{"prompt": ""}'}, "invalid_payload"),
+        ({"payload": "{"}, "invalid_payload"),
+        ({"payload": json.dumps({"prompt": "x" * (PROMPT_LIMIT + 1)})}, "invalid_payload"),
+        ({"kind": "text_to_video"}, "invalid_payload"),
+        ({"provider": "gemini"}, "provider_not_configured"),
+        ({"payload": '{"prompt": "a", "images": [{"key": "inputs/1.png"}]}'}, "input_not_found"),
+        ({"payload": '{"prompt": "a", "images": [{"url": "https://example.com/1.png"}]}'}, "input_rejected"),
+    ],
+)
+def test_a_job_that_cannot_be_done_here_fails_before_anything_is_paid(
+    desk: Desk, job: dict[str, Any], expected: str
+) -> None:
+    error = failure(desk.run(**job))
+    assert (error.code, error.retry) == (expected, False)
+    assert desk.provider.requests == []
+
+
+def test_an_input_that_is_no_image_fails_the_job(desk: Desk) -> None:
+    desk.storage.objects["inputs/1.png"] = b"text"
+    desk.images.errors = [InputRejected("not an image")]
+    assert code(desk.run(payload='{"prompt": "a", "images": [{"key": "inputs/1.png"}]}')) == "input_rejected"
+
+
+def test_an_input_that_cannot_be_read_just_now_is_worth_another_attempt(desk: Desk) -> None:
+    desk.storage.gets = [DOWN]
+    error = failure(desk.run(payload='{"prompt": "a", "images": [{"key": "inputs/1.png"}]}'))
+    assert (error.code, error.retry) == ("input_unavailable", True)
+
+
+def test_an_answer_that_is_no_image_is_the_providers_fault(desk: Desk) -> None:
+    desk.images.errors = [InputRejected("a bomb")]
+    error = failure(desk.run())
+    assert isinstance(error, OutputRejected)
+    assert "a bomb" in error.message
+    assert desk.storage.objects == {}
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("this error cannot even be printed")
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("x"), Unspeakable(), SystemExit(1), KeyboardInterrupt(), MemoryError(), GeneratorExit()]
+)
+def test_whatever_is_raised_ends_the_attempt_and_not_its_thread(desk: Desk, told: Told, error: BaseException) -> None:
+    desk.provider.script = [error]
+    outcome = desk.run()
+    assert code(outcome) == "internal_error"
+    assert failure(outcome).message == f"{type(error).__name__} in the worker; its log has the details."
+    assert told.fields("attempt.broke")["exc_info"] is error
+
+
+# stopped from outside
+
+
+@pytest.mark.parametrize(
+    ("stop", "expected"), [(Lease.cancel, Cancelled()), (Lease.lose, Released()), (Lease.release, Released())]
+)
+def test_an_attempt_that_was_stopped_before_it_began_does_nothing(
+    desk: Desk, stop: Callable[[Lease], None], expected: Outcome
+) -> None:
+    lease = new_lease()
+    stop(lease)
+    assert desk.run(lease) == expected
+    assert desk.store.asked == []
+
+
+@pytest.mark.parametrize(
+    ("stop", "expected"), [(Lease.cancel, Cancelled()), (Lease.lose, Released()), (Lease.release, Released())]
+)
+def test_a_call_that_is_stopped_is_recorded_as_not_known(
+    desk: Desk, stop: Callable[[Lease], None], expected: Outcome
+) -> None:
+    lease = new_lease()
+
+    def stopped(control: Control) -> Generated:
+        stop(lease)
+        control.pause(10)
+        raise AssertionError("not reached")
+
+    desk.provider.script = [stopped]
+    assert desk.run(lease) == expected
+    assert desk.report().spent is None
+
+
+def test_an_attempt_that_takes_too_long_may_have_been_paid(desk: Desk, clock: Clock) -> None:
+    def slow(control: Control) -> Generated:
+        clock.advance(601)
+        control.check()
+        raise AssertionError("not reached")
+
+    desk.provider.script = [slow]
+    assert code(desk.run(new_lease(clock=clock))) == "attempt_timeout"
+    assert desk.report().spent is None
+
+
+def test_a_job_whose_deadline_has_passed_is_not_begun(desk: Desk) -> None:
+    assert code(desk.run(seconds_left=-1)) == "attempt_timeout"
+    assert desk.store.asked == []
+
+
+# paid bytes
+
+
+def real_lease(*, duration: float = 60, timeout: float = 30) -> Lease:
+    return Lease(JOB, claimed_at=time.monotonic(), duration=duration, timeout=timeout)
+
+
+def test_a_storage_that_is_away_for_a_while_costs_no_second_call(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+
+    def pause(_: Lease, seconds: float, *, proof: bool = True) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(Lease, "pause", pause)
+    desk.storage.puts = [DOWN] * 10
+    assert isinstance(desk.run(), Completed)
+    assert len(desk.provider.requests) == 1
+    assert len(pauses) == 10
+    assert pauses == sorted(pauses)
+    assert max(pauses) <= 10
+
+
+def test_a_storage_that_stays_away_ends_the_attempt_at_its_deadline(desk: Desk) -> None:
+    desk.storage.puts = [DOWN] * 1000
+    assert code(desk.run(real_lease(timeout=0.05))) == "attempt_timeout"
+
+
+def test_a_cancelled_job_is_not_held_up_by_a_storage_that_is_away(desk: Desk) -> None:
+    lease = real_lease()
+    threading.Timer(0.01, lease.cancel).start()
+    desk.storage.puts = [DOWN] * 1000
+    assert desk.run(lease) == Cancelled()
+
+
+def test_a_call_goes_on_while_the_database_is_silent(desk: Desk, clock: Clock) -> None:
+    lease = new_lease(clock=clock)
+
+    def slow(control: Control) -> Generated:
+        clock.advance(59)
+        control.check()
+        lease.prove(clock())
+        return generated()
+
+    desk.provider.script = [slow]
+    assert isinstance(desk.run(lease), Completed)
+
+
+def test_a_paid_image_waits_for_a_silent_database_and_is_stored_when_the_lease_is_proved(desk: Desk) -> None:
+    lease = real_lease(duration=0.06)
+
+    def slow(_: Control) -> Generated:
+        time.sleep(0.06)
+        assert desk.storage.objects == {}
+        threading.Timer(0.02, lambda: lease.prove(time.monotonic() + 10)).start()
+        return generated()
+
+    desk.provider.script = [slow]
+    assert isinstance(desk.run(lease), Completed)
+
+
+def test_a_paid_image_is_not_stored_over_that_of_whoever_took_the_job(desk: Desk) -> None:
+    lease = real_lease(duration=0.06)
+
+    def slow(_: Control) -> Generated:
+        time.sleep(0.06)
+        threading.Timer(0.01, lease.lose).start()
+        return generated()
+
+    desk.provider.script = [slow]
+    assert desk.run(lease) == Released()
+    assert desk.storage.objects == {}
+
+
+# after a crash
+
+
+def test_a_crash_behind_it_makes_an_attempt_look_for_the_image(desk: Desk, told: Told) -> None:
+    first = desk.run()
+    desk.provider.requests.clear()
+    second = desk.run(crashes=1, attempt=2)
+    assert isinstance(first, Completed)
+    assert isinstance(second, Completed)
+    assert second.result["images"] == first.result["images"]
+    assert desk.provider.requests == []
+    assert told.fields("image.found")["attempt"] == 2
+
+
+def test_an_image_without_a_thumbnail_is_found_as_such(desk: Desk) -> None:
+    desk.storage.objects[IMAGE_KEY] = b"stored"
+    outcome = desk.run(crashes=1)
+    assert isinstance(outcome, Completed)
+    assert outcome.result["images"][0]["thumbnail_key"] is None
+
+
+@pytest.mark.parametrize("extension", ["webp", "png", "jpg"])
+def test_an_image_of_any_type_that_it_may_have_is_found(desk: Desk, extension: str) -> None:
+    desk.storage.objects[f"images/{JOB.id}.{extension}"] = b"stored"
+    outcome = desk.run(crashes=1, payload='{"prompt": "a", "output": {"format": "original"}}')
+    assert isinstance(outcome, Completed)
+    assert outcome.result["images"][0]["key"].endswith(extension)
+
+
+def test_a_thumbnail_alone_is_not_an_image(desk: Desk) -> None:
+    desk.storage.objects[THUMBNAIL_KEY] = b"stored"
+    assert isinstance(desk.run(crashes=1), Completed)
+    assert len(desk.provider.requests) == 1
+
+
+def test_a_file_that_is_no_image_is_replaced(desk: Desk) -> None:
+    desk.storage.objects[IMAGE_KEY] = b"half an image"
+    desk.images.errors = [InputRejected("not an image")]
+    assert isinstance(desk.run(crashes=1), Completed)
+    assert desk.storage.objects[IMAGE_KEY] == b"rendered " + IMAGE
+
+
+def test_nothing_is_paid_while_it_is_not_known_whether_the_image_is_there(desk: Desk) -> None:
+    desk.storage.gets = [DOWN]
+    assert code(desk.run(crashes=1)) == "storage_unavailable"
+    assert desk.provider.requests == []
+
+
+def test_a_first_attempt_does_not_look(desk: Desk) -> None:
+    desk.storage.objects[IMAGE_KEY] = b"stored"
+    desk.run()
+    assert len(desk.provider.requests) == 1
