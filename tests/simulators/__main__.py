@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import signal
 
-from tests.simulators.gemini import WORDS, GeminiSimulator
+from tests.simulators import gemini, replicate
+from tests.simulators.gemini import GeminiSimulator
+from tests.simulators.replicate import ReplicateSimulator
 from tests.simulators.server import SimulatorServer
 
 
@@ -13,7 +15,7 @@ def main() -> None:
     options = _options()
     simulators = [
         GeminiSimulator(limit=options.limit, seconds=options.seconds),
-        # Each further provider is one more line here, in a file of its own.
+        ReplicateSimulator(limit=options.limit, seconds=options.seconds),
     ]
     ends = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # before there are threads, which inherit it
@@ -21,7 +23,9 @@ def main() -> None:
         print(f"Simulated providers on {server.url}; Ctrl-C ends them. To use them:\n")
         for name, value in server.environment().items():
             print(f"  export {name}={value}")
-        print(f"\nIn a prompt, sim:WORD or sim:WORD=SECONDS brings trouble: {', '.join(WORDS)}.", flush=True)
+        print("\nIn a prompt, sim:WORD or sim:WORD=SECONDS brings trouble.")
+        for name, words in (("Gemini", gemini.WORDS), ("Replicate", replicate.WORDS)):
+            print(f"{name}: {', '.join(words)}.", flush=True)
         signal.sigwait(ends)
 
 

@@ -1,0 +1,63 @@
+"""What the tests of the Replicate adapter share."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from generation_worker.domain.errors import AttemptTimedOut
+from generation_worker.ports import Generated, GenerationRequest, Picture
+from generation_worker.providers.replicate import ReplicateProvider
+from tests.simulators.pictures import picture
+from tests.simulators.replicate import TOKEN
+from tests.simulators.replicate_bodies import MODEL
+
+SHORT = 0.3
+"""Seconds: the timeout of requests that are meant to run into it."""
+NAP = 0.005
+"""Seconds that a pause takes, however long it should."""
+
+
+class Control:
+    """An attempt that may go on for ``seconds``; at the pause with number ``stop_at`` it is stopped for ``reason``."""
+
+    def __init__(self, seconds: float = 20.0, *, stop_at: int = 0, reason: type[Exception] = AttemptTimedOut) -> None:
+        self._deadline = time.monotonic() + seconds
+        self._stop_at, self._reason = stop_at, reason
+        self.paused: list[float] = []
+        self.remembered: list[str] = []
+
+    def check(self) -> None:
+        if self._stop_at and len(self.paused) >= self._stop_at:
+            raise self._reason
+        if time.monotonic() >= self._deadline:
+            raise AttemptTimedOut
+
+    def pause(self, seconds: float) -> None:
+        self.paused.append(seconds)
+        time.sleep(NAP)
+        self.check()
+
+    def seconds_left(self) -> float:
+        return max(0.0, self._deadline - time.monotonic())
+
+    def remember(self, provider_ref: str) -> None:
+        self.remembered.append(provider_ref)
+
+
+def make_provider(base_url: str, **changes: Any) -> ReplicateProvider:
+    values: dict[str, Any] = {"token": TOKEN, "model": MODEL, "timeout": 10.0, "threads": 8}
+    return ReplicateProvider(base_url=base_url, **(values | changes))
+
+
+def a_request(prompt: str = "a fox", **changes: Any) -> GenerationRequest:
+    return GenerationRequest("0190a000-0000-7000-8000-000000000001", 1, prompt, **changes)
+
+
+def a_picture(words: str = "in", size: int | None = None) -> Picture:
+    """``size``: so many bytes, whatever they are."""
+    return Picture(picture(words) if size is None else bytes(size), "image/png", 64, 64)
+
+
+def fox(generated: Generated) -> bool:
+    return generated.data == picture("a fox")
