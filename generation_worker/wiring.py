@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from generation_worker import __version__, log
 from generation_worker.config import ConfigurationError, DatabaseAddress, Settings
+from generation_worker.config.providers import configured_providers
 from generation_worker.db.pool import OwnConnection, open_pool
 from generation_worker.db.readiness import problems_of
 from generation_worker.db.signals import PostgresSignals
@@ -25,6 +26,7 @@ from generation_worker.events import Events
 from generation_worker.images.tools import ImageTools
 from generation_worker.log.events import log_events
 from generation_worker.ports import Provider, Storage
+from generation_worker.providers.gemini import GeminiProvider
 from generation_worker.providers.local import LocalProvider
 from generation_worker.providers.local_faults import Fault
 from generation_worker.storage.disk import DiskStorage
@@ -144,14 +146,30 @@ def open_pool_for(address: DatabaseAddress, concurrency: int) -> ConnectionPool[
 
 def build_providers(settings: Settings) -> dict[str, Provider]:
     """The providers that the settings offer, the preferred one first. Raises ConfigurationError."""
-    providers: dict[str, Provider] = {}
-    if settings.local_provider:
-        try:
-            faults = Fault.parse_all(settings.local_faults)
-        except ValueError as error:
-            raise ConfigurationError([f"LOCAL_FAULTS: {error}"]) from None
-        providers["local"] = LocalProvider(delay=settings.local_delay, faults=faults)
-    return providers
+    builders: dict[str, Callable[[Settings], Provider]] = {"gemini": _gemini, "local": _local}
+    return {name: builders[name](settings) for name in configured_providers(settings)}
+
+
+def _gemini(settings: Settings) -> Provider:
+    try:
+        return GeminiProvider(
+            key=settings.gemini_api_keys[0].get_secret_value(),
+            model=settings.gemini_model,
+            base_url=settings.gemini_base_url,
+            api_version=settings.gemini_api_version,
+            timeout=settings.gemini_timeout,
+            threads=settings.concurrency,
+        )
+    except ValueError as error:
+        raise ConfigurationError([f"GEMINI_API_KEY: {error}"]) from None
+
+
+def _local(settings: Settings) -> Provider:
+    try:
+        faults = Fault.parse_all(settings.local_faults)
+    except ValueError as error:
+        raise ConfigurationError([f"LOCAL_FAULTS: {error}"]) from None
+    return LocalProvider(delay=settings.local_delay, faults=faults)
 
 
 def build_storage(settings: Settings) -> Storage:
