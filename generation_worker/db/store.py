@@ -27,6 +27,15 @@ from generation_worker.ports import (
 
 Row = tuple[Any, ...]
 
+UNAVAILABLE = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.ReadOnlySqlTransaction,  # a failover put us on a replica, or a full disk stopped all writing
+    PoolTimeout,
+    PoolClosed,
+)
+"""Errors that lie in the server's state and will pass; all others lie in what was asked."""
+
 
 class Connections(Protocol):
     """A pool, or anything else that lends a connection in autocommit mode."""
@@ -165,7 +174,7 @@ class PostgresStore:
         try:
             with self._connections.connection() as connection:
                 yield connection.execute(self._statements[statement], values)
-        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, PoolClosed) as error:
+        except UNAVAILABLE as error:
             raise StoreUnavailable(f"{statement}: {error}") from error
 
 
