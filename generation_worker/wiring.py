@@ -29,6 +29,7 @@ from generation_worker.ports import Provider, Storage
 from generation_worker.providers.gemini import GeminiProvider
 from generation_worker.providers.local import LocalProvider
 from generation_worker.providers.local_faults import Fault
+from generation_worker.providers.replicate import ReplicateProvider
 from generation_worker.storage.disk import DiskStorage
 from generation_worker.storage.s3 import S3Storage
 from generation_worker.storage.s3_client import Bucket, r2_bucket
@@ -146,7 +147,7 @@ def open_pool_for(address: DatabaseAddress, concurrency: int) -> ConnectionPool[
 
 def build_providers(settings: Settings) -> dict[str, Provider]:
     """The providers that the settings offer, the preferred one first. Raises ConfigurationError."""
-    builders: dict[str, Callable[[Settings], Provider]] = {"gemini": _gemini, "local": _local}
+    builders: dict[str, Callable[[Settings], Provider]] = {"gemini": _gemini, "replicate": _replicate, "local": _local}
     return {name: builders[name](settings) for name in configured_providers(settings)}
 
 
@@ -162,6 +163,19 @@ def _gemini(settings: Settings) -> Provider:
         )
     except ValueError as error:
         raise ConfigurationError([f"GEMINI_API_KEY: {error}"]) from None
+
+
+def _replicate(settings: Settings) -> Provider:
+    try:
+        return ReplicateProvider(
+            token=_plain(settings.replicate_api_token),
+            model=settings.replicate_model,
+            base_url=settings.replicate_base_url,
+            timeout=settings.replicate_timeout,
+            threads=settings.concurrency,
+        )
+    except ValueError as error:
+        raise ConfigurationError([f"REPLICATE_API_TOKEN: {error}"]) from None
 
 
 def _local(settings: Settings) -> Provider:

@@ -79,6 +79,15 @@ class AdapterSettings(WorkerSettings):
     replicate_model: Annotated[
         ReplicateModel, replicate("REPLICATE_MODEL", help="Model that makes the images, as owner/name.")
     ] = "google/nano-banana"
+    replicate_base_url: Annotated[
+        WebAddress | None,
+        replicate(
+            "REPLICATE_BASE_URL",
+            default="Replicate's",
+            example="https://api.replicate.com",
+            help="Address of the API.",
+        ),
+    ] = None
     replicate_timeout: Annotated[
         Duration,
         between(1, 600),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from generation_worker.config.settings import Settings
 
-ADAPTERS = ("gemini", "local")
+ADAPTERS = ("gemini", "replicate", "local")
 """The providers that this version can call."""
 
 
