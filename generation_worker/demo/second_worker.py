@@ -16,11 +16,14 @@ STARTS_AT = 5.0
 """Seconds after the start: when it is ready to claim, nothing waits any more but the studio's crowd."""
 JOBS = 4
 
-HELD = "SELECT id FROM generation_job WHERE locked_by = %s AND status = 'processing'"
+IN_A_CALL = """
+SELECT j.id FROM generation_job j JOIN provider_call c ON c.job_id = j.id AND c.lease_token = j.lease_token
+ WHERE j.locked_by = %s AND j.status = 'processing'
+"""
 
 
 class SecondWorker:
-    """Started by ``step`` when its time has come, and killed when it holds as many jobs as it can."""
+    """Started by ``step`` when its time has come, and killed when it waits for as many answers as it can."""
 
     def __init__(
         self, connection: psycopg.Connection[Any], environment: Mapping[str, str], say: Callable[[str], None]
@@ -36,10 +39,10 @@ class SecondWorker:
         if self._process is None and seconds >= STARTS_AT:
             self._start()
         elif self._process is not None and not self.lost:
-            held = {job for (job,) in self._connection.execute(HELD, [NAME]).fetchall()}
-            if len(held) == JOBS:
+            waiting = {job for (job,) in self._connection.execute(IN_A_CALL, [NAME]).fetchall()}
+            if len(waiting) == JOBS:
                 self.close()
-                self.lost = held
+                self.lost = waiting
                 self._say(f"a second worker is killed, with {JOBS} jobs in its hands")
 
     def close(self) -> None:
