@@ -130,7 +130,7 @@ CREATE INDEX generation_job_batch ON generation_job USING btree (batch_id) WHERE
 
 CREATE INDEX generation_job_claim ON generation_job USING btree (provider, priority, "position", id) WHERE (status = 'pending'::text);
 
-CREATE INDEX generation_job_deadline ON generation_job USING btree (deadline_at) WHERE (status = ANY (ARRAY['pending'::text, 'scheduled'::text, 'rate_limited'::text]));
+CREATE INDEX generation_job_deadline ON generation_job USING btree (deadline_at) WHERE ((lease_token IS NULL) AND (finished_at IS NULL));
 
 CREATE INDEX generation_job_due ON generation_job USING btree (run_at) WHERE (status = ANY (ARRAY['scheduled'::text, 'rate_limited'::text]));
 

@@ -84,7 +84,11 @@ Index(
     postgresql_include=["cost", "debited"],
     postgresql_where=WAITING,
 )
-Index("generation_job_deadline", job.deadline_at, postgresql_where=WAITING)
+Index(
+    "generation_job_deadline",
+    job.deadline_at,
+    postgresql_where=text("lease_token IS NULL AND finished_at IS NULL"),
+)
 Index("generation_job_finished", job.finished_at, postgresql_where=job.finished_at.is_not(None))
 Index("generation_job_batch", job.batch_id, postgresql_where=job.batch_id.is_not(None))
 Index(

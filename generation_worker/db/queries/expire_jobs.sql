@@ -1,8 +1,9 @@
--- Fails jobs that still wait after their deadline; the table's trigger refunds those that were debited. Their accounts are
--- locked first, in the order of their names, as in a settlement.
+-- Fails jobs that still wait after their deadline (those that nobody has leased and nothing has ended); the table's
+-- trigger refunds those that were debited. Their accounts are locked first, in the order of their names, as in a
+-- settlement.
 WITH late AS MATERIALIZED (
   SELECT id, user_id, debited FROM generation_job
-   WHERE status IN ('pending', 'scheduled', 'rate_limited') AND deadline_at <= statement_timestamp()
+   WHERE lease_token IS NULL AND finished_at IS NULL AND deadline_at <= statement_timestamp()
    ORDER BY deadline_at LIMIT %(limit)s
      FOR NO KEY UPDATE SKIP LOCKED
 ), account AS MATERIALIZED (
