@@ -58,9 +58,13 @@ class Server:
         """What all processes of the server have used until now, those that are gone included."""
         ours = psutil.Process(self._control.info.backend_pid).parent()
         assert ours is not None
-        spent = ours.cpu_times()
-        living = [child.cpu_times() for child in ours.children()]
-        return spent.children_user + spent.children_system + sum(times.user + times.system for times in living)
+        while True:
+            try:
+                spent = ours.cpu_times()
+                living = [child.cpu_times() for child in ours.children()]
+            except psutil.NoSuchProcess:
+                continue  # it has just become one of those that are gone
+            return spent.children_user + spent.children_system + sum(times.user + times.system for times in living)
 
     @contextmanager
     def database(self, jobs: int = 0, cost: int = 0) -> Generator[str]:
