@@ -20,7 +20,7 @@ claims for one, and a job lasts thousands of times longer."""
 UNWRITTEN = 500
 """How many leases beyond the threads' own may wait for their settlement before claiming pauses."""
 GATHER_STEPS = 4
-MARKS_KEPT = 2.0
+MARKS_KEPT = 0.5
 """Seconds after which the low-water marks are forgotten: the longest that a job which came in before the mark waits."""
 
 

@@ -171,7 +171,7 @@ def test_a_job_that_cannot_be_paid_fails_without_a_refund(worker: Worker, connec
     assert claim.refused == [(str(job_id), "ada")]
     row = job(connection, job_id)
     assert (row["status"], row["error_code"]) == ("failed", "insufficient_credits")
-    assert row["error_message"] == "The job costs 3 credits and the balance is 2."
+    assert row["error_message"] == "The balance of 2 does not cover the cost of 3."
     assert (row["attempt"], row["debited"], row["started_at"]) == (0, False, None)
     assert entries(connection) == [("grant", 2, 2)]
 

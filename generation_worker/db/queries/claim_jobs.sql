@@ -66,7 +66,7 @@ WITH lane AS (
 ), refused AS (
   UPDATE generation_job j
      SET status = 'failed', error_code = 'insufficient_credits', finished_at = clock_timestamp(),
-         error_message = format('The job costs %%s credits and the balance is %%s.', r.owed, r.balance)
+         error_message = format('The balance of %%s does not cover the cost of %%s.', r.balance, r.owed)
     FROM judged r
    WHERE j.id = r.id AND r.too_much AND NOT r.paid
   RETURNING j.id::text, j.user_id
