@@ -52,6 +52,7 @@ JOBS: list[tuple[str, str, dict[str, Any]]] = [
 
 ATTEMPT = {"job_id": uuid4(), "lease_token": uuid4(), "attempt": 1, "worker": "w", "started_at": NOW, "ended_at": NOW}
 CALL = {"job_id": uuid4(), "number": 1, "lease_token": uuid4(), "provider": "local", "key_label": "k"}
+STAGED = {"job_id": uuid4(), "provider": "local", "model": "m", "bytes": b"x"}
 GRANT = {"user_id": "ada", "seq": 1, "kind": "grant", "amount": 1, "balance_after": 1}
 DEBIT = {"user_id": "ada", "seq": 1, "kind": "debit", "amount": -1, "balance_after": 1, "job_id": uuid4()}
 
@@ -61,6 +62,9 @@ ROWS: list[tuple[str, str, dict[str, Any]]] = [
     ("provider_call", "number_counts_from_one", CALL | {"number": 0}),
     ("provider_call", "finished_calls_have_a_time", CALL | {"finished_at": NOW}),
     ("provider_call", "finished_calls_have_a_time", CALL | {"milliseconds": 1}),
+    ("provider_call", "resumable_has_a_ref", CALL | {"resumable": True}),
+    ("staged_image", "bytes_are_bounded", STAGED | {"bytes": b""}),
+    ("staged_image", "bytes_are_bounded", STAGED | {"bytes": bytes(10_000_001)}),
     ("credit_account", "user_id_is_named", {"user_id": ""}),
     ("credit_account", "user_id_is_named", {"user_id": LONG_NAME}),
     ("credit_account", "balance_is_not_negative", {"user_id": "ada", "balance": -1}),
@@ -82,6 +86,7 @@ UNIQUE: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ("credit_entry", "credit_entry_once_a_job", DEBIT, DEBIT | {"seq": 2}),
     ("credit_entry", "credit_entry_idempotency", GRANT | {"idempotency_key": "k"}, {"seq": 2}),
     ("job_attempt", "job_attempt_pkey", ATTEMPT | {"outcome": "failed"}, {"outcome": "crashed"}),
+    ("staged_image", "staged_image_pkey", STAGED, {"bytes": b"y"}),
     ("provider_call", "provider_call_pkey", CALL, {"lease_token": uuid4()}),
 ]
 
