@@ -228,6 +228,14 @@ class CallReport:
     error_code: str | None = None
 
 
+class Staged(NamedTuple):
+    """An image that was paid for and could not be stored: the provider's bytes, and who made them."""
+
+    data: bytes
+    provider: str
+    model: str
+
+
 class WorkerCard(NamedTuple):
     """How a worker makes itself known to the fleet."""
 
@@ -285,6 +293,16 @@ class Store(Protocol):
     def remember_call(self, job: Job, number: int, provider_ref: str) -> None: ...
 
     def finish_call(self, job: Job, number: int, report: CallReport) -> None: ...
+
+    def stage_image(self, job: Job, staged: Staged) -> bool:
+        """Keep the image until it is stored; False if the job is over."""
+        ...
+
+    def find_staged(self, job: Job) -> Staged | None: ...
+
+    def discard_staged(self, job: Job) -> None: ...
+
+    def prune_staged(self, *, limit: int) -> int: ...
 
     def claim_task(self, name: str, *, every: float) -> bool: ...
 

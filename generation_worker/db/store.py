@@ -20,6 +20,7 @@ from generation_worker.ports import (
     Promotion,
     Reclaim,
     Refusal,
+    Staged,
     StoredObject,
     StoreUnavailable,
     WorkerCard,
@@ -120,6 +121,20 @@ class PostgresStore:
             error_code=report.error_code,
         )
 
+    def stage_image(self, job: Job, staged: Staged) -> bool:
+        values = {"provider": staged.provider, "model": staged.model, "bytes": staged.data}
+        return self._change("stage_image", job_id=job.id, **values) > 0
+
+    def find_staged(self, job: Job) -> Staged | None:
+        rows = self._run("find_staged", job_id=job.id)
+        return Staged(*rows[0]) if rows else None
+
+    def discard_staged(self, job: Job) -> None:
+        self._change("discard_staged", job_id=job.id)
+
+    def prune_staged(self, *, limit: int) -> int:
+        return self._change("prune_staged", limit=limit)
+
     def claim_task(self, name: str, *, every: float) -> bool:
         return bool(self._run("claim_task", name=name, every=every))
 
@@ -194,6 +209,7 @@ def _settlement_row(job: Job, settlement: Settlement) -> dict[str, Any]:
         "attempt_step": settlement.attempt_step,
         "crash_step": settlement.crash_step,
         "wait_step": settlement.wait_step,
+        "allowance": settlement.allowance,
     }
     if settlement.result is not None:
         row["result"] = settlement.result

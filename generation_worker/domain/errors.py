@@ -171,10 +171,17 @@ class ContentBlocked(ProviderError):
 
 
 class StorageUnavailable(JobError):
-    """The image could not be stored."""
+    """The image could not be stored.
+
+    ``kept``: it is paid for and waits to be stored, or may be stored already. Trying again costs nothing.
+    """
 
     code = "storage_unavailable"
     retry = True
+
+    def __init__(self, message: str | None = None, *, spent: bool | None = None, kept: bool = False) -> None:
+        super().__init__(message, spent=spent)
+        self.kept = kept
 
 
 class AttemptTimedOut(JobError):

@@ -9,6 +9,8 @@ Status = Literal["pending", "scheduled", "rate_limited", "processing", "complete
 WAITING: frozenset[Status] = frozenset({"pending", "scheduled", "rate_limited"})
 FINAL: frozenset[Status] = frozenset({"completed", "failed", "cancelled"})
 
+MOST_ATTEMPTS = 100
+"""The highest ``max_attempts`` that the table allows."""
 NO_PROVIDER = "none"
 """The lane of jobs that are done here, without a provider."""
 

@@ -178,7 +178,9 @@ class ImageProcessing(Model):
         return (self.image,)
 
 
-Payload = TextToImage | ImageConversion | ImageProcessing
+Generation = TextToImage | ImageConversion
+"""What a provider is asked for."""
+Payload = Generation | ImageProcessing
 
 _MODELS: dict[str, TypeAdapter[Payload]] = {
     "text_to_image": TypeAdapter(TextToImage),

@@ -7,6 +7,11 @@ from dataclasses import dataclass
 FIRST_WAIT_IN_SECONDS = 1.0
 """Shortest wait after a rate limit, whatever the provider says."""
 
+QUICK_ATTEMPTS = 10
+"""So many attempts to store an image follow each other as quickly as other attempts do."""
+LAST_MOMENT = 1.0
+"""With fewer seconds than this until a job's deadline nothing is tried again."""
+
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
@@ -31,6 +36,16 @@ def backoff(number: int, policy: RetryPolicy, *, spread: float) -> float:
     except OverflowError:
         delay = policy.max_delay
     return delay * (0.5 + spread / 2) if policy.jitter else delay
+
+
+def wait_for_storage(
+    attempt: int, policy: RetryPolicy, *, attempts_left: int, seconds_left: float, spread: float
+) -> float:
+    """Seconds to wait before a kept image is stored again: a backoff, but attempts outlast the time left."""
+    delay = backoff(attempt, policy, spread=spread)
+    if attempt > QUICK_ATTEMPTS:
+        delay = max(delay, seconds_left / (attempts_left + 1))
+    return min(delay, seconds_left / 2)
 
 
 def wait_for_limit(asked: float | None, waits: int, policy: RetryPolicy, *, spread: float) -> float:

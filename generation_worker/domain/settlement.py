@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from generation_worker.domain.errors import JobError, ProviderLimited, clean_message
-from generation_worker.domain.job import FINAL, Job, Status
+from generation_worker.domain.errors import JobError, ProviderLimited, StorageUnavailable, clean_message
+from generation_worker.domain.job import FINAL, MOST_ATTEMPTS, Job, Status
 from generation_worker.domain.outcome import (
     Blocked,
     Cancelled,
@@ -17,7 +17,7 @@ from generation_worker.domain.outcome import (
     RateLimited,
     Released,
 )
-from generation_worker.domain.retry import RetryPolicy, backoff, wait_for_limit
+from generation_worker.domain.retry import LAST_MOMENT, RetryPolicy, backoff, wait_for_limit, wait_for_storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,8 @@ class Settlement:
     status: Status
     delay: float | None = None
     crash_step: int = 0
+    allowance: int = 0
+    """Attempts that are added to the maximum, for one that did not get as far as to fail by the job's own fault."""
     error_code: str | None = None
     error_message: str | None = None
     result: dict[str, Any] | None = None
@@ -73,12 +75,27 @@ def settle(job: Job, outcome: Outcome, policy: RetryPolicy, *, elapsed: float, s
 
 
 def _after_failure(job: Job, error: JobError, policy: RetryPolicy, seconds_left: float, spread: float) -> Settlement:
+    if isinstance(error, StorageUnavailable) and error.kept and job.max_attempts < MOST_ATTEMPTS:
+        return _after_kept(job, error, policy, seconds_left, spread)
     if not error.retry or job.attempt >= job.max_attempts:
         return _fail("failed", error.code, error.message)
     delay = backoff(job.attempt, policy, spread=spread)
     if delay >= seconds_left:
         return _too_late("failed", error.message)
     return Settlement("failed", "scheduled", delay, error_code=error.code, error_message=error.message)
+
+
+def _after_kept(
+    job: Job, error: StorageUnavailable, policy: RetryPolicy, seconds_left: float, spread: float
+) -> Settlement:
+    """What is paid for is stored in the end: only the job's deadline ends that, or the table's bound on attempts."""
+    if seconds_left < LAST_MOMENT:
+        return _too_late("failed", error.message)
+    left = MOST_ATTEMPTS - job.max_attempts
+    delay = wait_for_storage(job.attempt, policy, attempts_left=left, seconds_left=seconds_left, spread=spread)
+    return Settlement(
+        "failed", "scheduled", delay, allowance=1, error_code=error.code, error_message=clean_message(error.message)
+    )
 
 
 def _after_limit(

@@ -17,6 +17,7 @@ LEVELS = {
     "call.resumed": logging.WARNING,
     "call.unrecorded": logging.WARNING,
     "database.unavailable": logging.WARNING,
+    "image.staged": logging.WARNING,
     "job.expired": logging.WARNING,
     "job.refused": logging.WARNING,
     "lease.lost": logging.WARNING,

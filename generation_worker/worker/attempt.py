@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tenacity import Retrying, retry_if_exception_type, wait_exponential
-
 from generation_worker.domain.errors import (
     AttemptStopped,
     CancelRequested,
@@ -24,6 +22,7 @@ from generation_worker.domain.errors import (
 from generation_worker.domain.job import Job
 from generation_worker.domain.outcome import Cancelled, Completed, Outcome, Released, outcome_of
 from generation_worker.domain.payload import (
+    Generation,
     ImageProcessing,
     ImageRef,
     Payload,
@@ -36,13 +35,15 @@ from generation_worker.ports import (
     Picture,
     Provider,
     Rendered,
+    Staged,
     Storage,
     Store,
     StoreUnavailable,
 )
-from generation_worker.worker.artifact import describe, image_key, possible_keys, thumbnail_key
+from generation_worker.worker.artifact import describe, possible_keys, thumbnail_key
 from generation_worker.worker.lease import Lease
 from generation_worker.worker.paid_call import PaidCalls
+from generation_worker.worker.shelf import Shelf
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,36 +77,54 @@ class Attempt:
     def _result(self, lease: Lease) -> dict[str, Any]:
         job = lease.job
         payload = parse_payload(job.kind, job.payload)
+        if staged := self._shelf.find(job):
+            return self._store_staged(lease, payload, staged)
         if job.crashes and (stored := self._already_stored(job, payload)):
             return stored
-        rendered, made_by = self._generate(lease, payload)
-        return {"images": [self._store(lease, rendered)], **made_by}
+        return self._process(lease, payload) if isinstance(payload, ImageProcessing) else self._generate(lease, payload)
+
+    @property
+    def _shelf(self) -> Shelf:
+        return Shelf(self.store, self.storage, self.events)
+
+    def _process(self, lease: Lease, payload: ImageProcessing) -> dict[str, Any]:
+        rendered = self.images.process(self._load(payload.image), payload.operations)
+        return {"images": [self._shelf.put(lease, rendered)], "provider": lease.job.provider, "model": None}
 
     # generate
 
-    def _generate(self, lease: Lease, payload: Payload) -> tuple[Rendered, dict[str, Any]]:
-        if isinstance(payload, ImageProcessing):
-            data = self._load(payload.image)
-            return self.images.process(data, payload.operations), {"provider": lease.job.provider, "model": None}
+    def _generate(self, lease: Lease, payload: Generation) -> dict[str, Any]:
         provider = self.providers.get(lease.job.provider)
         if provider is None:
             raise ProviderNotConfigured(f"This worker has no provider {lease.job.provider!r}.")
-        request = GenerationRequest(
-            job_id=lease.job.id,
-            attempt=lease.job.attempt + lease.job.waits,
+        calls = PaidCalls(self.store, self.events, self.max_paid_calls)
+        call, generated = calls.make(lease, provider, self._request(lease.job, payload))
+        paid = Staged(generated.data, provider.name, clean_message(generated.model))
+        try:
+            rendered = self._render(paid, payload)
+        except OutputRejected:
+            call.finish(True, OutputRejected.code)  # nobody needs to ask for it again
+            raise
+        except BaseException:
+            self._shelf.stage(lease.job, paid)  # a fault of ours is no reason to pay again
+            raise
+        return _result_of(self._shelf.put_paid(lease, rendered, paid, staged=False), paid)
+
+    def _request(self, job: Job, payload: Generation) -> GenerationRequest:
+        return GenerationRequest(
+            job_id=job.id,
+            attempt=job.attempt + job.waits,
             prompt=payload.filled_prompt,
             images=tuple(self._picture(ref) for ref in payload.images),
             aspect_ratio=payload.aspect_ratio,
             image_size=payload.image_size,
         )
-        calls = PaidCalls(self.store, self.events, self.max_paid_calls)
-        call, generated = calls.make(lease, provider, request)
+
+    def _render(self, paid: Staged, payload: Generation) -> Rendered:
         try:
-            rendered = self.images.render(generated.data, payload.output)
+            return self.images.render(paid.data, payload.output)
         except InputRejected as error:
-            call.finish(True, OutputRejected.code)  # nobody needs to ask for it again
             raise OutputRejected(f"The provider's answer cannot be used: {error.message}") from error
-        return rendered, {"provider": provider.name, "model": clean_message(generated.model)}
 
     def _picture(self, ref: ImageRef) -> Picture:
         return self.images.open(self._load(ref))
@@ -121,35 +140,27 @@ class Attempt:
             raise InputNotFound(f"There is no object under the key {ref.key!r}.")
         return data
 
-    # store
+    # after an earlier attempt
 
-    def _store(self, lease: Lease, rendered: Rendered) -> dict[str, Any]:
-        """Keep the image under the key that this job always has. The thumbnail goes first: an image is never alone."""
-        thumbnail = None
-        if rendered.thumbnail is not None:
-            thumbnail = thumbnail_key(lease.job)
-            self._put(lease, thumbnail, rendered.thumbnail)
-        key = image_key(lease.job, rendered.image.content_type)
-        self._put(lease, key, rendered.image)
-        return describe(key, rendered.image, thumbnail)
-
-    def _put(self, lease: Lease, key: str, picture: Picture) -> None:
-        """Paid bytes are not thrown away because the storage or the database has a bad minute; the attempt's deadline
-        is the end. Nothing is put without a proof: under this key there may be another attempt's image by now.
-        """
-        for attempt in Retrying(
-            retry=retry_if_exception_type(StorageUnavailable),
-            wait=wait_exponential(multiplier=0.2, max=10),
-            stop=lambda _: lease.seconds_left() <= 0,
-            sleep=lambda seconds: lease.pause(seconds, proof=False),
-            reraise=True,
-        ):
-            with attempt:
-                lease.wait_for_proof()
-                self.storage.put(key, picture.data, picture.content_type)
+    def _store_staged(self, lease: Lease, payload: Payload, staged: Staged) -> dict[str, Any]:
+        """An earlier attempt has paid for the image, and could not store it."""
+        assert not isinstance(payload, ImageProcessing)
+        self.events.emit("image.found", job=lease.job.id, user=lease.job.user_id, attempt=lease.job.attempt)
+        try:
+            rendered = self._render(staged, payload)
+        except OutputRejected:
+            self._shelf.discard(lease.job)
+            raise
+        return _result_of(self._shelf.put_paid(lease, rendered, staged, staged=True), staged)
 
     def _already_stored(self, job: Job, payload: Payload) -> dict[str, Any] | None:
         """The result of an earlier attempt that stored its image and crashed before it could say so."""
+        try:
+            return self._found(job, payload)
+        except StorageUnavailable as error:
+            raise StorageUnavailable(error.message, kept=True) from error  # it may be there, so nothing else is tried
+
+    def _found(self, job: Job, payload: Payload) -> dict[str, Any] | None:
         for content_type, key in possible_keys(job, payload):
             if (data := self.storage.get(key)) is None:
                 continue
@@ -162,6 +173,10 @@ class Attempt:
             self.events.emit("image.found", job=job.id, user=job.user_id, attempt=job.attempt)
             return {"images": [describe(key, picture, thumbnail)], "provider": job.provider, "model": None}
         return None
+
+
+def _result_of(image: dict[str, Any], paid: Staged) -> dict[str, Any]:
+    return {"images": [image], "provider": paid.provider, "model": paid.model}
 
 
 Work = Callable[[Lease], Outcome]

@@ -26,7 +26,8 @@ class Pruner:
                 return
 
     def prune(self) -> None:
-        """Delete final jobs older than the retention (seconds; 0 keeps them for ever)."""
+        """Delete final jobs older than the retention (seconds; 0 keeps them for ever), and images staged in vain."""
+        self._store.prune_staged(limit=BATCH)
         if self._retention <= 0:
             return
         for _ in range(MOST_BATCHES):

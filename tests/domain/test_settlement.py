@@ -16,6 +16,7 @@ from generation_worker.domain.errors import (
     InvalidPayload,
     ProviderLimited,
     ProviderUnavailable,
+    StorageUnavailable,
 )
 from generation_worker.domain.job import FINAL, WAITING, Job
 from generation_worker.domain.outcome import (
@@ -110,7 +111,7 @@ def test_what_waits_ends_its_wait_before_the_deadline_and_has_an_attempt_left(
     if settlement.delay is not None:
         assert settlement.delay < job.seconds_left - elapsed
     if settlement.status not in FINAL:
-        assert job.attempt + settlement.attempt_step < job.max_attempts
+        assert job.attempt + settlement.attempt_step < job.max_attempts + settlement.allowance
 
 
 @given(jobs(), OUTCOMES, POLICIES, SECONDS, SPREADS)
@@ -234,3 +235,53 @@ def test_a_crash_waits_by_its_own_count() -> None:
 @pytest.mark.parametrize("error", [AttemptTimedOut(), InternalError("KeyError in the worker")])
 def test_a_fault_of_ours_is_worth_another_attempt(error: AttemptTimedOut | InternalError) -> None:
     assert decide(Failed(error)).status == "scheduled"
+
+
+# an image that is kept
+
+KEPT = Failed(StorageUnavailable("503 SlowDown", kept=True))
+
+
+@pytest.mark.parametrize("attempt", [1, 4, 50])
+def test_an_image_that_is_kept_uses_up_no_attempt(attempt: int) -> None:
+    settled = settle(a_job(attempt=attempt, max_attempts=max(attempt, 4)), KEPT, POLICY, elapsed=0, spread=0)
+    assert (settled.status, settled.allowance, settled.attempt_step, settled.wait_step) == ("scheduled", 1, 0, 0)
+
+
+def test_an_image_that_is_not_kept_uses_up_attempts() -> None:
+    lost = Failed(StorageUnavailable("503 SlowDown"))
+    assert settle(a_job(attempt=4), lost, POLICY, elapsed=0, spread=0).status == "failed"
+    assert settle(a_job(attempt=3), lost, POLICY, elapsed=0, spread=0).allowance == 0
+
+
+@given(
+    policy=POLICIES,
+    seconds_left=st.floats(1, 30 * DAY),
+    each=st.floats(0, 30),
+    spread=SPREADS,
+)
+def test_a_kept_image_is_tried_until_the_deadline_however_long_the_storage_is_away(
+    policy: RetryPolicy, seconds_left: float, each: float, spread: float
+) -> None:
+    """The table allows a hundred attempts: they must neither be more nor be over too soon."""
+    job, left = a_job(), seconds_left
+    while True:
+        settled = settle(job._replace(seconds_left=left), KEPT, policy, elapsed=0, spread=spread)
+        if settled.status == "failed":
+            break
+        assert settled.delay is not None
+        assert 0 <= settled.delay < left
+        job = job._replace(attempt=job.attempt + 1, max_attempts=job.max_attempts + settled.allowance)
+        assert job.attempt <= job.max_attempts <= 100
+        left -= settled.delay + each
+    assert left <= max(1.0, seconds_left / 10)
+
+
+def test_the_last_of_a_hundred_attempts_is_the_last() -> None:
+    settled = settle(a_job(attempt=100, max_attempts=100), KEPT, POLICY, elapsed=0, spread=0)
+    assert (settled.status, settled.error_code) == ("failed", "storage_unavailable")
+
+
+def test_a_kept_image_whose_deadline_has_come_is_given_up() -> None:
+    settled = settle(a_job(seconds_left=60), KEPT, POLICY, elapsed=59.5, spread=0)
+    assert (settled.status, settled.error_code) == ("failed", "deadline_exceeded")

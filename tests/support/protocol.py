@@ -135,7 +135,7 @@ def cancel(connection: Connection, job_id: str | UUID) -> tuple[str, bool]:
 
 def everything(connection: Connection) -> dict[str, list[Row]]:
     """All rows that a statement of the protocol may change, to see that it changed none."""
-    tables = ("generation_job", "credit_account", "credit_entry", "job_attempt", "provider_call")
+    tables = ("generation_job", "credit_account", "credit_entry", "job_attempt", "provider_call", "staged_image")
     return {table: connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2".encode()).fetchall() for table in tables}
 
 

@@ -14,6 +14,7 @@ from generation_worker.ports import (
     Claim,
     Promotion,
     Reclaim,
+    Staged,
     StoredObject,
     StoreUnavailable,
     WorkerCard,
@@ -120,6 +121,18 @@ class ScriptedStore:
 
     def finish_call(self, job: Job, number: int, report: CallReport) -> None:
         self._next("finish_call", None, job, number, report)
+
+    def stage_image(self, job: Job, staged: Staged) -> bool:
+        return self._next("stage_image", True, job, staged)
+
+    def find_staged(self, job: Job) -> Staged | None:
+        return self._next("find_staged", None, job)
+
+    def discard_staged(self, job: Job) -> None:
+        self._next("discard_staged", None, job)
+
+    def prune_staged(self, *, limit: int) -> int:
+        return self._next("prune_staged", 0, limit=limit)
 
     def claim_task(self, name: str, *, every: float) -> bool:
         return self._next("claim_task", False, name, every=every)

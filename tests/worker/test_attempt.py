@@ -370,11 +370,6 @@ def test_a_storage_that_is_away_for_a_while_costs_no_second_call(desk: Desk, mon
     assert max(pauses) <= 10
 
 
-def test_a_storage_that_stays_away_ends_the_attempt_at_its_deadline(desk: Desk) -> None:
-    desk.storage.puts = [DOWN] * 1000
-    assert code(desk.run(real_lease(timeout=0.05))) == "attempt_timeout"
-
-
 def test_a_cancelled_job_is_not_held_up_by_a_storage_that_is_away(desk: Desk) -> None:
     lease = real_lease()
     threading.Timer(0.01, lease.cancel).start()

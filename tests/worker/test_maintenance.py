@@ -89,7 +89,13 @@ def test_one_run_is_bounded(store: ScriptedStore, events: Events, method: str) -
 
 def test_without_a_retention_nothing_is_ever_deleted(store: ScriptedStore, events: Events) -> None:
     Pruner(store, events, retention=0).prune()
-    assert store.asked == []
+    assert store.calls("prune_jobs") == []
+
+
+@pytest.mark.parametrize("retention", [0, 3600])
+def test_images_that_were_staged_in_vain_are_deleted(store: ScriptedStore, events: Events, retention: float) -> None:
+    Pruner(store, events, retention=retention).prune()
+    assert store.calls("prune_staged") == [((), {"limit": pruners.BATCH})]
 
 
 def test_pruned_jobs_are_counted(store: ScriptedStore, events: Events, told: Told) -> None:

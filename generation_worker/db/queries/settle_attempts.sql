@@ -10,11 +10,11 @@
 WITH ending AS (
   SELECT * FROM jsonb_to_recordset(%(settlements)s::jsonb) AS ending (
     id uuid, token uuid, outcome text, status text, cancel_status text, delay float8, attempt_step int, crash_step int,
-    wait_step int, error_code text, error_message text, result jsonb)
+    wait_step int, allowance int, error_code text, error_message text, result jsonb)
 ), held AS MATERIALIZED (
   SELECT j.id, j.lease_token, j.attempt, j.locked_by, j.locked_at, j.user_id, j.debited,
          CASE WHEN j.cancel_requested_at IS NULL THEN e.status ELSE e.cancel_status END AS status,
-         e.outcome, e.delay, e.attempt_step, e.crash_step, e.wait_step, e.error_code, e.error_message, e.result
+         e.outcome, e.delay, e.attempt_step, e.crash_step, e.wait_step, e.allowance, e.error_code, e.error_message, e.result
     FROM generation_job j JOIN ending e ON e.id = j.id AND e.token = j.lease_token
    WHERE j.status = 'processing'
    ORDER BY j.id FOR NO KEY UPDATE OF j
@@ -26,6 +26,7 @@ WITH ending AS (
   UPDATE generation_job j
      SET status = h.status,
          attempt = j.attempt + CASE WHEN h.status IN ('pending', 'rate_limited') THEN h.attempt_step ELSE 0 END,
+         max_attempts = j.max_attempts + coalesce(h.allowance, 0), -- a worker of an older version does not say it
          crashes = j.crashes + h.crash_step, waits = j.waits + h.wait_step,
          run_at = CASE WHEN h.delay IS NULL THEN j.run_at ELSE clock_timestamp() + make_interval(secs => h.delay) END,
          error_code = h.error_code, error_message = h.error_message, result = h.result,

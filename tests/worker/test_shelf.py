@@ -1,0 +1,211 @@
+"""What is paid for is stored in the end, though the storage, the database or the worker may have a bad hour."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from generation_worker.domain.errors import InputRejected, OutputRejected, StorageUnavailable
+from generation_worker.domain.outcome import Cancelled, Completed, Failed, Outcome, Released
+from generation_worker.events import Events
+from generation_worker.ports import Control, Generated, Staged, StoreUnavailable
+from generation_worker.worker import shelf
+from generation_worker.worker.attempt import Attempt
+from generation_worker.worker.lease import Lease
+from tests.domain.jobs import a_job
+from tests.worker.scripted_store import ScriptedStore, Told, unavailable
+from tests.worker.scripted_store import lease as new_lease
+from tests.worker.scripted_tools import IMAGE, ScriptedImages, ScriptedProvider, ScriptedStorage, generated
+
+DOWN = StorageUnavailable("503 SlowDown")
+AWAY = [DOWN] * 1000
+STAGED = Staged(IMAGE, "local", "local-1")
+KEY = f"images/{a_job().id}.webp"
+
+
+class Desk:
+    def __init__(self, store: ScriptedStore, events: Events) -> None:
+        self.store = store
+        self.provider = ScriptedProvider()
+        self.storage = ScriptedStorage()
+        self.images = ScriptedImages()
+        self.attempt = Attempt(store, {"local": self.provider}, self.storage, self.images, events, max_paid_calls=2)
+
+    def run(self, lease: Lease | None = None, **job: Any) -> Outcome:
+        return self.attempt.run(lease or new_lease(a_job(**job)))
+
+    def staged(self) -> list[Staged]:
+        return [staged for (_, staged), _ in self.store.calls("stage_image")]
+
+
+@pytest.fixture
+def desk(store: ScriptedStore, events: Events, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """Whose patience with the storage is over at once."""
+    monkeypatch.setattr(shelf, "PATIENCE", 0.0)
+    return Desk(store, events)
+
+
+def real_lease(*, timeout: float = 30, **job: Any) -> Lease:
+    return Lease(a_job(**job), claimed_at=time.monotonic(), duration=60, timeout=timeout)
+
+
+def kept(outcome: Outcome) -> bool:
+    assert isinstance(outcome, Failed)
+    assert isinstance(outcome.error, StorageUnavailable)
+    return outcome.error.kept
+
+
+def test_an_image_that_the_storage_does_not_take_is_staged(desk: Desk, told: Told) -> None:
+    desk.storage.puts = [DOWN]
+    assert kept(desk.run())
+    assert desk.staged() == [STAGED]
+    assert told.fields("image.staged")["bytes"] == len(IMAGE)
+
+
+def test_the_next_attempt_stores_it_and_asks_nobody(desk: Desk, told: Told) -> None:
+    desk.store.answer("find_staged", STAGED)
+    desk.storage.gets = [DOWN]
+    payload = '{"prompt": "a", "images": [{"key": "inputs/1.png"}]}'
+    outcome = desk.run(attempt=2, payload=payload, provider="gone")
+    assert isinstance(outcome, Completed)
+    assert (outcome.result["provider"], outcome.result["model"]) == ("local", "local-1")
+    assert desk.storage.objects[KEY] == b"rendered " + IMAGE
+    assert (desk.provider.requests, desk.store.calls("begin_call")) == ([], [])
+    assert len(desk.store.calls("discard_staged")) == 1
+    assert "image.found" in told.names
+
+
+def test_while_the_storage_stays_away_it_stays_staged(desk: Desk) -> None:
+    desk.store.answer("find_staged", STAGED)
+    desk.storage.puts = [DOWN]
+    assert kept(desk.run(attempt=2))
+    assert (desk.staged(), desk.store.calls("discard_staged")) == ([], [])
+
+
+@pytest.mark.parametrize(("job", "asked"), [({}, 0), ({"attempt": 2}, 1), ({"crashes": 1}, 1), ({"waits": 3}, 0)])
+def test_only_who_comes_after_another_attempt_asks(desk: Desk, job: dict[str, Any], asked: int) -> None:
+    assert isinstance(desk.run(**job), Completed)
+    assert len(desk.store.calls("find_staged")) == asked
+    assert desk.store.calls("discard_staged") == []
+
+
+def test_a_storage_that_stays_away_does_not_keep_the_thread(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shelf, "PATIENCE", 0.05)
+    desk.storage.puts = list(AWAY)
+    lease = real_lease()
+    assert kept(desk.run(lease))
+    assert lease.elapsed() < 10
+
+
+@pytest.mark.parametrize("end", ["deadline", "shutdown"])
+def test_an_attempt_that_must_end_stages_what_it_has(desk: Desk, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not as released: that would give the attempt back, and a first attempt does not look for what is staged."""
+    monkeypatch.setattr(shelf, "PATIENCE", 60.0)
+    desk.storage.puts = list(AWAY)
+    lease = real_lease(timeout=0.05 if end == "deadline" else 30)
+    if end == "shutdown":
+        threading.Timer(0.01, lease.release).start()
+    assert kept(desk.run(lease))
+    assert desk.staged() == [STAGED]
+
+
+def test_who_loses_the_job_stages_what_it_has_for_whoever_has_it(desk: Desk) -> None:
+    lease = real_lease()
+
+    def slow(_: Control) -> Generated:
+        lease.lose()
+        return generated()
+
+    desk.provider.script = [slow]
+    assert desk.run(lease) == Released()
+    assert desk.staged() == [STAGED]
+    assert desk.storage.objects == {}
+
+
+def test_a_cancelled_job_needs_its_image_no_more(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shelf, "PATIENCE", 60.0)
+    desk.storage.puts = list(AWAY)
+    lease = real_lease()
+    threading.Timer(0.01, lease.cancel).start()
+    assert desk.run(lease) == Cancelled()
+    assert desk.staged() == []
+
+
+@pytest.mark.parametrize("fault", [MemoryError("no child"), ValueError("a bug")], ids=repr)
+def test_a_fault_of_ours_is_no_reason_to_pay_again(desk: Desk, fault: Exception) -> None:
+    desk.images.errors = [fault]
+    assert isinstance(desk.run(), Failed)
+    assert desk.staged() == [STAGED]
+
+
+def test_a_fault_of_the_storage_is_no_reason_either(desk: Desk) -> None:
+    desk.storage.puts = [ValueError("a bug")]
+    assert isinstance(desk.run(), Failed)
+    assert desk.staged() == [STAGED]
+
+
+def test_what_is_no_image_is_not_staged(desk: Desk) -> None:
+    desk.images.errors = [InputRejected("a page")]
+    outcome = desk.run()
+    assert isinstance(outcome, Failed)
+    assert isinstance(outcome.error, OutputRejected)
+    assert desk.staged() == []
+
+
+def test_what_is_staged_and_no_image_is_discarded(desk: Desk) -> None:
+    desk.store.answer("find_staged", STAGED)
+    desk.images.errors = [InputRejected("a page")]
+    assert isinstance(desk.run(attempt=2), Failed)
+    assert len(desk.store.calls("discard_staged")) == 1
+
+
+def test_an_image_too_large_for_the_table_is_kept_in_memory_until_the_deadline(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shelf, "LARGEST_STAGED", len(IMAGE) - 1)
+    desk.storage.puts = [DOWN] * 2
+    assert isinstance(desk.run(real_lease()), Completed)
+    desk.storage.puts = list(AWAY)
+    outcome = desk.run(real_lease(timeout=0.05))
+    assert isinstance(outcome, Failed)
+    assert outcome.error.code == "attempt_timeout"
+    assert desk.staged() == []
+
+
+@pytest.mark.parametrize("answer", [unavailable, False], ids=["away", "refuses"])
+def test_while_neither_takes_it_both_are_tried_again(desk: Desk, answer: Callable[..., Any] | bool) -> None:
+    desk.storage.puts = list(AWAY)
+    desk.store.answer("stage_image", *[answer] * 3)
+    assert kept(desk.run(real_lease()))
+    assert len(desk.staged()) == 4
+    assert len(AWAY) - len(desk.storage.puts) >= 4
+
+
+def test_a_stored_image_stays_stored_though_it_cannot_be_discarded(desk: Desk) -> None:
+    desk.store.answer("find_staged", STAGED)
+    desk.store.answer("discard_staged", unavailable)
+    assert isinstance(desk.run(attempt=2), Completed)
+
+
+def test_who_cannot_ask_what_is_staged_does_not_pay(desk: Desk) -> None:
+    desk.store.answer("find_staged", StoreUnavailable("away"))
+    assert desk.run(attempt=2) == Released()
+    assert desk.provider.requests == []
+
+
+def test_who_cannot_see_whether_the_image_is_there_uses_up_no_attempt(desk: Desk) -> None:
+    desk.storage.gets = [DOWN]
+    assert kept(desk.run(crashes=1))
+
+
+def test_an_image_that_cost_nothing_is_not_staged(desk: Desk) -> None:
+    payload = '{"image": {"key": "inputs/1.png"}, "operations": [{"type": "thumbnail"}]}'
+    desk.storage.objects["inputs/1.png"] = b"in"
+    desk.storage.puts = list(AWAY)
+    lease = real_lease(timeout=0.05, kind="image_processing", provider="none", payload=payload)
+    assert isinstance(desk.run(lease), Failed)
+    assert desk.staged() == []
