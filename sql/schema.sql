@@ -396,6 +396,15 @@ BEGIN
      ORDER BY p.ordinality;
 END $$;
 
+CREATE FUNCTION generation_is_a_moment(text text) RETURNS boolean
+    LANGUAGE plpgsql STABLE STRICT
+    AS $$
+BEGIN
+  RETURN isfinite(text::timestamptz);
+EXCEPTION WHEN data_exception THEN
+  RETURN false;
+END $$;
+
 CREATE FUNCTION generation_length(cost bigint, user_id text) RETURNS interval
     LANGUAGE sql STABLE
     AS $$
@@ -517,6 +526,14 @@ BEGIN
       RETURN format('%s: must be a UUID', name);
     END IF;
   END LOOP;
+  FOREACH name IN ARRAY '{run_at,deadline_at}'::text[] LOOP
+    IF NOT generation_is_a_moment(request->>name) THEN
+      RETURN format('%s: %L is not a date and time, such as 2030-01-31T12:00:00Z', name, request->>name);
+    END IF;
+  END LOOP;
+  IF (request->>'deadline_at')::timestamptz <= (request->>'run_at')::timestamptz THEN
+    RETURN 'deadline_at: must lie after run_at';
+  END IF;
   name := generation_payload_problem(request->>'kind', request->'payload');
   IF name IS NOT NULL THEN
     RETURN name;
