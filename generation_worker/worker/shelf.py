@@ -8,7 +8,13 @@ from typing import Any
 
 from tenacity import Retrying, retry_if_exception_type, wait_exponential
 
-from generation_worker.domain.errors import AttemptTimedOut, CancelRequested, ShuttingDown, StorageUnavailable
+from generation_worker.domain.errors import (
+    AttemptTimedOut,
+    CancelRequested,
+    LeaseLost,
+    ShuttingDown,
+    StorageUnavailable,
+)
 from generation_worker.domain.job import Job
 from generation_worker.events import Events
 from generation_worker.ports import Picture, Rendered, Staged, Storage, Store, StoreUnavailable
@@ -48,7 +54,7 @@ class Shelf:
         while True:
             try:
                 stored = self.put(lease, rendered, patience=PATIENCE)
-            except (StorageUnavailable, AttemptTimedOut, ShuttingDown) as error:
+            except (StorageUnavailable, AttemptTimedOut, LeaseLost, ShuttingDown) as error:
                 if staged or self.stage(lease.job, paid):
                     why = error.message if isinstance(error, StorageUnavailable) else "The attempt had to end."
                     raise StorageUnavailable(f"{why} The image is kept, and stored later.", kept=True) from error
@@ -57,7 +63,7 @@ class Shelf:
             except CancelRequested:
                 raise
             except BaseException:
-                # A lost lease, or a fault of ours: whoever has the job next looks there.
+                # A fault of ours: whoever has the job next looks there.
                 self.stage(lease.job, paid)
                 raise
             else:
