@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from generation_worker.cli.output import plain, print_table, rich_table, span, text
 from generation_worker.db.answers import (
+    DuplicateCalls,
     FailureCode,
     JobCount,
     LaneFront,
@@ -39,6 +40,7 @@ class Glance:
     workers: list[Worker]
     throughput: list[Throughput]
     failures: list[FailureCode]
+    duplicates: DuplicateCalls
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -49,6 +51,7 @@ class Glance:
             "workers": plain(self.workers),
             "throughput": {ended.span: _without(plain(ended), "span") for ended in self.throughput},
             "failures": plain(self.failures),
+            "duplicate_calls": plain(self.duplicates),
         }
 
     def line(self) -> str:
@@ -76,6 +79,7 @@ class Glance:
             Part("Workers", ("worker", "state", "busy", "providers", "version", "seen"), self._workers()),
             Part("Ended", ("last", "completed", "failed", "cancelled", "per minute", "mean"), self._ended()),
             Part("Failures of the last day", ("code", "jobs", "latest", "message"), self._failures()),
+            Part("Paid more than once in the last day", ("jobs", "calls too many", "latest job"), self._duplicates()),
         ]
 
     def _note(self, count: JobCount) -> str:
@@ -124,6 +128,11 @@ class Glance:
             for ended in self.throughput
         ]
 
+    def _duplicates(self) -> list[list[Any]]:
+        """Nothing if nothing was: then there is nothing to see."""
+        found = self.duplicates
+        return [[found.jobs, found.calls, found.example]] if found.jobs else []
+
     def _failures(self) -> list[list[Any]]:
         return [[failure.code, failure.jobs, failure.last_at, failure.message] for failure in self.failures]
 
@@ -138,6 +147,7 @@ def look(insights: Insights) -> Glance:
         workers=insights.workers(limit=ROWS),
         throughput=insights.throughput(),
         failures=insights.failures_by_code(),
+        duplicates=insights.duplicate_calls(),
     )
 
 

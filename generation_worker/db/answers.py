@@ -80,6 +80,16 @@ class Throughput(NamedTuple):
     exact: bool
 
 
+class DuplicateCalls(NamedTuple):
+    """What was, or may have been, paid for twice."""
+
+    jobs: int
+    calls: int
+    """Beyond the first of each job."""
+    example: UUID | None
+    """The latest of them."""
+
+
 class FailureCode(NamedTuple):
     code: str
     jobs: int

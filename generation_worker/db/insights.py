@@ -17,6 +17,7 @@ from generation_worker.db.answers import (
     Balance,
     DeadLetter,
     DeadLetters,
+    DuplicateCalls,
     Entry,
     FailureCode,
     FleetSetting,
@@ -79,6 +80,10 @@ class Insights:
     def failures_by_code(self, *, seconds: float = 86_400, cap: int = SAMPLE) -> list[FailureCode]:
         """The reasons of failures within the last ``seconds``, the most frequent first."""
         return self._ask(FailureCode, "failures_by_code", seconds=seconds, cap=cap)
+
+    def duplicate_calls(self, *, seconds: float = 86_400, cap: int = FAR) -> DuplicateCalls:
+        """What providers were, or may have been, paid for more than once within the last ``seconds``."""
+        return self._ask(DuplicateCalls, "duplicate_calls", seconds=seconds, cap=cap)[0]
 
     # one job
 

@@ -57,6 +57,21 @@ def test_as_json(cli: Command, population: Population):
     assert answer["workers"][0]["state"] == "busy"
     assert (answer["throughput"]["hour"]["completed"], answer["throughput"]["day"]["failed"]) == (1, 2)
     assert [failure["code"] for failure in answer["failures"]] == ["content_blocked", "no_image"]
+    assert answer["duplicate_calls"] == {"jobs": 0, "calls": 0, "example": None}
+
+
+def test_what_was_paid_for_more_than_once_stands_out(cli: Command, connection: Connection, population: Population):
+    assert "Paid more than once" not in cli("status").out
+    connection.execute("UPDATE provider_call SET spent = NULL WHERE job_id = %s", (population.completed,))
+    connection.execute(
+        "INSERT INTO provider_call (job_id, number, lease_token, provider, key_label)"
+        " SELECT job_id, 2, lease_token, provider, key_label FROM provider_call WHERE job_id = %s",
+        (population.completed,),
+    )
+    out = cli("status").out
+    assert "Paid more than once in the last day" in out
+    assert ["1", "1", str(population.completed)] in [line.split() for line in out.splitlines()]
+    assert cli("status", "--json").json["duplicate_calls"]["example"] == str(population.completed)
 
 
 @pytest.mark.usefixtures("population")

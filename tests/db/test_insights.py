@@ -46,6 +46,7 @@ def test_an_empty_database_answers_everything(insights: Insights):
         ("day", 0, True),
     ]
     assert insights.failures_by_code() == []
+    assert insights.duplicate_calls() == (0, 0, None)
     assert insights.job_details(uuid4()) is None
     assert insights.dead_letters() == ([], None)
     assert insights.balances() == []
@@ -128,6 +129,30 @@ def test_throughput_of_many_is_scaled_up_from_the_latest(insights: Insights):
     hour, _ = insights.throughput(cap=2)
     assert not hour.exact
     assert hour.completed + hour.failed + hour.cancelled > 1000
+
+
+def put_calls(connection: Connection, *spent: bool | None, days_ago: int = 0) -> UUID:
+    """The calls of one job, that were charged, not charged, or nobody knows."""
+    job_id = jobs.put_job(connection)
+    for number, told in enumerate(spent, start=1):
+        connection.execute(
+            "INSERT INTO provider_call (job_id, number, lease_token, provider, key_label, started_at, spent)"
+            " VALUES (%s, %s, gen_random_uuid(), 'far', 'far-1', now() - make_interval(days => %s), %s)",
+            (job_id, number, days_ago, told),
+        )
+    return job_id
+
+
+def test_what_was_paid_for_more_than_once_is_counted(connection: Connection, insights: Insights):
+    put_calls(connection, True)
+    put_calls(connection, False, True)
+    put_calls(connection, True, True, days_ago=2)
+    assert insights.duplicate_calls() == (0, 0, None)
+    put_calls(connection, True, None)
+    latest = put_calls(connection, True, False, None, True)
+    assert insights.duplicate_calls() == (2, 3, latest)
+    assert insights.duplicate_calls(cap=1).jobs == 1
+    assert insights.duplicate_calls(seconds=3 * 86_400).jobs == 3
 
 
 def test_failures_by_code(connection: Connection, insights: Insights, population: Population):
