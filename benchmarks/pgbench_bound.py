@@ -25,7 +25,8 @@ CLAIM_ANSWERS = f"""
 SELECT coalesce(jsonb_agg(jsonb_build_object(
          'id', id, 'token', lease_token, 'outcome', 'completed', 'status', 'completed', 'cancel_status', 'completed',
          'attempt_step', 0, 'crash_step', 0, 'wait_step', 0,
-         'result', '{json.dumps(RESULT)}'::jsonb)), '[]') AS settlements
+         'result', '{json.dumps(RESULT)}'::jsonb)), '[]') AS settlements,
+       coalesce(max(position::timestamptz), '-infinity') AS mark
   FROM started \\gset
 """
 
@@ -36,7 +37,13 @@ def drain_with_pgbench(conninfo: str, *, jobs: int, slots: int) -> None:
     with tempfile.TemporaryDirectory() as directory:
         script = Path(directory) / "claim_and_settle.sql"
         script.write_text(claim_script(slots) + settle_script())
-        command = [str(_pgbench()), "--no-vacuum", "--protocol=prepared", f"--file={script}"]
+        command = [
+            str(_pgbench()),
+            "--no-vacuum",
+            "--protocol=prepared",
+            f"--file={script}",
+            f"--define=mark={FRONT.position}",
+        ]
         command += [f"--client={CLIENTS}", f"--jobs={CLIENTS}", f"--transactions={turns}", conninfo]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0 or "number of failed transactions: 0 " not in done.stdout:
@@ -44,20 +51,22 @@ def drain_with_pgbench(conninfo: str, *, jobs: int, slots: int) -> None:
 
 
 def claim_script(slots: int) -> str:
-    """The claim; instead of rows it answers with what the settlement of all of them is written with."""
+    """The claim; instead of rows it answers with what the settlement of all of them is written with, and, as a worker
+    does, with the place where the next claim begins.
+    """
     text = statement("claim_jobs")
     start = text[: text.rindex(CLAIM_ENDS)]
     values = {
-        "providers": f"{{local,{NO_PROVIDER}}}",
-        "priorities": f"{{{FRONT.priority},{FRONT.priority}}}",
-        "positions": f"{{{FRONT.position},{FRONT.position}}}",
-        "ids": f"{{{FRONT.id},{FRONT.id}}}",
+        "providers": f"'{{local,{NO_PROVIDER}}}'",
+        "priorities": "'{0,0}'",
+        "positions": f"ARRAY[:mark, '{FRONT.position}']",
+        "ids": f"'{{{FRONT.id},{FRONT.id}}}'",
         "slots": str(slots),
         "lease": "60",
         "max_attempts": "4",
-        "worker": "pgbench",
+        "worker": "'pgbench'",
     }
-    return re.sub(r"%\((\w+)\)s", lambda name: f"'{values[name[1]]}'", start).replace("%%", "%") + CLAIM_ANSWERS
+    return re.sub(r"%\((\w+)\)s", lambda name: values[name[1]], start).replace("%%", "%") + CLAIM_ANSWERS
 
 
 def settle_script() -> str:
