@@ -50,19 +50,40 @@ MUTANTS = [
            "renew_leases"),
     Mutant(f"{QUERIES}/begin_call.sql", "AND lease_token = %(token)s AND status", "AND status", "begin_call"),
     Mutant(f"{QUERIES}/reclaim_jobs.sql", "SET lease_token = gen_random_uuid(), lease", "SET lease", "reclaim_jobs"),
+    Mutant(f"{QUERIES}/settle_attempts.sql", "e.status ELSE e.cancel_status END", "e.status ELSE e.status END",
+           "settle_attempts"),
+    Mutant(f"{QUERIES}/settle_attempts.sql", " AND a.outcome = e.outcome", "", "settle_attempts"),
+    Mutant(f"{QUERIES}/begin_call.sql", "WHERE NOT job.cancel_requested AND", "WHERE", "begin_call"),
+    Mutant(f"{QUERIES}/renew_leases.sql",
+           "least(j.locked_at + make_interval(secs => %(timeout)s), j.deadline_at) + make_interval(secs => %(grace)s)",
+           "'infinity'", "renew_leases"),
     # races
     Mutant(f"{QUERIES}/claim_jobs.sql", "     LIMIT %(slots)s\n       FOR NO KEY UPDATE SKIP LOCKED) job",
            "     LIMIT %(slots)s) job", "races"),
     Mutant(f"{QUERIES}/reclaim_jobs.sql", "     FOR NO KEY UPDATE SKIP LOCKED\n", "", "races"),
     Mutant(f"{QUERIES}/promote_jobs.sql", "     FOR NO KEY UPDATE SKIP LOCKED\n", "", "races"),
     Mutant(f"{QUERIES}/settle_attempts.sql", "(SELECT count(*) FROM account)", "(SELECT 0)", "races"),
+    Mutant(f"{QUERIES}/expire_jobs.sql", "(SELECT count(*) FROM account)", "(SELECT 0)", "races"),
+    Mutant(f"{QUERIES}/expire_jobs.sql", "     FOR NO KEY UPDATE SKIP LOCKED\n", "", "races"),
+    Mutant(f"{QUERIES}/claim_jobs.sql", "SET balance = t.balance", "SET balance = a.balance", "races"),
+    Mutant(f"{QUERIES}/claim_jobs.sql", "   ORDER BY user_id FOR NO KEY UPDATE\n", "\n", "races"),
     # order
     Mutant(f"{QUERIES}/claim_jobs.sql", "     ORDER BY j.priority, j.position, j.id\n     LIMIT",
            "     ORDER BY j.id\n     LIMIT", "claim_jobs"),
+    Mutant(f"{QUERIES}/claim_jobs.sql",
+           "       AND (j.priority, j.position, j.id) >= (lane.priority, lane.position, lane.id)\n", "", "claim_jobs"),
+    Mutant(f"{QUERIES}/claim_jobs.sql", "ORDER BY priority, position, id LIMIT %(slots)s",
+           "ORDER BY priority, position, id", "claim_jobs"),
+    Mutant(f"{QUERIES}/promote_jobs.sql", "CASE WHEN started_at IS NOT NULL THEN due.position ELSE",
+           "CASE WHEN false THEN due.position ELSE", "promote_jobs"),
+    # no row keeps the others from being claimed
+    Mutant(f"{QUERIES}/claim_jobs.sql", "greatest(coalesce(j.max_attempts, %(max_attempts)s), j.attempt + 1)",
+           "coalesce(j.max_attempts, %(max_attempts)s)", "claim_jobs"),
     # money
     Mutant(f"{QUERIES}/claim_jobs.sql", "CASE WHEN j.debited THEN 0 ELSE j.cost END AS owed", "j.cost AS owed",
            "claim_jobs"),
     Mutant(f"{QUERIES}/claim_jobs.sql", "SELECT *, total <= balance AS paid", "SELECT *, true AS paid", "claim_jobs"),
+    Mutant(f"{QUERIES}/claim_jobs.sql", "r.too_much AND NOT r.paid", "NOT r.paid", "claim_jobs"),
     Mutant(f"{QUERIES}/begin_call.sql", "AND past.paid < %(max_paid_calls)s", "", "begin_call"),
     Mutant(f"{QUERIES}/begin_call.sql", "spent IS DISTINCT FROM false", "spent", "begin_call"),
     Mutant(SCHEMA, "WHEN (NEW.debited AND NEW.status IN ('failed', 'cancelled'))",
@@ -107,7 +128,12 @@ def _dies(mutant: Mutant) -> bool:
 
 def _verdict(command: list[str], place: Path) -> str | None:
     """The test that noticed, or None."""
-    environment = {**os.environ, "PYTHONPATH": str(place), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(place),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PGOPTIONS": "-c lock_timeout=5s",  # a session that waits for the very test that started it becomes a failure
+    }
     try:
         done = subprocess.run(
             command,

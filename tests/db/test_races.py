@@ -321,15 +321,15 @@ def test_refunds_for_users_in_opposite_order_do_not_deadlock(race: Race) -> None
 
 
 def test_expiry_and_settlement_for_users_in_opposite_order_do_not_deadlock(race: Race) -> None:
-    one, other = refunds_in_opposite_order(race)
-    for number, (late, _) in enumerate(one):
+    settling, expiring = refunds_in_opposite_order(race)
+    for number, (late, _) in enumerate(expiring):  # bob's is the first that is late
         race.worker().settle(late, RELEASED)
         change_job(race.look, UUID(late.id), deadline_at=f"2026-01-0{number + 1}")
     race.first.connection.execute("SELECT FROM credit_account WHERE user_id = 'ada' FOR NO KEY UPDATE")
+    settled = race.waits(lambda: race.worker().store.settle_attempts(settling))
     expired = race.waits(lambda: race.worker().store.expire_jobs(limit=10))
-    settled = race.waits(lambda: race.worker().store.settle_attempts(other))
     race.commit()
-    assert (len(expired.result()), len(settled.result())) == (2, 2)
+    assert (len(settled.result()), len(expired.result())) == (2, 2)
 
 
 def test_settlements_and_heartbeats_in_any_order_do_not_deadlock(race: Race) -> None:
