@@ -22,7 +22,7 @@ from tests.worker.scripted_store import lease as new_lease
 from tests.worker.scripted_tools import IMAGE, ScriptedImages, ScriptedProvider, ScriptedStorage, generated
 
 DOWN = StorageUnavailable("503 SlowDown")
-AWAY = [DOWN] * 1000
+AWAY = [DOWN] * 100_000
 STAGED = Staged(IMAGE, "local", "local-1")
 KEY = f"images/{a_job().id}.webp"
 
