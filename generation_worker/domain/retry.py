@@ -7,8 +7,6 @@ from dataclasses import dataclass
 FIRST_WAIT_IN_SECONDS = 1.0
 """Shortest wait after a rate limit, whatever the provider says."""
 
-QUICK_ATTEMPTS = 10
-"""So many attempts to store an image follow each other as quickly as other attempts do."""
 LAST_MOMENT = 1.0
 """With fewer seconds than this until a job's deadline nothing is tried again."""
 
@@ -41,10 +39,12 @@ def backoff(number: int, policy: RetryPolicy, *, spread: float) -> float:
 def wait_for_storage(
     attempt: int, policy: RetryPolicy, *, attempts_left: int, seconds_left: float, spread: float
 ) -> float:
-    """Seconds to wait before a kept image is stored again: a backoff, but attempts outlast the time left."""
-    delay = backoff(attempt, policy, spread=spread)
-    if attempt > QUICK_ATTEMPTS:
-        delay = max(delay, seconds_left / (attempts_left + 1))
+    """Seconds to wait before a kept image is stored again: a backoff, but so that attempts are left until the deadline.
+
+    Each wait is at least a share of the time left. It is next to nothing at first and grows with the attempts used.
+    """
+    share = (attempt / (attempt + attempts_left)) ** 4
+    delay = max(backoff(attempt, policy, spread=spread), seconds_left * share)
     return min(delay, seconds_left / 2)
 
 

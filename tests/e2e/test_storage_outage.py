@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from generation_worker.db.audit import audit
@@ -20,6 +21,7 @@ QUICK = {
     "WORKER_MAX_RETRIES": "1",
     "RETRY_MAX_DELAY": "200ms",
     "LEASE_DURATION": "2s",
+    "IDLE_POLL_INTERVAL": "100ms",
     "NO_PROXY": "127.0.0.1",
     "no_proxy": "127.0.0.1",
 }
@@ -42,7 +44,8 @@ def test_ten_attempts_without_a_storage_and_a_crash_cost_one_call(
         in_the_way = storage / "images"
         shutil.rmtree(in_the_way, ignore_errors=True)
         in_the_way.write_text("a file where a directory should be: not even root can write into it")
-        made = enqueue(app, provider="gemini", payload={"prompt": "a kite"})
+        soon = datetime.now(UTC) + timedelta(minutes=10)  # the later the deadline, the more patient are late attempts
+        made = enqueue(app, provider="gemini", payload={"prompt": "a kite"}, deadline_at=soon)
         wait_until(lambda: attempts(app) >= OUTAGE // 2, "half of the attempts have failed")
         worker.kill()
         start_worker(**server.environment(), **QUICK)
