@@ -106,9 +106,14 @@ def test_an_attempt_that_must_end_stages_what_it_has(desk: Desk, end: str, monke
     """Not as released: that would give the attempt back, and a first attempt does not look for what is staged."""
     monkeypatch.setattr(shelf, "PATIENCE", 60.0)
     desk.storage.puts = list(AWAY)
-    lease = real_lease(timeout=0.05 if end == "deadline" else 30)
-    if end == "shutdown":
-        threading.Timer(0.01, lease.release).start()
+    lease = real_lease(timeout=0.5 if end == "deadline" else 30)
+
+    def paid(_: Control) -> Generated:
+        if end == "shutdown":
+            threading.Timer(0.01, lease.release).start()
+        return generated()
+
+    desk.provider.script = [paid]
     assert kept(desk.run(lease))
     assert desk.staged() == [STAGED]
 
