@@ -11,7 +11,9 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 # As many processes as there are processors, but each has a PostgreSQL of its own.
-PYTEST := $(BIN)/python -m pytest
+# Whoever starts make in the background has it ignore Ctrl-C, and everything below it: some tests send that very signal.
+LISTEN := $(shell env --default-signal=INT true 2>/dev/null && echo env --default-signal=INT)
+PYTEST := $(LISTEN) $(BIN)/python -m pytest
 PARALLEL := -n logical --maxprocesses 4
 
 help: ## Say what there is
@@ -46,10 +48,10 @@ pages:
 	@$(PYTEST) -q tests/checks tests/docs/test_pages.py tests/db/test_schema_page.py
 
 test-pg14 test-pg15 test-pg16 test-pg17: ready-dev ## Run the tests that use a database on an older PostgreSQL
-	$(BIN)/python -m tests.postgres_versions $(@:test-pg%=%) $(ARGS)
+	$(LISTEN) $(BIN)/python -m tests.postgres_versions $(@:test-pg%=%) $(ARGS)
 
 test-pgbouncer: ready-dev ## Run the tests that use a database through PgBouncer
-	$(BIN)/python -m tests.pgbouncer $(ARGS)
+	$(LISTEN) $(BIN)/python -m tests.pgbouncer $(ARGS)
 
 test-image: ready-dev ## Carry out the Dockerfile without Docker, and run what it makes
 	$(BIN)/python scripts/image.py
@@ -61,7 +63,7 @@ bench: ready-dev ## Measure: jobs per second, pick-up, claim time
 	$(BIN)/python -m benchmarks $(ARGS)
 
 mutants: ready-dev ## Take each guard out and see a test fail
-	$(BIN)/python scripts/mutants.py $(ARGS)
+	$(LISTEN) $(BIN)/python scripts/mutants.py $(ARGS)
 
 lock: ready-dev ## Bring locks/ up to date with pyproject.toml (ARGS=--upgrade for newer versions)
 	$(BIN)/python scripts/lock.py $(ARGS)
