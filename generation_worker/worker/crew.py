@@ -51,7 +51,7 @@ class Crew:
         )
         promoter = Promoter(store, events)
         self.settler = Settler(
-            store, settings.policy, self.leases, events, due_in=promoter.due_in, written=self._job_finished
+            store, settings.policy, self.leases, events, due_in=self._due_in, written=self._job_finished
         )
         self.heartbeat = Heartbeat(heartbeat_store, self.leases, events, settings=settings, touch=self._touch)
         self.listener = Listener(signals, events, wake=self._look_now, cancel=self.heartbeat.loop.wake)
@@ -100,6 +100,9 @@ class Crew:
         """Something around the attempt broke. Nobody settles it: its lease runs out, and that counts as a crash."""
         self.leases.remove(lease)
         self.events.emit("attempt.broke", job=lease.job.id, user=lease.job.user_id, exc_info=error)
+
+    def _due_in(self, seconds: float) -> None:
+        self.poller.due_in(seconds)
 
     def _job_finished(self) -> None:
         self.poller.job_finished()

@@ -63,6 +63,11 @@ class Poller:
         if self._more:
             self.loop.wake()
 
+    def due_in(self, seconds: float) -> None:
+        """A job of ours will be due then: rest no longer than that."""
+        if self._promoter.due_in(seconds):
+            self.loop.wake()
+
     def look_now(self) -> None:
         """There may be new work anywhere in the line."""
         self._marks_until = self._clock()

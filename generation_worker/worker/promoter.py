@@ -20,9 +20,13 @@ class Promoter:
         self._clock = clock
         self._next_look = clock()
 
-    def due_in(self, seconds: float) -> None:
-        """A job of ours will be due then."""
-        self._next_look = min(self._next_look, self._clock() + seconds)
+    def due_in(self, seconds: float) -> bool:
+        """A job of ours will be due then. Whether that is sooner than we would have looked."""
+        at = self._clock() + seconds
+        sooner = at < self._next_look
+        if sooner:
+            self._next_look = at
+        return sooner
 
     def look_now(self) -> None:
         """Somebody changed something: what was known about the next due time may be too late."""

@@ -289,6 +289,18 @@ def test_a_worker_never_sleeps_past_a_job_that_will_be_due(desk: Desk, listening
     assert desk.step_until_rest() == pytest.approx(0.4)
 
 
+def test_a_worker_at_rest_hears_of_a_job_that_will_be_due_sooner(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    woken: list[None] = []
+    monkeypatch.setattr(desk.poller.loop, "wake", lambda: woken.append(None))
+    desk.listening = True
+    assert desk.step_until_rest() > 0.3
+    desk.poller.due_in(0.3)
+    assert len(woken) == 1
+    assert desk.step_until_rest() == pytest.approx(0.3)
+    desk.poller.due_in(60)
+    assert len(woken) == 1
+
+
 def test_promotion_comes_before_the_claim(desk: Desk) -> None:
     desk.poller.step()
     assert [name for name, _, _ in desk.store.asked] == ["promote_jobs", "claim_jobs"]
