@@ -5,6 +5,7 @@ Each process of a parallel run has a server of its own: it starts in half a seco
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from itertools import count
 from uuid import uuid4
@@ -15,6 +16,10 @@ from tests.support.database import Connection, Database
 from tests.support.servers import Server, server
 
 _numbers = count()
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background, where a shell has Ctrl-C ignored: what a test starts would inherit that, and never end.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
