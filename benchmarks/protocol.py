@@ -22,6 +22,8 @@ OWN_BENCHMARK = "as in its own benchmark"
 QUICKEST = "the quickest that we found"
 PEER_SETTINGS = {OWN_BENCHMARK: (5, 10), QUICKEST: (2, 100)}
 """Queue managers and batch size."""
+LEAST = 0.01
+"""What a short run is taken to have used at least: the system counts processor time in ticks, and may see none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Drain:
     @property
     def cpu(self) -> float:
         """Of both. A machine that others use too changes it far less than it changes the jobs per second."""
-        return self.server_cpu + (self.worker_cpu or 0.0)
+        return max(self.server_cpu + (self.worker_cpu or 0.0), LEAST)
 
 
 def drain_with_worker(server: Server, *, jobs: int, cost: int, slots: int) -> Drain:

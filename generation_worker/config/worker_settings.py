@@ -71,7 +71,7 @@ class WorkerSettings(BaseSettings):
             "IDLE_POLL_INTERVAL",
             default="5s, or `POLL_INTERVAL_MS` if longer",
             example="5s",
-            help="How often an idle worker looks for work. Above 5m a serverless database may sleep.",
+            help="How often an idle worker that LISTEN can wake looks for work.",
         ),
     ] = derived("poll_interval", lambda busy: max(5.0, busy))
     listen_notify: Annotated[
@@ -139,7 +139,7 @@ class WorkerSettings(BaseSettings):
         bool, retries("RETRY_JITTER", help="Spread retries at random, so that they do not come all at once.")
     ] = True
     max_crashes: Annotated[
-        int, between(0, 100), retries("MAX_CRASHES", help="A job whose worker crashed more often than this fails.")
+        int, between(0, 100), retries("MAX_CRASHES", help="A job whose worker has crashed so many times fails.")
     ] = 3
     max_rate_limit_waits: Annotated[
         int,
