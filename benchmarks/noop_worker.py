@@ -38,10 +38,8 @@ class CountingStore(PostgresStore):
     claims = 0
     settlements = 0
 
-    def claim_jobs(
-        self, worker: str, marks: Mapping[str, Place], *, slots: int, lease: float, max_attempts: int
-    ) -> Claim:
-        claim = super().claim_jobs(worker, marks, slots=slots, lease=lease, max_attempts=max_attempts)
+    def claim_jobs(self, worker: str, marks: Mapping[str, Place], **options: Any) -> Claim:
+        claim = super().claim_jobs(worker, marks, **options)
         self.claims += bool(claim.jobs)
         return claim
 

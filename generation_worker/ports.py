@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
+from generation_worker.domain.gate import BREAKER, BreakerPolicy, Verdict
 from generation_worker.domain.job import Job, Place, Status
 from generation_worker.domain.payload import Operation, Output
 from generation_worker.domain.settlement import Settlement
@@ -46,6 +47,13 @@ class Control(Protocol):
 
     def seconds_left(self) -> float:
         """Seconds until the attempt's deadline; never negative."""
+        ...
+
+    def admit(self) -> None:
+        """Called when the request that will be paid is about to leave: sees to it that its permit is for this moment.
+
+        Raises GateClosed if it must not leave.
+        """
         ...
 
     def remember(self, provider_ref: str) -> None:
@@ -181,11 +189,23 @@ class Refusal(NamedTuple):
     user_id: str
 
 
+class Key(NamedTuple):
+    """A provider's key whose calls are limited, for the whole fleet together."""
+
+    label: str
+    provider: str
+    calls_per_minute: int
+
+
 class Claim(NamedTuple):
     """What one claim brought."""
 
     jobs: list[Job]
     refused: list[Refusal]
+    room_in: float | None = None
+    """Jobs wait outside a gate: in so many seconds it may let somebody in."""
+    broken: bool = False
+    """Jobs wait for a provider whose every breaker is open."""
 
 
 class Reclaim(NamedTuple):
@@ -207,6 +227,7 @@ class CallBegun(NamedTuple):
     """Whether a paid call may be made. ``number`` is None when it may not.
 
     With ``resume`` it is an earlier call of that number that goes on: the provider keeps its answer under this id.
+    ``wait`` and ``reason`` are given if the key's gate is closed.
     """
 
     held: bool
@@ -214,6 +235,32 @@ class CallBegun(NamedTuple):
     paid: int
     number: int | None
     resume: str | None = None
+    key_label: str | None = None
+    """The key that the call is made with; one that goes on may have been begun with another."""
+    key_is_held: bool = False
+    """A living worker holds the key of the call that goes on."""
+    permit: int | None = None
+    wait: float | None = None
+    reason: str | None = None
+
+
+class Admission(NamedTuple):
+    """The permit as it is stamped now, or how many seconds to wait and why."""
+
+    permit: int
+    wait: float | None
+    reason: str | None
+
+
+class GateNews(NamedTuple):
+    """What the end of a call has done to the gate of its key."""
+
+    breaker_before: str
+    breaker: str
+    closed_for: float | None
+    """Seconds until the gate may let somebody in; None or less than 0 if it does."""
+    another_is_open: bool
+    """Another key of the provider, which this worker holds, lets calls through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +273,9 @@ class CallReport:
     provider_ref: str | None = None
     usage: Mapping[str, Any] | None = None
     error_code: str | None = None
+    verdict: Verdict | None = None
+    wait: float | None = None
+    reason: str | None = None
 
 
 class Staged(NamedTuple):
@@ -243,6 +293,7 @@ class WorkerCard(NamedTuple):
     version: str
     providers: Sequence[str]
     concurrency: int
+    keys: Sequence[Key] = ()
 
 
 class Signals(Protocol):
@@ -265,9 +316,19 @@ class Store(Protocol):
     """The statements of the protocol. Each method raises StoreUnavailable when the database does not answer."""
 
     def claim_jobs(
-        self, worker: str, marks: Mapping[str, Place], *, slots: int, lease: float, max_attempts: int
+        self,
+        worker: str,
+        marks: Mapping[str, Place],
+        *,
+        keys: Sequence[Key] = (),
+        slots: int,
+        lease: float,
+        max_attempts: int,
     ) -> Claim:
-        """Claim up to ``slots`` jobs from the lanes in ``marks``, each from its mark on, for ``lease`` seconds."""
+        """Claim up to ``slots`` jobs from the lanes in ``marks``, each from its mark on, for ``lease`` seconds.
+
+        Lanes whose providers have ``keys`` give no more than these have permits for.
+        """
         ...
 
     def renew_leases(
@@ -284,15 +345,27 @@ class Store(Protocol):
 
     def promote_jobs(self, *, limit: int) -> Promotion: ...
 
+    def move_jobs(self, *, limit: int) -> int:
+        """Move jobs to their second provider where every breaker of the first is open; how many."""
+        ...
+
     def expire_jobs(self, *, limit: int) -> list[str]: ...
 
     def prune_jobs(self, *, retention: float, limit: int) -> int: ...
 
     def begin_call(self, job: Job, *, provider: str, key_label: str, max_paid_calls: int) -> CallBegun: ...
 
+    def renew_permit(self, job: Job, number: int, *, key_label: str, permit: int) -> Admission | None:
+        """Stamp the permit with this moment; None if the key has no gate."""
+        ...
+
     def remember_call(self, job: Job, number: int, provider_ref: str) -> None: ...
 
-    def finish_call(self, job: Job, number: int, report: CallReport) -> None: ...
+    def finish_call(
+        self, job: Job, number: int, report: CallReport, *, keys: Sequence[str] = (), policy: BreakerPolicy = BREAKER
+    ) -> GateNews | None:
+        """Record the call's end; what that has changed at its gate, if anything. ``keys`` are those of this worker."""
+        ...
 
     def stage_image(self, job: Job, staged: Staged) -> bool:
         """Keep the image until it is stored; False if the job is over."""
@@ -320,7 +393,7 @@ class Store(Protocol):
 
     def register_worker(self, card: WorkerCard) -> None: ...
 
-    def touch_worker(self, worker: str, *, concurrency: int, busy: int, stuck: int) -> None: ...
+    def touch_worker(self, card: WorkerCard, *, busy: int, stuck: int) -> None: ...
 
     def set_asleep(self, worker: str, *, asleep: bool) -> None: ...
 

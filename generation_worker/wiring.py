@@ -6,7 +6,7 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any
@@ -25,7 +25,7 @@ from generation_worker.domain.retry import RetryPolicy
 from generation_worker.events import Events
 from generation_worker.images.tools import ImageTools
 from generation_worker.log.events import log_events
-from generation_worker.ports import Provider, Storage
+from generation_worker.ports import Key, Provider, Storage
 from generation_worker.providers.gemini import GeminiProvider
 from generation_worker.providers.local import LocalProvider
 from generation_worker.providers.local_faults import Fault
@@ -34,6 +34,7 @@ from generation_worker.storage.disk import DiskStorage
 from generation_worker.storage.s3 import S3Storage
 from generation_worker.storage.s3_client import Bucket, r2_bucket
 from generation_worker.worker.attempt import Attempt
+from generation_worker.worker.keyring import KeyRing
 from generation_worker.worker.settings import Ending, WorkerSettings
 from generation_worker.worker.supervisor import Supervisor
 
@@ -67,15 +68,16 @@ def assembled(settings: Settings, events: Events) -> Generator[Supervisor]:
         stack.callback(images.close)
         providers = build_providers(settings)
         storage = build_storage(settings)
-        for adapter in (images, storage, *providers.values()):
+        for adapter in (images, storage, *providers):
             adapter.warm_up()
         pool = stack.enter_context(open_pool_for(address, settings.concurrency))
         own = OwnConnection(address.conninfo, prepare=not address.pooled)
         stack.callback(own.close)
         store = PostgresStore(pool)
-        attempt = Attempt(store, providers, storage, images, events, settings.max_paid_calls)
+        keys = KeyRing(providers)
+        attempt = Attempt(store, keys, storage, images, events, settings.max_paid_calls)
         yield Supervisor(
-            worker_settings(settings, tuple(providers)),
+            worker_settings(settings, keys.providers, limited_keys(settings, providers)),
             store=store,
             heartbeat_store=PostgresStore(own),
             signals=build_signals(settings),
@@ -145,16 +147,26 @@ def open_pool_for(address: DatabaseAddress, concurrency: int) -> ConnectionPool[
     )
 
 
-def build_providers(settings: Settings) -> dict[str, Provider]:
-    """The providers that the settings offer, the preferred one first. Raises ConfigurationError."""
-    builders: dict[str, Callable[[Settings], Provider]] = {"gemini": _gemini, "replicate": _replicate, "local": _local}
-    return {name: builders[name](settings) for name in configured_providers(settings)}
+def build_providers(settings: Settings) -> list[Provider]:
+    """An adapter for each key that the settings name, the preferred provider first. Raises ConfigurationError."""
+    builders: dict[str, Callable[[Settings], list[Provider]]] = {
+        "gemini": lambda settings: [_gemini(settings, key) for key in settings.gemini_api_keys],
+        "replicate": lambda settings: [_replicate(settings)],
+        "local": lambda settings: [_local(settings)],
+    }
+    return [adapter for name in configured_providers(settings) for adapter in builders[name](settings)]
 
 
-def _gemini(settings: Settings) -> Provider:
+def limited_keys(settings: Settings, providers: Sequence[Provider]) -> tuple[Key, ...]:
+    """The keys whose calls are limited, each with its own limit. What is made here costs nobody anything."""
+    limits = {"gemini": settings.gemini_rpm, "replicate": settings.replicate_rpm}
+    return tuple(Key(each.key_label, each.name, limits[each.name]) for each in providers if each.name in limits)
+
+
+def _gemini(settings: Settings, key: SecretStr) -> Provider:
     try:
         return GeminiProvider(
-            key=settings.gemini_api_keys[0].get_secret_value(),
+            key=key.get_secret_value(),
             model=settings.gemini_model,
             base_url=settings.gemini_base_url,
             api_version=settings.gemini_api_version,
@@ -238,12 +250,13 @@ def build_signals(settings: Settings) -> PostgresSignals | None:
     return PostgresSignals(direct.conninfo) if settings.listen_notify and direct else None
 
 
-def worker_settings(settings: Settings, providers: tuple[str, ...]) -> WorkerSettings:
+def worker_settings(settings: Settings, providers: tuple[str, ...], keys: tuple[Key, ...] = ()) -> WorkerSettings:
     return WorkerSettings(
         id=settings.worker_id or f"{socket.gethostname()}-{secrets.token_hex(3)}",
         version=__version__,
         concurrency=settings.concurrency,
         providers=providers,
+        keys=keys,
         poll_interval=settings.poll_interval,
         idle_poll_interval=settings.idle_poll_interval,
         lease=settings.lease_duration,

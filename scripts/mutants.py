@@ -21,7 +21,11 @@ PARTS = ("generation_worker", "tests", "alembic", "sql", "scripts", "pyproject.t
 QUERIES = "generation_worker/db/queries"
 SCHEMA = "alembic/sql/0001_generation_job.up.sql"
 SETTLEMENT = "generation_worker/domain/settlement.py"
-FUNCTIONS = "alembic/sql/0002_enqueue_and_cancel.up.sql"
+FUNCTIONS = "alembic/sql/0005_provider_gate.up.sql"
+GATE = FUNCTIONS
+CLAIM, BEGIN, FINISH, MOVE = (
+    f"{QUERIES}/{name}.sql" for name in ("claim_jobs", "begin_call", "finish_call", "move_jobs")
+)
 
 
 PATIENCE = 60.0
@@ -53,13 +57,13 @@ MUTANTS = [
     Mutant(f"{QUERIES}/settle_attempts.sql", "e.status ELSE e.cancel_status END", "e.status ELSE e.status END",
            "settle_attempts"),
     Mutant(f"{QUERIES}/settle_attempts.sql", " AND a.outcome = e.outcome", "", "settle_attempts"),
-    Mutant(f"{QUERIES}/begin_call.sql", "WHERE NOT job.cancel_requested AND", "WHERE", "begin_call"),
+    Mutant(f"{QUERIES}/begin_call.sql", "WHERE NOT cancel_requested AND", "WHERE", "begin_call"),
     Mutant(f"{QUERIES}/renew_leases.sql",
            "least(j.locked_at + make_interval(secs => %(timeout)s), j.deadline_at) + make_interval(secs => %(grace)s)",
            "'infinity'", "renew_leases"),
     # races
-    Mutant(f"{QUERIES}/claim_jobs.sql", "     LIMIT %(slots)s\n       FOR NO KEY UPDATE SKIP LOCKED) job",
-           "     LIMIT %(slots)s) job", "races"),
+    Mutant(f"{QUERIES}/claim_jobs.sql", "                ELSE %(slots)s END\n       FOR NO KEY UPDATE SKIP LOCKED) job",
+           "                ELSE %(slots)s END) job", "races"),
     Mutant(f"{QUERIES}/reclaim_jobs.sql", "     FOR NO KEY UPDATE SKIP LOCKED\n", "", "races"),
     Mutant(f"{QUERIES}/promote_jobs.sql", "     FOR NO KEY UPDATE SKIP LOCKED\n", "", "races"),
     Mutant(f"{QUERIES}/settle_attempts.sql", "(SELECT count(*) FROM account)", "(SELECT 0)", "races"),
@@ -68,10 +72,11 @@ MUTANTS = [
     Mutant(f"{QUERIES}/claim_jobs.sql", "SET balance = t.balance", "SET balance = a.balance", "races"),
     Mutant(f"{QUERIES}/claim_jobs.sql", "   ORDER BY user_id FOR NO KEY UPDATE\n", "\n", "races"),
     # order
-    Mutant(f"{QUERIES}/claim_jobs.sql", "     ORDER BY j.priority, j.position, j.id\n     LIMIT",
-           "     ORDER BY j.id\n     LIMIT", "claim_jobs"),
+    Mutant(f"{QUERIES}/claim_jobs.sql", "     ORDER BY j.priority, j.position, j.id\n     LIMIT CASE",
+           "     ORDER BY j.id\n     LIMIT CASE", "claim_jobs"),
     Mutant(f"{QUERIES}/claim_jobs.sql",
-           "       AND (j.priority, j.position, j.id) >= (lane.priority, lane.position, lane.id)\n", "", "claim_jobs"),
+           "       AND (j.priority, j.position, j.id) >= (lane.priority, lane.position, lane.id)\n     ORDER",
+           "     ORDER", "claim_jobs"),
     Mutant(f"{QUERIES}/claim_jobs.sql", "ORDER BY priority, position, id LIMIT %(slots)s",
            "ORDER BY priority, position, id", "claim_jobs"),
     Mutant(f"{QUERIES}/promote_jobs.sql", "CASE WHEN started_at IS NOT NULL THEN due.position ELSE",
@@ -80,8 +85,7 @@ MUTANTS = [
     Mutant(f"{QUERIES}/claim_jobs.sql", "greatest(coalesce(j.max_attempts, %(max_attempts)s), j.attempt + 1)",
            "coalesce(j.max_attempts, %(max_attempts)s)", "claim_jobs"),
     # money
-    Mutant(f"{QUERIES}/claim_jobs.sql", "CASE WHEN j.debited THEN 0 ELSE j.cost END AS owed", "j.cost AS owed",
-           "claim_jobs"),
+    Mutant(CLAIM, "CASE WHEN debited THEN 0 ELSE cost END AS owed", "cost AS owed", "claim_jobs"),
     Mutant(f"{QUERIES}/claim_jobs.sql", "SELECT *, total <= balance AS paid", "SELECT *, true AS paid", "claim_jobs"),
     Mutant(f"{QUERIES}/claim_jobs.sql", "r.too_much AND NOT r.paid", "NOT r.paid", "claim_jobs"),
     Mutant(f"{QUERIES}/begin_call.sql", "AND past.paid < %(max_paid_calls)s", "", "begin_call"),
@@ -96,6 +100,23 @@ MUTANTS = [
            "state_chart"),
     Mutant(FUNCTIONS, "WHERE w.owed > coalesce(a.balance, 0) LIMIT 1", "WHERE false LIMIT 1", "enqueue"),
     Mutant(FUNCTIONS, "WHERE j.request_hash <> p.request_hash LIMIT 1", "WHERE false LIMIT 1", "enqueue"),
+    # the gate
+    Mutant(CLAIM, "greatest(calls_per_minute - gate_sum(window_now), 0)", "calls_per_minute", "gate"),
+    Mutant(CLAIM, "CASE WHEN closed_for_seconds > 0 THEN 0\n", "CASE WHEN false THEN 0\n", "gate"),
+    Mutant(CLAIM, "CASE breaker WHEN 'open' THEN 1 ELSE", "CASE breaker WHEN 'ajar' THEN 1 ELSE", "gate"),
+    Mutant(CLAIM, "CASE g.breaker WHEN 'open' THEN r.now + interval '2 minutes' END", "g.open_until", "gate"),
+    Mutant(CLAIM, "WHERE g.key_label = ANY (%(keys)s::text[])\n     AND EXISTS", "WHERE EXISTS", "gate"),
+    Mutant(BEGIN, "AND NOT EXISTS (SELECT FROM judged WHERE wait IS NOT NULL)", "", "gate"),
+    Mutant(BEGIN, "(NOT c.has_permit OR c.tenth > %(permit)s::bigint + 1)", "false", "gate"),
+    Mutant(BEGIN, "NOT has_permit AND gate_sum(window_now) >= calls_per_minute", "false", "gate"),
+    Mutant(f"{QUERIES}/renew_permit.sql", "WHEN closed_until > now THEN", "WHEN false THEN", "gate"),
+    Mutant(f"{QUERIES}/renew_permit.sql", "WHERE g.key_label = j.key_label AND j.wait IS NULL", "WHERE false", "gate"),
+    Mutant(FINISH, "greatest(t.closed_until,", "greatest(", "gate"),
+    Mutant(FINISH, "is_probe AND %(verdict)s IN ('failed', 'refused')", "%(verdict)s IN ('failed', 'refused')", "gate"),
+    Mutant(FINISH, "AND (finished_at IS NULL OR resumable)", "", "gate"),
+    Mutant(MOVE, "g.breaker = 'open' AND g.open_until > statement_timestamp()", "g.breaker = 'open'", "gate"),
+    Mutant(MOVE, "EXISTS (SELECT FROM alive WHERE j.fallback_provider = ANY (alive.providers))", "true", "gate"),
+    Mutant(GATE, "WHEN head <= old_head THEN used\n", "WHEN false THEN used\n", "gate"),
     # decisions
     Mutant(SETTLEMENT, "if not error.retry or job.attempt >= job.max_attempts:", "if not error.retry:", "settlement"),
     Mutant(SETTLEMENT, "-1 if self.status in (\"pending\", \"rate_limited\") else 0", "0", "settlement"),

@@ -118,6 +118,18 @@ SELECT id AS job_id, locked_by, lease_expires_at, now() - lease_expires_at AS ex
                 WHERE seen_at > now() - interval '1 minute' AND started_at < now() - interval '2 minutes')
 ) AS broken
 UNION ALL
+SELECT 'no_minute_above_the_limit' AS invariant, to_jsonb(broken) AS offender FROM (
+-- A row is a key and a moment from which on more calls began within a minute than its gate allows. Somebody has changed
+-- the gate by hand, or it was changed while calls were under way. The provider answers with 429, which costs time only.
+SELECT key_label, from_then_on, calls, calls_per_minute
+  FROM (SELECT c.key_label, c.started_at AS from_then_on, g.calls_per_minute,
+               count(*) OVER (PARTITION BY c.key_label ORDER BY c.started_at
+                              RANGE BETWEEN CURRENT ROW AND interval '60 seconds' FOLLOWING) AS calls
+          FROM provider_call c JOIN provider_gate g USING (key_label)
+         WHERE c.started_at >= g.limited_since) minute
+ WHERE calls > calls_per_minute
+) AS broken
+UNION ALL
 SELECT 'paid_calls_within_bounds' AS invariant, to_jsonb(broken) AS offender FROM (
 -- A row is a job for which the provider was, or may have been, paid more often than allowed: max_paid_calls is the
 -- highest that any worker has been run with. Compare the provider's bill; a call whose answer was lost counts as paid.

@@ -97,6 +97,8 @@ CREATE TABLE generation_job (
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     started_at timestamp with time zone,
     finished_at timestamp with time zone,
+    has_answer boolean DEFAULT false NOT NULL,
+    fallback_provider text,
     CONSTRAINT attempt_in_bounds CHECK (((attempt >= 0) AND (attempt <= max_attempts))),
     CONSTRAINT batch_index_is_not_negative CHECK ((batch_index >= 0)),
     CONSTRAINT completed_has_a_result CHECK (((result IS NOT NULL) = (status = 'completed'::text))),
@@ -104,6 +106,7 @@ CREATE TABLE generation_job (
     CONSTRAINT counters_are_not_negative CHECK (((crashes >= 0) AND (waits >= 0))),
     CONSTRAINT error_message_is_bounded CHECK ((length(error_message) <= 2000)),
     CONSTRAINT failed_has_a_code CHECK (((error_code IS NOT NULL) OR (status <> 'failed'::text))),
+    CONSTRAINT fallback_is_another_provider CHECK (((fallback_provider IS NULL) OR (((fallback_provider <> 'none'::text) AND (fallback_provider <> provider)) AND (provider <> 'none'::text)))),
     CONSTRAINT final_is_finished CHECK (((finished_at IS NOT NULL) = (status = ANY (ARRAY['completed'::text, 'failed'::text, 'cancelled'::text])))),
     CONSTRAINT idempotency_key_is_bounded CHECK (((length(idempotency_key) >= 1) AND (length(idempotency_key) <= 255))),
     CONSTRAINT key_and_hash_go_together CHECK (((idempotency_key IS NULL) = (request_hash IS NULL))),
@@ -126,6 +129,8 @@ WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_
 ALTER TABLE ONLY generation_job
     ADD CONSTRAINT generation_job_pkey PRIMARY KEY (id);
 
+CREATE INDEX generation_job_answered ON generation_job USING btree (provider) WHERE ((status = 'pending'::text) AND has_answer);
+
 CREATE INDEX generation_job_batch ON generation_job USING btree (batch_id) WHERE (batch_id IS NOT NULL);
 
 CREATE INDEX generation_job_claim ON generation_job USING btree (provider, priority, "position", id) WHERE (status = 'pending'::text);
@@ -139,6 +144,8 @@ CREATE INDEX generation_job_finished ON generation_job USING btree (finished_at)
 CREATE UNIQUE INDEX generation_job_idempotency ON generation_job USING btree (user_id, idempotency_key, batch_index) WHERE (idempotency_key IS NOT NULL);
 
 CREATE INDEX generation_job_leased ON generation_job USING btree (id) WHERE (status = 'processing'::text);
+
+CREATE INDEX generation_job_movable ON generation_job USING btree (provider, priority, "position", id) WHERE ((status = 'pending'::text) AND (fallback_provider IS NOT NULL));
 
 CREATE UNIQUE INDEX generation_job_replay ON generation_job USING btree (retry_of) WHERE (retry_of IS NOT NULL);
 
@@ -228,6 +235,42 @@ ALTER TABLE ONLY provider_call
 
 CREATE INDEX provider_call_again ON provider_call USING btree (started_at) WHERE (number > 1);
 
+CREATE TABLE provider_gate (
+    key_label text NOT NULL,
+    provider text NOT NULL,
+    calls_per_minute integer NOT NULL,
+    limited_since timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    head bigint DEFAULT 0 NOT NULL,
+    used smallint[] DEFAULT array_fill((0)::smallint, ARRAY[606]) NOT NULL,
+    closed_until timestamp with time zone,
+    closed_for text,
+    limits integer DEFAULT 0 NOT NULL,
+    breaker text DEFAULT 'closed'::text NOT NULL,
+    failures integer DEFAULT 0 NOT NULL,
+    openings integer DEFAULT 0 NOT NULL,
+    opened_at timestamp with time zone,
+    open_until timestamp with time zone,
+    opened_for text,
+    probe_job uuid,
+    CONSTRAINT breaker_is_known CHECK ((breaker = ANY (ARRAY['closed'::text, 'open'::text]))),
+    CONSTRAINT calls_per_minute_in_bounds CHECK (((calls_per_minute >= 1) AND (calls_per_minute <= 30000))),
+    CONSTRAINT closed_has_a_reason CHECK (((closed_until IS NULL) = (closed_for IS NULL))),
+    CONSTRAINT counters_are_not_negative CHECK (((limits >= 0) AND (failures >= 0) AND (openings >= 0))),
+    CONSTRAINT nothing_is_used_twice CHECK ((0 <= ALL (used))),
+    CONSTRAINT only_an_open_breaker_is_probed CHECK (((probe_job IS NULL) OR (breaker = 'open'::text))),
+    CONSTRAINT open_has_an_end_and_a_reason CHECK ((num_nulls(opened_at, open_until, opened_for) =
+CASE breaker
+    WHEN 'open'::text THEN 0
+    ELSE 3
+END)),
+    CONSTRAINT used_is_the_window CHECK (((array_length(used, 1) = 606) AND (array_lower(used, 1) = 1) AND (array_ndims(used) = 1)))
+)
+WITH (fillfactor='40', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='200', autovacuum_vacuum_cost_delay='0');
+ALTER TABLE ONLY provider_gate ALTER COLUMN used SET STORAGE PLAIN;
+
+ALTER TABLE ONLY provider_gate
+    ADD CONSTRAINT provider_gate_pkey PRIMARY KEY (key_label);
+
 CREATE TABLE staged_image (
     job_id uuid NOT NULL,
     provider text NOT NULL,
@@ -250,11 +293,33 @@ CREATE TABLE worker_process (
     providers text[] NOT NULL,
     concurrency integer NOT NULL,
     busy integer DEFAULT 0 NOT NULL,
-    stuck integer DEFAULT 0 NOT NULL
+    stuck integer DEFAULT 0 NOT NULL,
+    keys text[] DEFAULT '{}'::text[] NOT NULL
 );
 
 ALTER TABLE ONLY worker_process
     ADD CONSTRAINT worker_process_pkey PRIMARY KEY (id);
+
+CREATE TYPE planned_generation AS (
+	id uuid,
+	kind text,
+	user_id text,
+	status text,
+	provider text,
+	fallback_provider text,
+	payload jsonb,
+	cost bigint,
+	priority integer,
+	"position" timestamp with time zone,
+	max_attempts integer,
+	run_at timestamp with time zone,
+	deadline_at timestamp with time zone,
+	batch_id uuid,
+	batch_index integer,
+	idempotency_key text,
+	request_hash bytea,
+	retry_of uuid
+);
 
 CREATE FUNCTION adjust_credits(user_id text, amount bigint, idempotency_key text DEFAULT NULL::text, reason text DEFAULT NULL::text, actor text DEFAULT NULL::text) RETURNS TABLE(entry bigint, balance bigint, duplicate boolean)
     LANGUAGE sql SECURITY DEFINER
@@ -281,13 +346,14 @@ BEGIN
   RETURN QUERY SELECT j.status, j.cancel_requested_at IS NOT NULL FROM generation_job j WHERE j.id = $1;
 END $_$;
 
-CREATE FUNCTION enqueue_generation(kind text, user_id text, payload jsonb, provider text DEFAULT NULL::text, cost bigint DEFAULT NULL::bigint, priority integer DEFAULT NULL::integer, run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, idempotency_key text DEFAULT NULL::text, count integer DEFAULT NULL::integer, batch_id uuid DEFAULT NULL::uuid, max_attempts integer DEFAULT NULL::integer, deadline_at timestamp with time zone DEFAULT NULL::timestamp with time zone, retry_of uuid DEFAULT NULL::uuid) RETURNS TABLE(id uuid, status text, batch uuid, duplicate boolean)
+CREATE FUNCTION enqueue_generation(kind text, user_id text, payload jsonb, provider text DEFAULT NULL::text, cost bigint DEFAULT NULL::bigint, priority integer DEFAULT NULL::integer, run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, idempotency_key text DEFAULT NULL::text, count integer DEFAULT NULL::integer, batch_id uuid DEFAULT NULL::uuid, max_attempts integer DEFAULT NULL::integer, deadline_at timestamp with time zone DEFAULT NULL::timestamp with time zone, retry_of uuid DEFAULT NULL::uuid, fallback_provider text DEFAULT NULL::text) RETURNS TABLE(id uuid, status text, batch uuid, duplicate boolean)
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
     AS $_$
   SELECT * FROM enqueue_generations(jsonb_build_array(jsonb_build_object(
     'kind', $1, 'user_id', $2, 'payload', $3, 'provider', $4, 'cost', $5, 'priority', $6, 'run_at', $7,
-    'idempotency_key', $8, 'count', $9, 'batch_id', $10, 'max_attempts', $11, 'deadline_at', $12, 'retry_of', $13)))
+    'idempotency_key', $8, 'count', $9, 'batch_id', $10, 'max_attempts', $11, 'deadline_at', $12, 'retry_of', $13,
+    'fallback_provider', $14)))
 $_$;
 
 CREATE FUNCTION enqueue_generations(jobs jsonb) RETURNS TABLE(id uuid, status text, batch uuid, duplicate boolean)
@@ -297,7 +363,7 @@ CREATE FUNCTION enqueue_generations(jobs jsonb) RETURNS TABLE(id uuid, status te
 #variable_conflict use_column
 DECLARE
   problem text;
-  planned generation_job[];
+  planned planned_generation[];
   broke record;
 BEGIN
   IF jobs IS NULL OR jsonb_typeof(jobs) <> 'array' OR jsonb_array_length(jobs) NOT BETWEEN 1 AND 1000 THEN
@@ -315,7 +381,7 @@ BEGIN
              CASE r.kind WHEN 'image_processing' THEN 'none' ELSE r.provider END,
              (SELECT value #>> '{}' FROM fleet_setting WHERE name = 'default_provider')) AS chosen
       FROM jsonb_array_elements(jobs) WITH ORDINALITY e (request, n)
-     CROSS JOIN jsonb_to_record(request) AS r (kind text, user_id text, payload jsonb, provider text, cost bigint,
+     CROSS JOIN jsonb_to_record(request) AS r (kind text, user_id text, payload jsonb, provider text, fallback_provider text, cost bigint,
        priority integer, run_at timestamptz, deadline_at timestamptz, idempotency_key text, count integer,
        batch_id uuid, max_attempts integer, retry_of uuid)
   ), priced AS (
@@ -336,12 +402,11 @@ BEGIN
       FROM image JOIN line USING (user_id)
   )
   SELECT array_agg(row(
-      id, kind, user_id, CASE WHEN later THEN 'scheduled' ELSE 'pending' END, chosen, payload, NULL, price, false,
-      coalesce(priority, 0), place, 0, max_attempts, 0, 0, due, coalesce(deadline_at, due + interval '1 day'),
-      NULL, NULL, NULL, NULL, NULL, batch, i, idempotency_key,
+      id, kind, user_id, CASE WHEN later THEN 'scheduled' ELSE 'pending' END, chosen, fallback_provider, payload, price,
+      coalesce(priority, 0), place, max_attempts, due, coalesce(deadline_at, due + interval '1 day'), batch, i, idempotency_key,
       CASE WHEN idempotency_key IS NOT NULL THEN
         sha256(convert_to(jsonb_build_array(kind, payload, provider, cost, coalesce(count, 1))::text, 'UTF8')) END,
-      retry_of, NULL, NULL, clock_timestamp(), NULL, NULL)::generation_job ORDER BY n, i)
+      retry_of)::planned_generation ORDER BY n, i)
     INTO planned FROM placed;
 
   SELECT p.kind, p.provider, p.cost INTO broke FROM unnest(planned) p
@@ -354,7 +419,9 @@ BEGIN
   END IF;
 
   -- In the order of the unique index, so that two callers with the same keys wait for each other and never in a circle.
-  INSERT INTO generation_job SELECT p.* FROM unnest(planned) p
+  INSERT INTO generation_job (id, kind, user_id, status, provider, fallback_provider, payload, cost, priority, position, max_attempts, run_at,
+    deadline_at, batch_id, batch_index, idempotency_key, request_hash, retry_of)
+  SELECT p.* FROM unnest(planned) p
    ORDER BY p.user_id, p.idempotency_key, p.batch_index, p.id
   ON CONFLICT DO NOTHING;
 
@@ -395,6 +462,45 @@ BEGIN
         (SELECT k.id FROM generation_job k WHERE k.retry_of = p.retry_of))
      ORDER BY p.ordinality;
 END $$;
+
+CREATE FUNCTION gate_count(used smallint[], place bigint, calls bigint) RETURNS smallint[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+  SELECT used[1:place - 1] || (used[place] + calls)::smallint || used[place + 1:606]
+$$;
+
+CREATE FUNCTION gate_room_in(used smallint[], head bigint, moment timestamp with time zone) RETURNS double precision
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$
+  SELECT coalesce(greatest(0, (head + min(place))::float8 / 10 - extract(epoch FROM moment)::float8), 0)
+    FROM generate_subscripts(used, 1) place WHERE used[place] > 0
+$$;
+
+CREATE FUNCTION gate_stamp(used smallint[], head bigint, permit bigint) RETURNS smallint[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+  SELECT gate_count(CASE WHEN permit > head - 606 THEN gate_count(used, least(606 - (head - permit), 606), -1) ELSE used END, 606, 1)
+$$;
+
+CREATE FUNCTION gate_sum(used smallint[]) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+  SELECT coalesce(sum(n), 0) FROM unnest(used) n
+$$;
+
+CREATE FUNCTION gate_tenth(moment timestamp with time zone) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+  SELECT floor(extract(epoch FROM moment) * 10)::bigint
+$$;
+
+CREATE FUNCTION gate_window(used smallint[], old_head bigint, head bigint) RETURNS smallint[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+  SELECT CASE WHEN head <= old_head THEN used
+              WHEN head - old_head >= 606 THEN array_fill(0::smallint, ARRAY[606])
+              ELSE used[head - old_head + 1:606] || array_fill(0::smallint, ARRAY[(head - old_head)::int]) END
+$$;
 
 CREATE FUNCTION generation_is_a_moment(text text) RETURNS boolean
     LANGUAGE plpgsql STABLE STRICT
@@ -491,13 +597,14 @@ CREATE FUNCTION generation_request_problem(request jsonb) RETURNS text
 DECLARE
   name text;
   asked text := request->>'provider';
+  second text := request->>'fallback_provider';
   offered jsonb := (SELECT value FROM fleet_setting WHERE fleet_setting.name = 'providers');
   number numeric;
 BEGIN
   IF jsonb_typeof(request) <> 'object' THEN
     RETURN 'must be a JSON object';
   END IF;
-  FOR name IN SELECT jsonb_object_keys(request) EXCEPT SELECT unnest('{kind,user_id,payload,provider,cost,priority,
+  FOR name IN SELECT jsonb_object_keys(request) EXCEPT SELECT unnest('{kind,user_id,payload,provider,fallback_provider,cost,priority,
     run_at,deadline_at,idempotency_key,count,batch_id,max_attempts,retry_of}'::text[]) ORDER BY 1
   LOOP
     RETURN format('%s: unknown field', name);
@@ -562,6 +669,16 @@ BEGIN
   ELSIF asked = 'none' OR NOT coalesce(offered ? asked, true) THEN
     RETURN format('provider: no worker offers %L; offered are %s', asked,
       (SELECT string_agg(o, ', ' ORDER BY o) FROM jsonb_array_elements_text(offered) o));
+  END IF;
+  IF second IS NOT NULL THEN
+    IF request->>'kind' = 'image_processing' THEN
+      RETURN 'fallback_provider: image_processing is done without a provider; leave it out';
+    ELSIF second = coalesce(asked, (SELECT value #>> '{}' FROM fleet_setting WHERE fleet_setting.name = 'default_provider')) THEN
+      RETURN format('fallback_provider: %L is the first provider already; name another, or leave it out', second);
+    ELSIF second = 'none' OR NOT coalesce(offered ? second, true) THEN
+      RETURN format('fallback_provider: no worker offers %L; offered are %s', second,
+        (SELECT string_agg(o, ', ' ORDER BY o) FROM jsonb_array_elements_text(offered) o));
+    END IF;
   END IF;
   RETURN NULL;
 END $_$;
@@ -702,7 +819,7 @@ REVOKE ALL ON FUNCTION adjust_credits(user_id text, amount bigint, idempotency_k
 
 REVOKE ALL ON FUNCTION cancel_generation(id uuid) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION enqueue_generation(kind text, user_id text, payload jsonb, provider text, cost bigint, priority integer, run_at timestamp with time zone, idempotency_key text, count integer, batch_id uuid, max_attempts integer, deadline_at timestamp with time zone, retry_of uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION enqueue_generation(kind text, user_id text, payload jsonb, provider text, cost bigint, priority integer, run_at timestamp with time zone, idempotency_key text, count integer, batch_id uuid, max_attempts integer, deadline_at timestamp with time zone, retry_of uuid, fallback_provider text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION enqueue_generations(jobs jsonb) FROM PUBLIC;
 

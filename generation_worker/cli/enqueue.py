@@ -32,6 +32,9 @@ def enqueue(
         typer.Option(metavar="KEY|URL", help="An input image. image_conversion takes two: the person, the garment."),
     ] = None,
     provider: Annotated[str | None, typer.Option(help="Who makes it; by default the fleet's default.")] = None,
+    fallback: Annotated[
+        str | None, typer.Option(help="Who makes it instead while every breaker of the provider is open.")
+    ] = None,
     cost: Annotated[int | None, typer.Option(help="Credits, where the caller may set them.")] = None,
     priority: Annotated[int | None, typer.Option(help="Lower goes first.")] = None,
     run_at: Annotated[str | None, typer.Option(metavar="TIME|+5m", help="Not before then.")] = None,
@@ -54,6 +57,7 @@ def enqueue(
                 user,
                 asked,
                 provider=provider,
+                fallback_provider=fallback,
                 cost=cost,
                 priority=priority,
                 run_at=start,

@@ -10,6 +10,7 @@ from generation_worker.cli.output import plain, print_table, rich_table, span, t
 from generation_worker.db.answers import (
     DuplicateCalls,
     FailureCode,
+    Gate,
     JobCount,
     LaneFront,
     NextDue,
@@ -38,6 +39,7 @@ class Glance:
     due: NextDue | None
     running: list[ProcessingJob]
     workers: list[Worker]
+    gates: list[Gate]
     throughput: list[Throughput]
     failures: list[FailureCode]
     duplicates: DuplicateCalls
@@ -49,6 +51,7 @@ class Glance:
             "next_due": plain(self.due),
             "processing": plain(self.running),
             "workers": plain(self.workers),
+            "gates": plain(self.gates),
             "throughput": {ended.span: _without(plain(ended), "span") for ended in self.throughput},
             "failures": plain(self.failures),
             "duplicate_calls": plain(self.duplicates),
@@ -77,6 +80,7 @@ class Glance:
             Part("Jobs", ("status", "jobs", ""), counts),
             Part("Processing", ("job", "kind", "user", "attempt", "worker", "for", "lease"), self._running()),
             Part("Workers", ("worker", "state", "busy", "providers", "version", "seen"), self._workers()),
+            Part("Provider keys", ("key", "state", "used", "for", "reason"), self._gates()),
             Part("Ended", ("last", "completed", "failed", "cancelled", "per minute", "mean"), self._ended()),
             Part("Failures of the last day", ("code", "jobs", "latest", "message"), self._failures()),
             Part("Paid more than once in the last day", ("jobs", "calls too many", "latest job"), self._duplicates()),
@@ -117,6 +121,18 @@ class Glance:
             for worker in self.workers
         ]
 
+    def _gates(self) -> list[list[Any]]:
+        return [
+            [
+                gate.key_label + ("" if gate.workers else ", no worker holds it"),
+                gate.state,
+                f"{gate.used} of {gate.calls_per_minute}",
+                span(gate.seconds) if gate.reason else " ",
+                gate.reason or " ",
+            ]
+            for gate in self.gates
+        ]
+
     def _ended(self) -> list[list[Any]]:
         return [
             [
@@ -145,6 +161,7 @@ def look(insights: Insights) -> Glance:
         due=insights.next_due(),
         running=insights.processing_jobs(limit=ROWS),
         workers=insights.workers(limit=ROWS),
+        gates=insights.gates(limit=ROWS),
         throughput=insights.throughput(),
         failures=insights.failures_by_code(),
         duplicates=insights.duplicate_calls(),

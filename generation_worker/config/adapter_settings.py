@@ -48,7 +48,7 @@ class AdapterSettings(WorkerSettings):
     ] = ()
     gemini_rpm: Annotated[
         int,
-        between(1, 1_000_000),
+        between(1, 30_000),
         gemini("GEMINI_RPM", default="`MAX_JOBS_PER_MINUTE`", example="60", help="Calls per minute and key."),
     ] = derived("max_jobs_per_minute")
     gemini_model: Annotated[
@@ -73,7 +73,7 @@ class AdapterSettings(WorkerSettings):
     ] = None
     replicate_rpm: Annotated[
         int,
-        between(1, 1_000_000),
+        between(1, 30_000),
         replicate("REPLICATE_RPM", default="`MAX_JOBS_PER_MINUTE`", example="60", help="Predictions per minute."),
     ] = derived("max_jobs_per_minute")
     replicate_model: Annotated[

@@ -104,8 +104,6 @@ def _about_models(settings: Settings) -> Iterator[str]:
         newer = type(settings).model_fields["gemini_model"].default
         name = _name(settings, "gemini_model")
         yield f"{name} is {settings.gemini_model}, which Google has retired for images: use {newer}"
-    if len(settings.gemini_api_keys) > 1:
-        yield f"GEMINI_API_KEY names {len(settings.gemini_api_keys)} keys: the first is used, the others not yet"
 
 
 def _about_storage(settings: Settings) -> Iterator[str]:

@@ -167,6 +167,6 @@ class WorkerSettings(BaseSettings):
 
     max_jobs_per_minute: Annotated[
         int,
-        between(1, 1_000_000),
+        between(1, 30_000),
         rates("MAX_JOBS_PER_MINUTE", help="Provider calls per minute; the provider's own limit, below, wins over it."),
     ] = 60

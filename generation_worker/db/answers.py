@@ -68,6 +68,26 @@ class Worker(NamedTuple):
     seen_seconds: float
 
 
+class Gate(NamedTuple):
+    """How things stand with one key of a provider, for the whole fleet."""
+
+    key_label: str
+    provider: str
+    calls_per_minute: int
+    used: int
+    """Calls of the last minute."""
+    state: str
+    """ok, limited (the provider said 429), open (the breaker is), or probing (one job tries whether it works again)."""
+    reason: str | None
+    seconds: float
+    """Until it is tried again."""
+    opened_at: datetime | None
+    failures: int
+    """Calls that have failed one after the other."""
+    workers: int
+    """Living workers that hold the key."""
+
+
 class Throughput(NamedTuple):
     span: str
     """hour or day."""

@@ -33,7 +33,7 @@ ENQUEUE = "SELECT id, status, batch AS batch_id, duplicate FROM enqueue_generati
 CANCEL = "SELECT status, cancel_requested FROM cancel_generation(%s)"
 REQUEST_OF = """
 SELECT status, kind, user_id, payload, CASE kind WHEN 'image_processing' THEN NULL ELSE provider END AS provider,
-       priority, max_attempts, batch_id
+       fallback_provider, priority, max_attempts, batch_id
   FROM generation_job WHERE id = %s
 """
 
@@ -64,6 +64,7 @@ class EnqueueRequest:
     user_id: str
     payload: Mapping[str, Any]
     provider: str | None = None
+    fallback_provider: str | None = None
     cost: int | None = None
     priority: int | None = None
     run_at: datetime | None = None
@@ -82,6 +83,7 @@ def enqueue(
     payload: Mapping[str, Any],
     *,
     provider: str | None = None,
+    fallback_provider: str | None = None,
     cost: int | None = None,
     priority: int | None = None,
     run_at: datetime | None = None,
@@ -93,9 +95,10 @@ def enqueue(
 ) -> list[EnqueuedJob]:
     """Enqueue one image, or a batch of ``count`` images: one job for each.
 
-    ``provider`` and ``cost`` (credits) are by default the fleet's; lower ``priority`` goes first; ``run_at`` is the
-    earliest start; a job that is not done by ``deadline_at`` (a day after run_at) fails and is refunded. The same
-    ``idempotency_key`` and request give the same jobs again.
+    ``provider`` and ``cost`` (credits) are by default the fleet's; ``fallback_provider`` makes the image instead while
+    every breaker of the first is open; lower ``priority`` goes first; ``run_at`` is the earliest start; a job that is
+    not done by ``deadline_at`` (a day after run_at) fails and is refunded. The same ``idempotency_key`` and request
+    give the same jobs again.
 
     Raises InvalidPayload, which names the fields, and EnqueueRefused: InvalidRequest, IdempotencyConflict or
     InsufficientCredits.
@@ -105,6 +108,7 @@ def enqueue(
         user_id=user_id,
         payload=payload,
         provider=provider,
+        fallback_provider=fallback_provider,
         cost=cost,
         priority=priority,
         run_at=run_at,

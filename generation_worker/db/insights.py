@@ -21,6 +21,7 @@ from generation_worker.db.answers import (
     Entry,
     FailureCode,
     FleetSetting,
+    Gate,
     JobCount,
     JobDetails,
     LaneFront,
@@ -72,6 +73,10 @@ class Insights:
 
     def workers(self, *, limit: int = 100) -> list[Worker]:
         return self._ask(Worker, "workers", limit=limit)
+
+    def gates(self, *, limit: int = 100) -> list[Gate]:
+        """The gates of all keys, by provider."""
+        return self._ask(Gate, "gates", limit=limit)
 
     def throughput(self, *, cap: int = SAMPLE) -> list[Throughput]:
         """What ended in the last hour and the last day; scaled up beyond ``cap`` jobs."""

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    SmallInteger,
     Table,
     Text,
     Uuid,
@@ -62,6 +63,8 @@ generation_job = Table(
     Column("created_at", Moment, nullable=False),
     Column("started_at", Moment),
     Column("finished_at", Moment),
+    Column("has_answer", Boolean, nullable=False),
+    Column("fallback_provider", Text),
 )
 job = generation_job.c
 WAITING = text("status IN ('pending', 'scheduled', 'rate_limited')")
@@ -100,6 +103,16 @@ Index(
     postgresql_where=job.idempotency_key.is_not(None),
 )
 Index("generation_job_replay", job.retry_of, unique=True, postgresql_where=job.retry_of.is_not(None))
+
+Index("generation_job_answered", job.provider, postgresql_where=text("status = 'pending' AND has_answer"))
+Index(
+    "generation_job_movable",
+    job.provider,
+    job.priority,
+    job.position,
+    job.id,
+    postgresql_where=text("status = 'pending' AND fallback_provider IS NOT NULL"),
+)
 
 job_attempt = Table(
     "job_attempt",
@@ -203,6 +216,28 @@ worker_process = Table(
     Column("concurrency", Integer, nullable=False),
     Column("busy", Integer, nullable=False),
     Column("stuck", Integer, nullable=False),
+    Column("keys", ARRAY(Text), nullable=False),
+)
+
+provider_gate = Table(
+    "provider_gate",
+    metadata,
+    Column("key_label", Text, primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("calls_per_minute", Integer, nullable=False),
+    Column("limited_since", Moment, nullable=False),
+    Column("head", BigInteger, nullable=False),
+    Column("used", ARRAY(SmallInteger), nullable=False),
+    Column("closed_until", Moment),
+    Column("closed_for", Text),
+    Column("limits", Integer, nullable=False),
+    Column("breaker", Text, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("openings", Integer, nullable=False),
+    Column("opened_at", Moment),
+    Column("open_until", Moment),
+    Column("opened_for", Text),
+    Column("probe_job", Uuid),
 )
 
 maintenance_task = Table(

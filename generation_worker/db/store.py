@@ -11,12 +11,16 @@ import psycopg
 from psycopg_pool import PoolClosed, PoolTimeout
 
 from generation_worker.db.statements import load_bare_statements
+from generation_worker.domain.gate import BREAKER, BreakerPolicy
 from generation_worker.domain.job import Job, Place, Status
 from generation_worker.domain.settlement import Settlement
 from generation_worker.ports import (
+    Admission,
     CallBegun,
     CallReport,
     Claim,
+    GateNews,
+    Key,
     Promotion,
     Reclaim,
     Refusal,
@@ -52,7 +56,14 @@ class PostgresStore:
         self._statements = load_bare_statements("queries")
 
     def claim_jobs(
-        self, worker: str, marks: Mapping[str, Place], *, slots: int, lease: float, max_attempts: int
+        self,
+        worker: str,
+        marks: Mapping[str, Place],
+        *,
+        keys: Sequence[Key] = (),
+        slots: int,
+        lease: float,
+        max_attempts: int,
     ) -> Claim:
         priorities, positions, ids = zip(*marks.values(), strict=True)
         rows = self._run(
@@ -62,14 +73,13 @@ class PostgresStore:
             priorities=list(priorities),
             positions=list(positions),
             ids=list(ids),
+            keys=[key.label for key in keys],
+            gated=[key.provider for key in keys],
             slots=slots,
             lease=lease,
             max_attempts=max_attempts,
         )
-        return Claim(
-            jobs=[_job(row) for row in rows if row[-1]],
-            refused=[Refusal(row[0], row[2]) for row in rows if not row[-1]],
-        )
+        return _claim(rows)
 
     def renew_leases(
         self, leases: Sequence[tuple[str, str]], *, lease: float, timeout: float, grace: float
@@ -91,6 +101,9 @@ class PostgresStore:
     def expire_jobs(self, *, limit: int) -> list[str]:
         return [row[0] for row in self._run("expire_jobs", limit=limit)]
 
+    def move_jobs(self, *, limit: int) -> int:
+        return self._change("move_jobs", limit=limit)
+
     def prune_jobs(self, *, retention: float, limit: int) -> int:
         return self._change("prune_jobs", retention=retention, limit=limit)
 
@@ -101,6 +114,7 @@ class PostgresStore:
             token=job.lease_token,
             provider=provider,
             key_label=key_label,
+            permit=job.permit,
             max_paid_calls=max_paid_calls,
         )
         return CallBegun(True, *rows[0]) if rows else CallBegun(False, False, 0, None)
@@ -108,8 +122,14 @@ class PostgresStore:
     def remember_call(self, job: Job, number: int, provider_ref: str) -> None:
         self._change("remember_call", job_id=job.id, number=number, provider_ref=provider_ref)
 
-    def finish_call(self, job: Job, number: int, report: CallReport) -> None:
-        self._change(
+    def renew_permit(self, job: Job, number: int, *, key_label: str, permit: int) -> Admission | None:
+        rows = self._run("renew_permit", job_id=job.id, number=number, key_label=key_label, permit=permit)
+        return Admission(*rows[0]) if rows else None
+
+    def finish_call(
+        self, job: Job, number: int, report: CallReport, *, keys: Sequence[str] = (), policy: BreakerPolicy = BREAKER
+    ) -> GateNews | None:
+        rows = self._run(
             "finish_call",
             job_id=job.id,
             number=number,
@@ -119,7 +139,15 @@ class PostgresStore:
             provider_ref=report.provider_ref,
             usage=None if report.usage is None else json.dumps(dict(report.usage)),
             error_code=report.error_code,
+            verdict=report.verdict,
+            wait=report.wait,
+            reason=report.reason,
+            keys=list(keys),
+            most_failures=policy.failures,
+            shortest=policy.shortest,
+            longest=policy.longest,
         )
+        return GateNews(*rows[0]) if rows else None
 
     def stage_image(self, job: Job, staged: Staged) -> bool:
         values = {"provider": staged.provider, "model": staged.model, "bytes": staged.data}
@@ -165,10 +193,12 @@ class PostgresStore:
             version=card.version,
             providers=list(card.providers),
             concurrency=card.concurrency,
+            **_key_rows(card.keys),
         )
 
-    def touch_worker(self, worker: str, *, concurrency: int, busy: int, stuck: int) -> None:
-        self._change("touch_worker", worker=worker, concurrency=concurrency, busy=busy, stuck=stuck)
+    def touch_worker(self, card: WorkerCard, *, busy: int, stuck: int) -> None:
+        named = {"worker": card.id, "concurrency": card.concurrency, **_key_rows(card.keys)}
+        self._change("touch_worker", **named, busy=busy, stuck=stuck)
 
     def set_asleep(self, worker: str, *, asleep: bool) -> None:
         self._change("set_asleep", worker=worker, asleep=asleep)
@@ -193,9 +223,24 @@ class PostgresStore:
             raise StoreUnavailable(f"{statement}: {error}") from error
 
 
+def _claim(rows: list[Row]) -> Claim:
+    outside = [row for row in rows if row[-1] in ("outside", "broken")]
+    return Claim(
+        jobs=[_job(row) for row in rows if row[-1] == "started"],
+        refused=[Refusal(row[0], row[2]) for row in rows if row[-1] == "refused"],
+        room_in=min((row[11] for row in outside), default=None),
+        broken=any(row[-1] == "broken" for row in outside),
+    )
+
+
 def _job(row: Row) -> Job:
-    """The first fourteen columns of a claim or a reclaim."""
-    return Job._make((*row[:12], Place(row[12], row[13], row[0])))
+    """The first sixteen columns of a claim or a reclaim."""
+    return Job._make((*row[:14], Place(row[14], row[15], row[0])))
+
+
+def _key_rows(keys: Sequence[Key]) -> dict[str, list[Any]]:
+    labels, providers, limits = zip(*keys, strict=True) if keys else ((), (), ())
+    return {"keys": list(labels), "key_providers": list(providers), "limits": list(limits)}
 
 
 def _settlement_row(job: Job, settlement: Settlement) -> dict[str, Any]:

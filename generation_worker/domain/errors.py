@@ -13,10 +13,11 @@ what is usual, an instance may know better).
     │   └── InputUnavailable     could not be read just now
     ├── ProviderError
     │   ├── ProviderRejected     the provider says the request is wrong: final
-    │   ├── ProviderRefused      the provider refuses us: key, billing or permission
+    │   ├── ProviderRefused      the provider refuses us: key, billing or permission; wait, no attempt is used up
     │   ├── ProviderUnavailable  5xx, refused connection
     │   ├── ProviderTimedOut     no answer in time; may have been charged
     │   ├── ProviderLimited      429; wait, no attempt is used up
+    │   │   └── GateClosed       not even asked: the fleet knows that it is too early
     │   ├── NoImage              an answer without an image; charged
     │   ├── OutputRejected       an answer that is not an image; charged
     │   ├── CallLost             the answer to an earlier call cannot be had any more; charged
@@ -101,10 +102,14 @@ class ProviderRejected(ProviderError):
 
 
 class ProviderRefused(ProviderError):
-    """The provider refuses us, for the key, billing or a permission: an operator must act."""
+    """The provider refuses us, for the key, billing or a permission: an operator must act.
+
+    ``wait`` is how many seconds the key's breaker will be open, or None where there is none.
+    """
 
     code = "provider_refused"
     retry = True
+    wait: float | None = None
 
 
 class ProviderUnavailable(ProviderError):
@@ -138,6 +143,12 @@ class ProviderLimited(ProviderError):
         super().__init__(message)
         self.wait = wait
         self.scope: Literal["minute", "day"] = scope
+
+
+class GateClosed(ProviderLimited):
+    """The provider was not asked, since the key's limit is used up, or its gate is closed."""
+
+    code = "gate_closed"
 
 
 class NoImage(ProviderError):

@@ -42,6 +42,10 @@ class Job(NamedTuple):
     lease_token: str
     seconds_left: float
     """From the claim to the job's own deadline, by the database's clock."""
+    key_label: str | None
+    """The provider's key that the claim has a permit for; None where nothing is limited, or nothing has to be asked."""
+    permit: int | None
+    """The tenth of a second, from the epoch on, for which the permit counts."""
     place: Place
 
 

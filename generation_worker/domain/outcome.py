@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from generation_worker.domain.errors import ContentBlocked, JobError, ProviderLimited
+from generation_worker.domain.errors import ContentBlocked, JobError, ProviderLimited, ProviderRefused
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,9 @@ class Blocked:
 
 @dataclass(frozen=True, slots=True)
 class RateLimited:
-    """The provider said that it is too early. No attempt is used up."""
+    """It is too early, or the provider will have nothing of us until an operator has acted. No attempt is used up."""
 
-    error: ProviderLimited
+    error: ProviderLimited | ProviderRefused
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,6 @@ def outcome_of(error: JobError) -> Outcome:
     """The outcome that an error amounts to."""
     if isinstance(error, ContentBlocked):
         return Blocked(error)
-    if isinstance(error, ProviderLimited):
+    if isinstance(error, ProviderLimited | ProviderRefused):
         return RateLimited(error)
     return Failed(error)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from generation_worker.domain.errors import JobError, ProviderLimited, StorageUnavailable, clean_message
+from generation_worker.domain.errors import (
+    JobError,
+    ProviderLimited,
+    ProviderRefused,
+    StorageUnavailable,
+    clean_message,
+)
 from generation_worker.domain.job import FINAL, MOST_ATTEMPTS, Job, Status
 from generation_worker.domain.outcome import (
     Blocked,
@@ -99,10 +105,10 @@ def _after_kept(
 
 
 def _after_limit(
-    job: Job, error: ProviderLimited, policy: RetryPolicy, seconds_left: float, spread: float
+    job: Job, error: ProviderLimited | ProviderRefused, policy: RetryPolicy, seconds_left: float, spread: float
 ) -> Settlement:
     if job.waits >= policy.max_waits:
-        return _fail("rate_limited", error.code, f"Still rate limited after {job.waits} waits: {error.message}")
+        return _fail("rate_limited", error.code, f"No better after {job.waits} waits: {error.message}")
     delay = wait_for_limit(error.wait, job.waits, policy, spread=spread)
     if delay >= seconds_left:
         return _too_late("rate_limited", error.message)

@@ -25,16 +25,20 @@ class AnswerTooLarge(Exception):
 class CallWatch:
     """Asked before each read and write of the call's connection, so that neither a hang nor a drip outlives its time.
 
-    ``limit`` is the most seconds for the whole call, ``most_bytes`` the most that its answer may have.
+    ``limit`` is the most seconds for the whole call, ``most_bytes`` the most that its answer may have. If it is
+    ``paid``, it is admitted when a connection is there and its request is about to leave.
     """
 
-    def __init__(self, control: Control, *, limit: float, most_bytes: int, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self, control: Control, *, limit: float, most_bytes: int, paid: bool = False, clock: Clock = time.monotonic
+    ) -> None:
         self.limit = limit
         self.sent = False
         """The whole request went out, so the provider may have served it, and charge for it."""
         self.status: int | None = None
         """The answer's HTTP status, as soon as it is known."""
         self._control = control
+        self._to_be_admitted = paid
         self._clock = clock
         self._deadline = clock() + limit
         self._bytes_left = most_bytes
@@ -45,6 +49,13 @@ class CallWatch:
         if self._clock() >= self._deadline:
             what = "did not answer" if self.sent else "did not take the request"
             raise ProviderTimedOut(f"The provider {what} within {round(self.limit, 1):g} s.", spent=self.sent)
+
+    def going_out(self) -> None:
+        """The first byte of the request is about to leave. Raises GateClosed, and as ``check`` does."""
+        if self._to_be_admitted:
+            self._to_be_admitted = False
+            self._control.admit()
+            self.check()
 
     def seconds_left(self) -> float:
         """Seconds until ``check`` will raise at the latest; never negative."""

@@ -92,7 +92,7 @@ class GeminiProvider:
             raise CallLost("Gemini keeps no answers: what was not received is lost.")
         client = self._warm_client()
         limit = min(self._timeout, control.seconds_left())
-        watch = CallWatch(control, limit=limit, most_bytes=LARGEST_ANSWER)
+        watch = CallWatch(control, limit=limit, most_bytes=LARGEST_ANSWER, paid=True)
         return read_answer(self._ask(client, request, watch), self.model)
 
     def _ask(self, client: GeminiClient, request: GenerationRequest, watch: CallWatch) -> str:

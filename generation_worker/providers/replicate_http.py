@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from generation_worker.domain.errors import AttemptStopped, AttemptTimedOut, OutputRejected, ProviderTimedOut
+from generation_worker.domain.errors import (
+    AttemptStopped,
+    AttemptTimedOut,
+    GateClosed,
+    OutputRejected,
+    ProviderTimedOut,
+)
 from generation_worker.ports import Control, Picture
 from generation_worker.providers.call_watch import AnswerTooLarge, CallWatch, watched
 from generation_worker.providers.replicate_errors import Answer, NoAnswer
@@ -35,7 +41,7 @@ class ReplicateHttp:
     def create(self, path: str, body: Mapping[str, Any], cancel_after: int, control: Control) -> Answer:
         """Without ``Prefer: wait``: the answer comes at once, so that the id is known before the work is done."""
         headers = {"Cancel-After": f"{cancel_after}s"}
-        return self._ask("POST", path, control, json=body, headers=headers)
+        return self._ask("POST", path, control, json=body, headers=headers, paid=True)
 
     def prediction(self, prediction_id: str, control: Control) -> Answer:
         return self._ask("GET", f"/v1/predictions/{prediction_id}", control)
@@ -75,26 +81,35 @@ class ReplicateHttp:
         raise OutputRejected("Replicate's picture is not at an address on the web.")
 
     def _ask(
-        self, method: str, path: str, control: Control, *, headers: Mapping[str, str] | None = None, **content: Any
+        self,
+        method: str,
+        path: str,
+        control: Control,
+        *,
+        headers: Mapping[str, str] | None = None,
+        paid: bool = False,
+        **content: Any,
     ) -> Answer:
         headers = {"Authorization": f"Bearer {self._token}", **(headers or {})}
         url = self._base + path
-        answer = self._request(method, url, control, headers, limit=self._timeout, most_bytes=LARGEST_ANSWER, **content)
+        answer = self._request(
+            method, url, control, headers, limit=self._timeout, most_bytes=LARGEST_ANSWER, paid=paid, **content
+        )
         # Should an answer ever repeat the token, nothing that is made of it must.
         return Answer(answer.status, answer.headers, answer.body.replace(self._token.encode(), b"[token]"))
 
     def _request(
         self, method: str, url: str, control: Control, headers: Mapping[str, str], *, limit: float, most_bytes: int,
-        **content: Any,
+        paid: bool = False, **content: Any,
     ) -> Answer:  # fmt: skip
         control.check()
-        watch = CallWatch(control, limit=min(limit, control.seconds_left()), most_bytes=most_bytes)
+        watch = CallWatch(control, limit=min(limit, control.seconds_left()), most_bytes=most_bytes, paid=paid)
         try:
             with watched(watch):
                 plain = {**headers, "Accept-Encoding": "identity"}  # or nobody could bound the size of what comes
                 answer = self._client.request(method, url, headers=plain, **content)
                 return Answer(answer.status_code, answer.headers, answer.content)
-        except (AttemptStopped, AttemptTimedOut):
+        except (AttemptStopped, AttemptTimedOut, GateClosed):
             raise
         except AnswerTooLarge:
             failure: Exception = OutputRejected(f"Replicate's answer is larger than {most_bytes // 1_000_000} MB.")

@@ -144,6 +144,7 @@ class _WatchedStream(httpcore2.NetworkStream):
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002 - as for read
         watch, view = current_watch(), memoryview(buffer)
+        watch.going_out()
         for start in range(0, len(view), PIECE):
             self._stream.write(view[start : start + PIECE].tobytes(), _within(watch, WRITE_TIMEOUT))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,10 @@ from generation_worker.domain.errors import (
     InternalError,
     JobError,
     OutputRejected,
-    ProviderNotConfigured,
     StorageUnavailable,
     clean_message,
 )
+from generation_worker.domain.gate import BREAKER, BreakerPolicy
 from generation_worker.domain.job import Job
 from generation_worker.domain.outcome import Cancelled, Completed, Outcome, Released, outcome_of
 from generation_worker.domain.payload import (
@@ -33,7 +33,6 @@ from generation_worker.ports import (
     GenerationRequest,
     Images,
     Picture,
-    Provider,
     Rendered,
     Staged,
     Storage,
@@ -41,8 +40,9 @@ from generation_worker.ports import (
     StoreUnavailable,
 )
 from generation_worker.worker.artifact import describe, possible_keys, thumbnail_key
+from generation_worker.worker.keyring import KeyRing
 from generation_worker.worker.lease import Lease
-from generation_worker.worker.paid_call import PaidCalls
+from generation_worker.worker.paid_calls import PaidCalls
 from generation_worker.worker.shelf import Shelf
 
 
@@ -51,11 +51,12 @@ class Attempt:
     """Everything an attempt works with. One for the whole worker; it keeps nothing between jobs."""
 
     store: Store
-    providers: Mapping[str, Provider]
+    keys: KeyRing
     storage: Storage
     images: Images
     events: Events
     max_paid_calls: int
+    breaker: BreakerPolicy = BREAKER
 
     def run(self, lease: Lease) -> Outcome:
         """Work on the job; whatever happens is an outcome."""
@@ -94,16 +95,13 @@ class Attempt:
     # generate
 
     def _generate(self, lease: Lease, payload: Generation) -> dict[str, Any]:
-        provider = self.providers.get(lease.job.provider)
-        if provider is None:
-            raise ProviderNotConfigured(f"This worker has no provider {lease.job.provider!r}.")
-        calls = PaidCalls(self.store, self.events, self.max_paid_calls)
-        call, generated = calls.make(lease, provider, self._request(lease.job, payload))
-        paid = Staged(generated.data, provider.name, clean_message(generated.model))
+        calls = PaidCalls(self.store, self.events, self.keys, self.max_paid_calls, self.breaker)
+        call, generated = calls.make(lease, self._request(lease.job, payload))
+        paid = Staged(generated.data, lease.job.provider, clean_message(generated.model))
         try:
             rendered = self._render(paid, payload)
-        except OutputRejected:
-            call.finish(True, OutputRejected.code)  # nobody needs to ask for it again
+        except OutputRejected as error:
+            call.reject(error)
             raise
         except BaseException:
             self._shelf.stage(lease.job, paid)  # a fault of ours is no reason to pay again

@@ -111,10 +111,7 @@ class Crew:
         self.poller.look_now()
 
     def _touch(self) -> None:
-        settings = self.settings
-        self._heartbeat_store.touch_worker(
-            settings.id, concurrency=settings.concurrency, busy=self.pool.busy, stuck=len(self.stuck())
-        )
+        self._heartbeat_store.touch_worker(self.settings.card, busy=self.pool.busy, stuck=len(self.stuck()))
 
     def _tasks(self) -> list[Task]:
         settings = self.settings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from generation_worker.domain.gate import WINDOW
 from generation_worker.domain.job import FRONT, NO_PROVIDER, Job
 from generation_worker.events import Events
 from generation_worker.ports import Claim, Store
@@ -22,6 +23,11 @@ UNWRITTEN = 500
 GATHER_STEPS = 4
 MARKS_KEPT = 0.5
 """Seconds after which the low-water marks are forgotten: the longest that a job which came in before the mark waits."""
+
+
+SHORTEST_REST = 0.05
+"""Seconds between two looks at a gate that is about to open: what opens in between is let in together."""
+MOVED_AT_ONCE = 500
 
 
 class Poller:
@@ -85,10 +91,18 @@ class Poller:
             return 0 if self._room() else self._settings.poll_interval
         claim = self._claim(slots)
         self._more = len(claim.jobs) == slots or bool(claim.refused)  # whoever stands behind a refused job comes next
-        self.empty = not claim.jobs and not claim.refused
+        self.empty = not claim.jobs and not claim.refused and not _soon(claim.room_in)
+        if claim.broken and self._store.move_jobs(limit=MOVED_AT_ONCE):
+            self._marks_until = self._clock()  # they may stand anywhere in the other line
+            self._more = True
         if self._more:
             self._fall_asleep(False)
             return 0
+        if claim.room_in is not None:
+            self._fall_asleep(False)
+            return min(
+                self._settings.poll_interval, max(claim.room_in, SHORTEST_REST), self._promoter.seconds_to_next_look
+            )
         return self._rest(found=bool(claim.jobs))
 
     def _slots(self) -> int:
@@ -115,7 +129,12 @@ class Poller:
             self._marks_until = now + MARKS_KEPT
         settings = self._settings
         claim = self._store.claim_jobs(
-            settings.id, self._marks, slots=slots, lease=settings.lease, max_attempts=settings.max_attempts
+            settings.id,
+            self._marks,
+            keys=settings.keys,
+            slots=slots,
+            lease=settings.lease,
+            max_attempts=settings.max_attempts,
         )
         for job in claim.jobs:
             lease = Lease(job, claimed_at=now, duration=settings.lease, timeout=settings.timeout, clock=self._clock)
@@ -123,7 +142,7 @@ class Poller:
             self._pool.submit(lease)
         for refusal in claim.refused:
             self._events.emit("job.refused", job=refusal.id, user=refusal.user_id, error_code="insufficient_credits")
-        self._advance(claim.jobs, full=len(claim.jobs) == slots)
+        self._advance(claim.jobs, full=len(claim.jobs) == slots or claim.room_in is not None)
         return claim
 
     def _advance(self, jobs: list[Job], *, full: bool) -> None:
@@ -155,3 +174,8 @@ class Poller:
         self._store.set_asleep(self._settings.id, asleep=asleep)
         self._asleep = asleep
         return True
+
+
+def _soon(room_in: float | None) -> bool:
+    """A gate opens within the minute that it counts. ``--until-empty`` waits for that, not longer."""
+    return room_in is not None and room_in <= WINDOW

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from generation_worker.domain.retry import RetryPolicy
+from generation_worker.ports import Key, WorkerCard
 
 OVERTIME = 10.0
 """Seconds that an attempt may take past its deadline before its thread counts as stuck and its lease runs out."""
@@ -19,6 +20,7 @@ class WorkerSettings:
     version: str
     concurrency: int
     providers: tuple[str, ...]
+    keys: tuple[Key, ...] = ()
     poll_interval: float = 1.0
     idle_poll_interval: float = 5.0
     lease: float = 60.0
@@ -30,6 +32,10 @@ class WorkerSettings:
     retention: float = 0.0
     cleanup_interval: float = 3600.0
     policy: RetryPolicy = field(default_factory=RetryPolicy)
+
+    @property
+    def card(self) -> WorkerCard:
+        return WorkerCard(self.id, self.version, self.providers, self.concurrency, self.keys)
 
 
 class Ending(Enum):

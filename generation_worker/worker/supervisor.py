@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from generation_worker.events import Events
-from generation_worker.ports import Signals, Storage, Store, WorkerCard
+from generation_worker.ports import Signals, Storage, Store
 from generation_worker.worker.attempt import Work
 from generation_worker.worker.crew import Crew
 from generation_worker.worker.settings import Ending, WorkerSettings
@@ -47,8 +47,7 @@ class Supervisor:
     def start(self) -> None:
         """Make the worker known and begin to claim. Raises StoreUnavailable."""
         settings = self.settings
-        card = WorkerCard(settings.id, settings.version, settings.providers, settings.concurrency)
-        self.crew.store.register_worker(card)
+        self.crew.store.register_worker(settings.card)
         self._claiming = True
         self.crew.start()
         self.crew.events.emit("worker.started", worker=settings.id, concurrency=settings.concurrency)

@@ -55,9 +55,24 @@ def test_as_json(cli: Command, population: Population):
     assert answer["next_due"]["id"] == str(population.scheduled)
     assert answer["processing"][0]["worker"] == WORKER
     assert answer["workers"][0]["state"] == "busy"
+    assert answer["gates"] == []
     assert (answer["throughput"]["hour"]["completed"], answer["throughput"]["day"]["failed"]) == (1, 2)
     assert [failure["code"] for failure in answer["failures"]] == ["content_blocked", "no_image"]
     assert answer["duplicate_calls"] == {"jobs": 0, "calls": 0, "example": None}
+
+
+def test_the_gate_of_a_provider_s_key_says_why_nothing_is_asked(cli: Command, connection: Connection):
+    connection.execute(
+        "INSERT INTO provider_gate (key_label, provider, calls_per_minute, breaker, opened_at, open_until, opened_for)"
+        " VALUES ('far-1', 'far', 60, 'open', now(), now() + interval '1 hour', 'The key is not valid.')"
+    )
+    out = cli("status").out
+    assert "far-1, no worker holds it" in out
+    assert next(line.split()[5:9] for line in out.splitlines() if "far-1" in line) == ["open", "0", "of", "60"]
+    assert "The key is not valid." in out
+    [gate] = cli("status", "--json").json["gates"]
+    assert (gate["key_label"], gate["state"], gate["workers"]) == ("far-1", "open", 0)
+    assert 3500 < gate["seconds"] <= 3600
 
 
 def test_what_was_paid_for_more_than_once_stands_out(cli: Command, connection: Connection, population: Population):

@@ -106,6 +106,17 @@ def call_too_often(connection: Connection, books: dict[str, UUID]) -> None:
     put_call(connection, books["processing"], number=4)
 
 
+def call_too_quickly(connection: Connection, books: dict[str, UUID]) -> None:
+    """Two calls of a key that may be called once a minute, 59 s apart; those before it was limited do not count."""
+    put_row(connection, "provider_gate", key_label="far-1", provider="far", calls_per_minute=1, limited_since=ago(120))
+    for number, seconds in enumerate((130, 125, 90, 31), start=11):
+        put_call(connection, books["processing"], number, key_label="far-1", spent=False, started_at=ago(seconds))
+
+
+def ago(seconds: float) -> sql.Composable:
+    return sql.SQL("now() - {} * interval '1 s'").format(sql.Literal(seconds))
+
+
 def refund_what_was_delivered(connection: Connection, books: dict[str, UUID]) -> None:
     move(connection, books["completed"], "ada", "refund", 1, refund_of="debit")
 
@@ -207,6 +218,7 @@ BREAK: list[tuple[str, Callable[[Connection, dict[str, UUID]], None]]] = [
     ("attempts_are_in_the_history", change("generation_job", "attempt = 0", "id = %(retried)s")),
     ("attempts_are_in_the_history", delete("job_attempt", "job_id = %(retried)s")),
     ("paid_calls_within_bounds", call_too_often),
+    ("no_minute_above_the_limit", call_too_quickly),
     ("calls_and_attempts_belong_to_a_job", change("provider_call", "job_id = gen_random_uuid()",
                                                   "job_id = %(failed)s")),
     ("no_lease_expired_two_minutes_ago_while_a_worker_lives",

@@ -13,6 +13,7 @@ from generation_worker.domain.job import FRONT, Job
 from tests.support.database import Connection, Database
 from tests.support.jobs import PROMPT, balance, change_job, configure, enqueue, grant, job, put_job, put_row
 from tests.support.protocol import CRASHED, LEASE, LIMITED, RELEASED, RETRY, Worker, entries, everything, put_endless
+from tests.worker.scripted_store import NO_CLAIM
 
 SHRINK = {"image": {"key": "a.png"}, "operations": [{"type": "thumbnail"}]}
 SOON = sql.SQL("clock_timestamp() + interval '1 hour'")
@@ -72,6 +73,8 @@ def test_the_worker_learns_what_it_needs_to_know(worker: Worker, connection: Con
         waits=0,
         lease_token="",
         seconds_left=0,
+        key_label=None,
+        permit=None,
         place=claimed.place,
     )
     assert claimed.payload == '{"prompt": "a red kite over the sea"}'
@@ -284,7 +287,7 @@ def test_a_job_that_waits_for_its_time_is_not_claimed_until_promoted(
 def test_a_job_that_runs_or_is_over_is_not_claimed(worker: Worker, connection: Connection, status: str) -> None:
     put_job(connection, status)
     before = everything(connection)
-    assert worker.claim() == ([], [])
+    assert worker.claim() == NO_CLAIM
     assert everything(connection) == before
 
 

@@ -28,6 +28,8 @@ PICK = CLAIM[: CLAIM.index("), account AS")] + ") SELECT * FROM picked"
 TYPES = {
     "worker": "text",
     "providers": "text[]",
+    "gated": "text[]",
+    "keys": "text[]",
     "priorities": "int[]",
     "positions": "text[]",
     "ids": "text[]",
@@ -64,7 +66,7 @@ class Explained:
 
     def scans(self, table: str) -> set[tuple[str, str | None]]:
         """How the table was read: the kind of scan and the index."""
-        reads = [node for node in self.nodes if node.get("Relation Name") == table]
+        reads = [node for node in self.nodes if node.get("Relation Name") == table and node["Actual Loops"]]
         return {(node["Node Type"], node.get("Index Name")) for node in reads if node["Node Type"] != "ModifyTable"}
 
 
@@ -113,6 +115,8 @@ def explain(
     values = {
         "worker": "worker-1",
         "providers": list(places),
+        "gated": [],
+        "keys": [],
         "priorities": [place.priority for place in places.values()],
         "positions": [place.position for place in places.values()],
         "ids": [place.id for place in places.values()],

@@ -48,6 +48,13 @@ JOBS: list[tuple[str, str, dict[str, Any]]] = [
     ("idempotency_key_is_bounded", "pending", {"idempotency_key": "", "request_hash": b"h"}),
     ("idempotency_key_is_bounded", "pending", {"idempotency_key": LONG_NAME, "request_hash": b"h"}),
     ("batch_index_is_not_negative", "pending", {"batch_index": -1}),
+    ("fallback_is_another_provider", "pending", {"fallback_provider": "local"}),
+    ("fallback_is_another_provider", "pending", {"fallback_provider": "none"}),
+    (
+        "fallback_is_another_provider",
+        "pending",
+        {"kind": "image_processing", "provider": "none", "fallback_provider": "local"},
+    ),
 ]
 
 ATTEMPT = {"job_id": uuid4(), "lease_token": uuid4(), "attempt": 1, "worker": "w", "started_at": NOW, "ended_at": NOW}
@@ -55,6 +62,8 @@ CALL = {"job_id": uuid4(), "number": 1, "lease_token": uuid4(), "provider": "loc
 STAGED = {"job_id": uuid4(), "provider": "local", "model": "m", "bytes": b"x"}
 GRANT = {"user_id": "ada", "seq": 1, "kind": "grant", "amount": 1, "balance_after": 1}
 DEBIT = {"user_id": "ada", "seq": 1, "kind": "debit", "amount": -1, "balance_after": 1, "job_id": uuid4()}
+GATE: dict[str, Any] = {"key_label": "far-1", "provider": "far", "calls_per_minute": 60}
+OPEN = GATE | {"breaker": "open", "opened_at": NOW, "open_until": NOW, "opened_for": "401"}
 
 # Table, constraint: the row that breaks it.
 ROWS: list[tuple[str, str, dict[str, Any]]] = [
@@ -78,6 +87,21 @@ ROWS: list[tuple[str, str, dict[str, Any]]] = [
     ("credit_entry", "work_names_its_job", GRANT | {"job_id": uuid4()}),
     ("credit_entry", "refund_points_at_its_debit", GRANT | {"refund_of": 1}),
     ("credit_entry", "refund_points_at_its_debit", DEBIT | {"kind": "refund", "amount": 1}),
+    ("provider_gate", "calls_per_minute_in_bounds", GATE | {"calls_per_minute": 0}),
+    ("provider_gate", "calls_per_minute_in_bounds", GATE | {"calls_per_minute": 30_001}),
+    ("provider_gate", "used_is_the_window", GATE | {"used": [0] * 605}),
+    ("provider_gate", "nothing_is_used_twice", GATE | {"used": [0] * 605 + [-1]}),
+    ("provider_gate", "closed_has_a_reason", GATE | {"closed_until": NOW}),
+    ("provider_gate", "closed_has_a_reason", GATE | {"closed_for": "429"}),
+    ("provider_gate", "breaker_is_known", GATE | {"breaker": "ajar"}),
+    ("provider_gate", "open_has_an_end_and_a_reason", OPEN | {"open_until": None}),
+    ("provider_gate", "open_has_an_end_and_a_reason", OPEN | {"opened_for": None}),
+    ("provider_gate", "open_has_an_end_and_a_reason", OPEN | {"opened_at": None}),
+    ("provider_gate", "open_has_an_end_and_a_reason", OPEN | {"breaker": "closed"}),
+    ("provider_gate", "only_an_open_breaker_is_probed", GATE | {"probe_job": uuid4()}),
+    ("provider_gate", "counters_are_not_negative", GATE | {"failures": -1}),
+    ("provider_gate", "counters_are_not_negative", GATE | {"limits": -1}),
+    ("provider_gate", "counters_are_not_negative", GATE | {"openings": -1}),
 ]
 
 # What may be there once: the rows that are the same in it.

@@ -402,7 +402,7 @@ def test_a_call_that_waits_for_a_request_to_cancel_is_not_begun(race: Race) -> N
     cancel(race.first.connection, lease.id)
     begun = race.waits(lambda: begin(race.worker(), lease))
     race.commit()
-    assert begun.result() == (True, True, 0, None, None)
+    assert begun.result()[:5] == (True, True, 0, None, None)
 
 
 def test_a_takeover_skips_a_job_whose_call_is_being_noted(race: Race) -> None:
@@ -411,7 +411,7 @@ def test_a_takeover_skips_a_job_whose_call_is_being_noted(race: Race) -> None:
     assert race.worker().store.reclaim_jobs(limit=10, lease=60) == []
     race.commit()
     (taken,) = race.worker().store.reclaim_jobs(limit=10, lease=60)
-    assert begin(race.worker(), taken.job) == (True, False, 1, 2, None)
+    assert begin(race.worker(), taken.job)[:5] == (True, False, 1, 2, None)
 
 
 # waiting jobs

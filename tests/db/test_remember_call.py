@@ -47,14 +47,14 @@ def after_a_crash(worker: Worker) -> Job:
 
 def test_the_next_attempt_takes_up_what_the_crashed_one_has_begun(worker: Worker, job_id: UUID) -> None:
     remembered(worker)
-    assert begin(worker, after_a_crash(worker)) == (True, False, 1, 1, "p-1")
+    assert begin(worker, after_a_crash(worker))[:5] == (True, False, 1, 1, "p-1")
     assert len(calls(worker.connection, job_id)) == 1
 
 
 def test_taking_up_costs_nothing_so_the_bound_is_not_asked(worker: Worker, job_id: UUID) -> None:
     remembered(worker)
     for _ in range(2):
-        assert begin(worker, after_a_crash(worker), most=1) == (True, False, 1, 1, "p-1")
+        assert begin(worker, after_a_crash(worker), most=1)[:5] == (True, False, 1, 1, "p-1")
 
 
 def test_an_answer_that_was_received_and_lost_is_asked_for_again(worker: Worker, job_id: UUID) -> None:
@@ -62,7 +62,7 @@ def test_an_answer_that_was_received_and_lost_is_asked_for_again(worker: Worker,
     claimed = remembered(worker)
     worker.store.finish_call(claimed, 1, ANSWERED)
     again = after_a_crash(worker)
-    assert begin(worker, again) == (True, False, 1, 1, "p-1")
+    assert begin(worker, again)[:5] == (True, False, 1, 1, "p-1")
     before = calls(worker.connection, job_id)
     worker.store.finish_call(again, 1, replace(ANSWERED, milliseconds=9))
     assert calls(worker.connection, job_id) == before
@@ -70,7 +70,7 @@ def test_an_answer_that_was_received_and_lost_is_asked_for_again(worker: Worker,
 
 def test_a_call_without_an_id_is_not_taken_up(worker: Worker, job_id: UUID) -> None:
     begin(worker, worker.claim_one())
-    assert begin(worker, after_a_crash(worker)) == (True, False, 1, 2, None)
+    assert begin(worker, after_a_crash(worker))[:5] == (True, False, 1, 2, None)
 
 
 def test_an_id_that_came_with_the_answer_is_not_taken_up(worker: Worker, job_id: UUID) -> None:
@@ -78,7 +78,7 @@ def test_an_id_that_came_with_the_answer_is_not_taken_up(worker: Worker, job_id:
     claimed = worker.claim_one()
     begin(worker, claimed)
     worker.store.finish_call(claimed, 1, replace(ANSWERED, provider_ref="resp-1"))
-    assert begin(worker, after_a_crash(worker)) == (True, False, 1, 2, None)
+    assert begin(worker, after_a_crash(worker))[:5] == (True, False, 1, 2, None)
 
 
 def test_another_provider_does_not_know_the_id(worker: Worker, job_id: UUID) -> None:
@@ -90,7 +90,7 @@ def test_another_provider_does_not_know_the_id(worker: Worker, job_id: UUID) -> 
 def test_what_has_come_to_nothing_is_not_taken_up(worker: Worker, job_id: UUID, report: CallReport) -> None:
     claimed = remembered(worker)
     worker.store.finish_call(claimed, 1, report)
-    assert begin(worker, claimed) == (True, False, 1, 2, None)
+    assert begin(worker, claimed)[:5] == (True, False, 1, 2, None)
     assert calls(worker.connection, job_id)[0]["provider_ref"] == "p-1"
 
 
@@ -114,7 +114,7 @@ def test_an_answer_that_is_gone_stays_paid(worker: Worker, job_id: UUID) -> None
 def test_the_bound_holds_for_the_call_after_one_that_is_gone(worker: Worker, job_id: UUID) -> None:
     claimed = remembered(worker)
     worker.store.finish_call(claimed, 1, GONE)
-    assert begin(worker, claimed, most=1) == (True, False, 1, None, None)
+    assert begin(worker, claimed, most=1)[:5] == (True, False, 1, None, None)
 
 
 def test_the_id_of_a_worker_that_lost_the_job_is_worth_keeping(worker: Worker, job_id: UUID) -> None:
@@ -122,7 +122,7 @@ def test_the_id_of_a_worker_that_lost_the_job_is_worth_keeping(worker: Worker, j
     begin(worker, late)
     current = after_a_crash(worker)
     worker.store.remember_call(late, 1, "p-late")
-    assert begin(worker, current) == (True, False, 1, 1, "p-late")
+    assert begin(worker, current)[:5] == (True, False, 1, 1, "p-late")
 
 
 def test_of_two_that_are_kept_the_younger_is_taken_up(worker: Worker, job_id: UUID) -> None:
@@ -132,7 +132,7 @@ def test_of_two_that_are_kept_the_younger_is_taken_up(worker: Worker, job_id: UU
     begin(worker, current)
     worker.store.remember_call(late, 1, "p-1")
     worker.store.remember_call(current, 2, "p-2")
-    assert begin(worker, after_a_crash(worker)) == (True, False, 2, 2, "p-2")
+    assert begin(worker, after_a_crash(worker))[:5] == (True, False, 2, 2, "p-2")
 
 
 def test_an_id_that_comes_after_the_end_is_noted_and_nothing_is_taken_up(worker: Worker, job_id: UUID) -> None:
@@ -141,13 +141,13 @@ def test_an_id_that_comes_after_the_end_is_noted_and_nothing_is_taken_up(worker:
     worker.store.finish_call(claimed, 1, FAILED)
     worker.store.remember_call(claimed, 1, "p-1")
     assert calls(worker.connection, job_id)[0]["provider_ref"] == "p-1"
-    assert begin(worker, claimed) == (True, False, 1, 2, None)
+    assert begin(worker, claimed)[:5] == (True, False, 1, 2, None)
 
 
 def test_nothing_is_taken_up_once_somebody_asked_to_cancel(worker: Worker, job_id: UUID) -> None:
     claimed = remembered(worker)
     cancel(worker.connection, job_id)
-    assert begin(worker, claimed) == (True, True, 1, None, None)
+    assert begin(worker, claimed)[:5] == (True, True, 1, None, None)
 
 
 def test_nothing_is_taken_up_by_a_worker_that_lost_the_job(worker: Worker, job_id: UUID) -> None:
@@ -166,7 +166,7 @@ def test_after_a_failure_that_leaves_the_call_open_it_is_taken_up(worker: Worker
 def test_calls_of_other_jobs_stay_theirs(worker: Worker, connection: Connection, job_id: UUID) -> None:
     first = remembered(worker)
     enqueue(connection)
-    assert begin(worker, worker.claim_one()) == (True, False, 0, 1, None)
+    assert begin(worker, worker.claim_one())[:5] == (True, False, 0, 1, None)
     worker.settle(first, COMPLETED)
 
 

@@ -51,9 +51,9 @@ def test_a_connection_that_was_cut_is_a_database_that_does_not_answer(
     store = PostgresStore(OneConnection(direct))
     cut(direct, connection)
     with pytest.raises(StoreUnavailable, match="touch_worker"):
-        store.touch_worker("worker-1", concurrency=1, busy=0, stuck=0)
+        store.touch_worker(CARD, busy=0, stuck=0)
     with pytest.raises(StoreUnavailable):
-        store.touch_worker("worker-1", concurrency=1, busy=0, stuck=0)
+        store.touch_worker(CARD, busy=0, stuck=0)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_lock_that_is_not_had_in_time_is_a_database_that_does_not_answer(
     other.execute("SELECT FROM worker_process FOR UPDATE")
     direct.execute("SET lock_timeout = '5ms'")
     with pytest.raises(StoreUnavailable):
-        store.touch_worker("worker-1", concurrency=1, busy=0, stuck=0)
+        store.touch_worker(CARD, busy=0, stuck=0)
 
 
 def test_a_deadlock_is_a_database_that_does_not_answer(direct: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +132,7 @@ def test_a_pool_replaces_connections_that_were_cut(database: Database, connectio
 
         def works() -> bool:
             try:
-                store.touch_worker("worker-1", concurrency=1, busy=0, stuck=0)
+                store.touch_worker(CARD, busy=0, stuck=0)
             except StoreUnavailable:
                 return False
             return True
@@ -147,8 +147,8 @@ def test_a_connection_of_ones_own_is_opened_anew_when_it_broke(database: Databas
     with own.connection() as held:
         cut(held, connection)
     with pytest.raises(StoreUnavailable):
-        store.touch_worker("worker-1", concurrency=1, busy=0, stuck=0)
-    store.touch_worker("worker-1", concurrency=1, busy=0, stuck=0)
+        store.touch_worker(CARD, busy=0, stuck=0)
+    store.touch_worker(CARD, busy=0, stuck=0)
     own.close()
 
 

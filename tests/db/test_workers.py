@@ -62,7 +62,7 @@ def test_a_worker_without_providers_offers_nothing(newcomer: Worker) -> None:
 def test_a_worker_that_comes_back_begins_anew(newcomer: Worker) -> None:
     store = newcomer.store
     store.register_worker(CARD)
-    store.touch_worker("worker-1", concurrency=5, busy=3, stuck=1)
+    store.touch_worker(CARD, busy=3, stuck=1)
     store.set_asleep("worker-1", asleep=True)
     store.register_worker(CARD._replace(version="0.2.0"))
     row = known(newcomer.connection)["worker-1"]
@@ -72,7 +72,7 @@ def test_a_worker_that_comes_back_begins_anew(newcomer: Worker) -> None:
 def test_a_heartbeat_says_what_the_worker_is_doing(newcomer: Worker) -> None:
     newcomer.store.register_worker(CARD)
     seen_at = known(newcomer.connection)["worker-1"]["seen_at"]
-    newcomer.store.touch_worker("worker-1", concurrency=6, busy=3, stuck=1)
+    newcomer.store.touch_worker(CARD._replace(concurrency=6), busy=3, stuck=1)
     row = known(newcomer.connection)["worker-1"]
     assert (row["concurrency"], row["busy"], row["stuck"]) == (6, 3, 1)
     assert row["seen_at"] > seen_at

@@ -39,6 +39,8 @@ def a_job(**changes: Any) -> Job:
         waits=0,
         lease_token="0190a000-0000-4000-8000-000000000002",
         seconds_left=DAY,
+        key_label=None,
+        permit=None,
         place=FRONT,
     )
     return job._replace(**changes)

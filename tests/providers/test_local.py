@@ -48,6 +48,8 @@ class Control:
     def seconds_left(self) -> float:
         return 60.0
 
+    def admit(self) -> None: ...
+
     def remember(self, provider_ref: str) -> None:
         raise AssertionError("what is drawn here is nowhere else")
 

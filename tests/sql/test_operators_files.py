@@ -10,6 +10,7 @@ from generation_worker.db.enqueue import replay
 from generation_worker.db.store import PostgresStore
 from generation_worker.domain.errors import ProviderUnavailable
 from generation_worker.domain.outcome import Crashed, Failed
+from generation_worker.ports import Key, WorkerCard
 from tests.generate_ledger_check import fresh_page
 from tests.sql.conftest import FOLDER, Psql
 from tests.support import jobs
@@ -178,6 +179,22 @@ def test_workers(psql: Psql, connection: Connection):
     assert (worker["id"], worker["state"], worker["leases"]) == (WORKER, "busy", "1")
     connection.execute("UPDATE worker_process SET seen_at = now() - interval '3 minutes'")
     assert psql("workers.sql")[0]["state"] == "silent"
+
+
+def test_gates(psql: Psql, connection: Connection):
+    assert psql("gates.sql") == []
+    key = Key("far-1", "far", 60)
+    PostgresStore(Lent(connection)).register_worker(WorkerCard("worker-1", "0", ["far"], 5, [key]))
+    [gate] = psql("gates.sql")
+    assert (gate["key_label"], gate["used"], gate["state"], gate["workers"]) == ("far-1", "0", "ok", "1")
+    connection.execute("UPDATE provider_gate SET closed_until = now() + interval '1 min', closed_for = '429'")
+    [gate] = psql("gates.sql")
+    assert (gate["state"], gate["reason"], gate["until_then"] != "") == ("limited", "429", True)
+    opened = "breaker = 'open', opened_at = now(), open_until = now() + interval '1 min', opened_for = '401'"
+    connection.execute(f"UPDATE provider_gate SET {opened}".encode())
+    assert (psql("gates.sql")[0]["state"], psql("gates.sql")[0]["reason"]) == ("open", "401")
+    connection.execute("UPDATE provider_gate SET probe_job = gen_random_uuid()")
+    assert psql("gates.sql")[0]["state"] == "probing"
 
 
 def test_prices(psql: Psql, connection: Connection):

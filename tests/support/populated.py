@@ -71,8 +71,9 @@ def populate(connection: Connection) -> Population:
     jobs.grant(connection, "ada", 100, "payment-1")
     jobs.grant(connection, "bob", 10)
     store = PostgresStore(Lent(connection))
-    store.register_worker(WorkerCard(WORKER, "0.1.0", ("local",), 5))
-    store.touch_worker(WORKER, concurrency=5, busy=1, stuck=0)
+    card = WorkerCard(WORKER, "0.1.0", ("local",), 5)
+    store.register_worker(card)
+    store.touch_worker(card, busy=1, stuck=0)
     ended = {
         name: _work(connection, store, outcome)
         for name, outcome in {

@@ -12,7 +12,7 @@ from psycopg.rows import dict_row
 from generation_worker.db.store import PostgresStore, Row
 from generation_worker.domain.job import FRONT, Job, Place, Status
 from generation_worker.domain.settlement import Settlement
-from generation_worker.ports import Claim
+from generation_worker.ports import Claim, Key
 from tests.support.database import Connection
 from tests.support.jobs import configure, offer_local, put_job
 
@@ -77,9 +77,10 @@ class Worker:
         lease: float = LEASE,
         max_attempts: int = 4,
         marks: dict[str, Place] | None = None,
+        keys: Sequence[Key] = (),
     ) -> Claim:
         marks = dict.fromkeys(self.lanes, FRONT) | (marks or {})
-        return self.store.claim_jobs(self.name, marks, slots=slots, lease=lease, max_attempts=max_attempts)
+        return self.store.claim_jobs(self.name, marks, keys=keys, slots=slots, lease=lease, max_attempts=max_attempts)
 
     def claim_one(self, *, lease: float = LEASE, max_attempts: int = 4) -> Job:
         (job,) = self.claim(1, lease=lease, max_attempts=max_attempts).jobs

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
+from generation_worker.domain.gate import BREAKER, BreakerPolicy
 from generation_worker.domain.job import Job, Place, Status
 from generation_worker.domain.settlement import Settlement
 from generation_worker.events import Events
 from generation_worker.ports import (
+    Admission,
     CallBegun,
     CallReport,
     Claim,
+    GateNews,
+    Key,
     Promotion,
     Reclaim,
     Staged,
@@ -81,11 +85,17 @@ class ScriptedStore:
         return answer(*args, **kwargs) if callable(answer) else answer
 
     def claim_jobs(
-        self, worker: str, marks: Mapping[str, Place], *, slots: int, lease: float, max_attempts: int
+        self,
+        worker: str,
+        marks: Mapping[str, Place],
+        *,
+        keys: Sequence[Key] = (),
+        slots: int,
+        lease: float,
+        max_attempts: int,
     ) -> Claim:
-        return self._next(
-            "claim_jobs", NO_CLAIM, worker, dict(marks), slots=slots, lease=lease, max_attempts=max_attempts
-        )
+        named = {"keys": keys, "slots": slots, "lease": lease, "max_attempts": max_attempts}
+        return self._next("claim_jobs", NO_CLAIM, worker, dict(marks), **named)
 
     def renew_leases(
         self, leases: Sequence[tuple[str, str]], *, lease: float, timeout: float, grace: float
@@ -106,6 +116,9 @@ class ScriptedStore:
     def expire_jobs(self, *, limit: int) -> list[str]:
         return self._next("expire_jobs", [], limit=limit)
 
+    def move_jobs(self, *, limit: int) -> int:
+        return self._next("move_jobs", 0, limit=limit)
+
     def prune_jobs(self, *, retention: float, limit: int) -> int:
         return self._next("prune_jobs", 0, retention=retention, limit=limit)
 
@@ -119,8 +132,19 @@ class ScriptedStore:
     def remember_call(self, job: Job, number: int, provider_ref: str) -> None:
         self._next("remember_call", None, job, number, provider_ref)
 
-    def finish_call(self, job: Job, number: int, report: CallReport) -> None:
-        self._next("finish_call", None, job, number, report)
+    def renew_permit(self, job: Job, number: int, *, key_label: str, permit: int) -> Admission | None:
+        return self._next("renew_permit", None, job, number, key_label=key_label, permit=permit)
+
+    def finish_call(
+        self,
+        job: Job,
+        number: int,
+        report: CallReport,
+        *,
+        keys: Sequence[str] = (),
+        policy: BreakerPolicy = BREAKER,
+    ) -> GateNews | None:
+        return self._next("finish_call", None, job, number, report, keys=keys, policy=policy)
 
     def stage_image(self, job: Job, staged: Staged) -> bool:
         return self._next("stage_image", True, job, staged)
@@ -152,8 +176,8 @@ class ScriptedStore:
     def register_worker(self, card: WorkerCard) -> None:
         self._next("register_worker", None, card)
 
-    def touch_worker(self, worker: str, *, concurrency: int, busy: int, stuck: int) -> None:
-        self._next("touch_worker", None, worker, concurrency=concurrency, busy=busy, stuck=stuck)
+    def touch_worker(self, card: WorkerCard, *, busy: int, stuck: int) -> None:
+        self._next("touch_worker", None, card, busy=busy, stuck=stuck)
 
     def set_asleep(self, worker: str, *, asleep: bool) -> None:
         self._next("set_asleep", None, worker, asleep=asleep)

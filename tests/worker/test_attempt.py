@@ -28,6 +28,7 @@ from generation_worker.domain.payload import PROMPT_LIMIT
 from generation_worker.events import Events
 from generation_worker.ports import CallBegun, CallReport, Control, Generated, StoreUnavailable
 from generation_worker.worker.attempt import Attempt
+from generation_worker.worker.keyring import KeyRing
 from generation_worker.worker.lease import Lease
 from tests.domain.jobs import a_job
 from tests.worker.scripted_store import Clock, ScriptedStore, Told, unavailable
@@ -46,8 +47,7 @@ class Desk:
         self.provider = ScriptedProvider()
         self.storage = ScriptedStorage()
         self.images = ScriptedImages()
-        providers = {"local": self.provider}
-        self.attempt = Attempt(store, providers, self.storage, self.images, events, max_paid_calls=3)
+        self.attempt = Attempt(store, KeyRing([self.provider]), self.storage, self.images, events, max_paid_calls=3)
 
     def run(self, lease: Lease | None = None, **job: Any) -> Outcome:
         return self.attempt.run(lease or new_lease(a_job(**job)))

@@ -23,6 +23,7 @@ from generation_worker.domain.errors import (
     ProviderUnavailable,
     ShuttingDown,
 )
+from generation_worker.domain.gate import BREAKER
 from generation_worker.domain.job import FRONT, Job
 from generation_worker.events import Events
 from generation_worker.ports import (
@@ -34,10 +35,11 @@ from generation_worker.ports import (
     Store,
     StoreUnavailable,
 )
+from generation_worker.worker.keyring import KeyRing
 from generation_worker.worker.lease import Lease
-from generation_worker.worker.paid_call import PaidCalls
+from generation_worker.worker.paid_calls import PaidCalls
 
-JOB = Job("job-1", "text_to_image", "ada", "far", "{}", 1, 1, 4, 0, 0, "token", 3600.0, FRONT)
+JOB = Job("job-1", "text_to_image", "ada", "far", "{}", 1, 1, 4, 0, 0, "token", 3600.0, None, None, FRONT)
 REQUEST = GenerationRequest(JOB.id, 1, "a fox")
 IMAGE = Generated(b"image", "far-1", "p-1", {"seconds": 2})
 NEW = CallBegun(True, False, 0, 1)
@@ -62,7 +64,7 @@ class ScriptedStore:
         self._answer()
         self.remembered.append((number, provider_ref))
 
-    def finish_call(self, job: Job, number: int, report: CallReport) -> None:
+    def finish_call(self, job: Job, number: int, report: CallReport, **_: Any) -> None:
         self._answer()
         self.finished.append((number, report))
 
@@ -116,7 +118,8 @@ def a_lease() -> Lease:
 def make(store: Any, *ways: Generate, lease: Lease | None = None) -> Far:
     provider = Far(list(ways))
     typed: Store = store
-    _, generated = PaidCalls(typed, Events(), 2).make(lease or a_lease(), provider, REQUEST)
+    calls = PaidCalls(typed, Events(), KeyRing([provider]), 2, BREAKER)
+    _, generated = calls.make(lease or a_lease(), REQUEST)
     assert generated is IMAGE
     return provider
 

@@ -15,6 +15,7 @@ from generation_worker.events import Events
 from generation_worker.ports import Control, Generated, Staged, StoreUnavailable
 from generation_worker.worker import shelf
 from generation_worker.worker.attempt import Attempt
+from generation_worker.worker.keyring import KeyRing
 from generation_worker.worker.lease import Lease
 from tests.domain.jobs import a_job
 from tests.worker.scripted_store import ScriptedStore, Told, unavailable
@@ -33,7 +34,7 @@ class Desk:
         self.provider = ScriptedProvider()
         self.storage = ScriptedStorage()
         self.images = ScriptedImages()
-        self.attempt = Attempt(store, {"local": self.provider}, self.storage, self.images, events, max_paid_calls=2)
+        self.attempt = Attempt(store, KeyRing([self.provider]), self.storage, self.images, events, max_paid_calls=2)
 
     def run(self, lease: Lease | None = None, **job: Any) -> Outcome:
         return self.attempt.run(lease or new_lease(a_job(**job)))

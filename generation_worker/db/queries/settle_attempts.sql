@@ -5,6 +5,9 @@
 -- counts against another attempt, and never against an image that is there. Rows are locked in the order of their ids and
 -- accounts, before a refund touches them, in the order of their names.
 --
+-- A job that will go on is marked if an answer that is paid for waits for it: a closed gate must not keep that from being
+-- fetched and stored.
+--
 -- Asked again after a lost answer it changes nothing and says the same: its attempts stand in the history, with the outcome
 -- that it names. An attempt that was released and then ends after all finds another outcome there, and has lost its lease.
 WITH ending AS (
@@ -28,6 +31,10 @@ WITH ending AS (
          attempt = j.attempt + CASE WHEN h.status IN ('pending', 'rate_limited') THEN h.attempt_step ELSE 0 END,
          max_attempts = j.max_attempts + coalesce(h.allowance, 0), -- a worker of an older version does not say it
          crashes = j.crashes + h.crash_step, waits = j.waits + h.wait_step,
+         has_answer = CASE WHEN h.status IN ('pending', 'scheduled', 'rate_limited')
+                           THEN EXISTS (SELECT FROM staged_image s WHERE s.job_id = j.id)
+                             OR EXISTS (SELECT FROM provider_call c WHERE c.job_id = j.id AND c.resumable)
+                           ELSE j.has_answer END,
          run_at = CASE WHEN h.delay IS NULL THEN j.run_at ELSE clock_timestamp() + make_interval(secs => h.delay) END,
          error_code = h.error_code, error_message = h.error_message, result = h.result,
          lease_token = NULL, locked_by = NULL, locked_at = NULL, lease_expires_at = NULL,

@@ -41,6 +41,8 @@ class Control:
     def seconds_left(self) -> float:
         return max(0.0, self._deadline - time.monotonic())
 
+    def admit(self) -> None: ...
+
     def remember(self, provider_ref: str) -> None:
         raise AssertionError("Google keeps nothing that could be asked for again")
 
