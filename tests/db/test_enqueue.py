@@ -378,6 +378,20 @@ def test_a_caller_sets_the_cost_where_the_fleet_lets_them(fleet: Connection):
         ({"payload": {"prompt": "a", "model": "x"}}, "payload.model: unknown field"),
         ({"provider": "gemini"}, "provider: no worker offers 'gemini'; offered are local"),
         ({"provider": "none"}, "provider: no worker offers 'none'; offered are local"),
+        ({"fallback_provider": "gemini"}, "fallback_provider: no worker offers 'gemini'; offered are local"),
+        (
+            {"provider": "local", "fallback_provider": "local"},
+            "fallback_provider: 'local' is the first provider already",
+        ),
+        ({"fallback_provider": "local"}, "fallback_provider: 'local' is the first provider already"),
+        (
+            {
+                "kind": "image_processing",
+                "payload": {"image": {"key": "a"}, "operations": []},
+                "fallback_provider": "local",
+            },
+            "fallback_provider: image_processing is done without a provider; leave it out",
+        ),
         ({**PROCESSING, "provider": "local"}, "provider: image_processing is done without one; leave it out"),
     ],
 )

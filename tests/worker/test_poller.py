@@ -10,7 +10,7 @@ import pytest
 
 from generation_worker.domain.job import FRONT, Job
 from generation_worker.events import Events
-from generation_worker.ports import Claim, Promotion, Refusal, StoreUnavailable
+from generation_worker.ports import Claim, Key, Promotion, Refusal, StoreUnavailable
 from generation_worker.worker import poller as pollers
 from generation_worker.worker.lease import Lease, LeaseBook
 from generation_worker.worker.poller import MARKS_KEPT, UNWRITTEN, Poller
@@ -53,7 +53,7 @@ def desk(store: ScriptedStore, clock: Clock, events: Events) -> Desk:
     leases = LeaseBook()
     poller = Poller(
         store,
-        settings(providers=("local", "replicate")),
+        settings(providers=("local", "replicate"), keys=(Key("far-1", "replicate", 60),)),
         pool,
         leases,
         Promoter(store, events, clock=clock),
@@ -319,6 +319,50 @@ def test_the_line_is_empty_when_there_was_nothing_to_start_and_nothing_to_refuse
     desk.store.answer("claim_jobs", claim)
     desk.poller.step()
     assert desk.poller.empty is empty
+
+
+# outside a gate
+
+
+@pytest.mark.parametrize(("room_in", "rest"), [(0.4, 0.4), (0.0, 0.05), (600.0, 1.0)])
+def test_jobs_outside_a_gate_are_looked_at_when_it_opens(desk: Desk, room_in: float, rest: float) -> None:
+    desk.listening = True
+    desk.store.answer("claim_jobs", *[Claim([], [], room_in)] * 3)
+    assert desk.poller.step() == rest
+    assert desk.store.calls("set_asleep") == []  # whoever waits for a gate does not wait to be woken
+
+
+@pytest.mark.parametrize(("room_in", "empty"), [(30.0, False), (60.6, False), (61.0, True), (86_400.0, True)])
+def test_the_line_is_not_empty_while_a_gate_opens_within_its_minute(desk: Desk, room_in: float, empty: bool) -> None:
+    desk.store.answer("claim_jobs", Claim([], [], room_in))
+    desk.poller.step()
+    assert desk.poller.empty is empty
+
+
+def test_a_claim_that_a_gate_cut_short_goes_on_where_it_ended(desk: Desk) -> None:
+    desk.store.answer("claim_jobs", brought(2)._replace(room_in=0.1))
+    desk.poller.step()
+    desk.poller.step()
+    assert desk.claims()[1]["marks"]["local"].id == "job-2"
+
+
+def test_jobs_move_while_a_breaker_is_open_and_are_looked_for_at_once(desk: Desk) -> None:
+    desk.store.answer("claim_jobs", brought(2)._replace(room_in=30.0, broken=True))
+    desk.store.answer("move_jobs", 3)
+    assert desk.poller.step() == 0
+    desk.poller.step()
+    assert desk.claims()[1]["marks"]["local"] == FRONT
+
+
+def test_nothing_is_moved_while_the_gate_is_only_limited(desk: Desk) -> None:
+    desk.store.answer("claim_jobs", Claim([], [], 30.0))
+    desk.poller.step()
+    assert desk.store.calls("move_jobs") == []
+
+
+def test_the_worker_claims_with_its_keys(desk: Desk) -> None:
+    desk.poller.step()
+    assert desk.claims()[0]["keys"] == (Key("far-1", "replicate", 60),)
 
 
 def test_a_claim_that_failed_leaves_the_marks_as_they_were(desk: Desk) -> None:

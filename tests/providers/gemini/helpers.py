@@ -21,6 +21,8 @@ class Control:
     """An attempt that may go on for ``seconds``, unless it is stopped."""
 
     def __init__(self, seconds: float = 60.0) -> None:
+        self.admitted = 0
+        self.gate: Exception | None = None
         self._deadline = time.monotonic() + seconds
         self._stop_at = float("inf")
         self._reason: type[AttemptStopped] = AttemptStopped
@@ -41,7 +43,10 @@ class Control:
     def seconds_left(self) -> float:
         return max(0.0, self._deadline - time.monotonic())
 
-    def admit(self) -> None: ...
+    def admit(self) -> None:
+        self.admitted += 1
+        if self.gate is not None:
+            raise self.gate
 
     def remember(self, provider_ref: str) -> None:
         raise AssertionError("Google keeps nothing that could be asked for again")

@@ -22,6 +22,8 @@ class Control:
     """An attempt that may go on for ``seconds``; at the pause with number ``stop_at`` it is stopped for ``reason``."""
 
     def __init__(self, seconds: float = 20.0, *, stop_at: int = 0, reason: type[Exception] = AttemptTimedOut) -> None:
+        self.admitted = 0
+        self.gate: Exception | None = None
         self._deadline = time.monotonic() + seconds
         self._stop_at, self._reason = stop_at, reason
         self.paused: list[float] = []
@@ -41,7 +43,10 @@ class Control:
     def seconds_left(self) -> float:
         return max(0.0, self._deadline - time.monotonic())
 
-    def admit(self) -> None: ...
+    def admit(self) -> None:
+        self.admitted += 1
+        if self.gate is not None:
+            raise self.gate
 
     def remember(self, provider_ref: str) -> None:
         self.remembered.append(provider_ref)
