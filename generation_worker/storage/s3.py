@@ -137,7 +137,7 @@ class S3Storage:
         return 0
 
     def _put(self, key: str, data: bytes, content_type: str) -> Mapping[str, Any]:
-        # An object never changes once its job is completed, and its key cannot be guessed.
+        # An object never changes, and its key cannot be guessed.
         whose = "private" if self._public_url is None else "public"
         return self._client.put_object(
             Bucket=self._bucket.name,

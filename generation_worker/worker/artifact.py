@@ -1,31 +1,47 @@
-"""Where a job's image is kept, and what is said of it. Keys are made of the job's id only: no text steers them."""
+"""Where a job's images are kept, and what is said of them. Keys are made of ids that the database gave: no text steers
+them, and no two attempts have the same.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any
 
 from generation_worker.domain.job import Job
-from generation_worker.domain.payload import ImageProcessing, Payload
 from generation_worker.ports import Picture
 
 EXTENSIONS = {"image/webp": "webp", "image/png": "png", "image/jpeg": "jpg"}
+CONTENT_TYPES = {extension: content_type for content_type, extension in EXTENSIONS.items()}
+KEY = re.compile(
+    r"(?:images|thumbnails)/(?P<job>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-[0-9a-f]{12}\.(?P<extension>webp|png|jpg)"
+)
+"""The keys that attempts make. Whatever else lies beside them is somebody else's."""
 
 
 def image_key(job: Job, content_type: str) -> str:
-    """The key that this job's image always has, however often it is made."""
-    return f"images/{job.id}.{EXTENSIONS[content_type]}"
+    """Where this attempt keeps the job's image, as often as it puts it there."""
+    return f"images/{_attempt(job)}.{EXTENSIONS[content_type]}"
 
 
 def thumbnail_key(job: Job) -> str:
-    return f"thumbnails/{job.id}.webp"
+    return f"thumbnails/{_attempt(job)}.webp"
 
 
-def possible_keys(job: Job, payload: Payload) -> list[tuple[str, str]]:
-    """Content types and keys under which an earlier attempt may have stored this job's image."""
-    wanted = "original" if isinstance(payload, ImageProcessing) else payload.output.format
-    types = EXTENSIONS if wanted == "original" else [f"image/{wanted}"]
-    return [(content_type, image_key(job, content_type)) for content_type in types]
+def image_keys_begin(job: Job) -> str:
+    """The beginning of the keys of all images that attempts at this job have stored."""
+    return f"images/{job.id}-"
+
+
+def thumbnail_key_beside(key: str) -> str:
+    """Where the attempt that stored an image under ``key`` keeps its thumbnail."""
+    return f"thumbnails/{key.removeprefix('images/').rpartition('.')[0]}.webp"
+
+
+def content_type_of(key: str) -> str | None:
+    """By its extension; None if no attempt makes such a key."""
+    made = KEY.fullmatch(key)
+    return CONTENT_TYPES[made["extension"]] if made else None
 
 
 def describe(key: str, picture: Picture, thumbnail: str | None) -> dict[str, Any]:
@@ -39,3 +55,12 @@ def describe(key: str, picture: Picture, thumbnail: str | None) -> dict[str, Any
         "sha256": hashlib.sha256(picture.data).hexdigest(),
         "thumbnail_key": thumbnail,
     }
+
+
+def _attempt(job: Job) -> str:
+    """Of the lease's token as much as tells a job's attempts apart.
+
+    Not the number of the call: a call may be taken up while whoever began it still has its answer in hand, and both
+    would put their image, with other bytes perhaps, under one key.
+    """
+    return f"{job.id}-{job.lease_token[-12:]}"

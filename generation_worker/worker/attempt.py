@@ -39,11 +39,14 @@ from generation_worker.ports import (
     Store,
     StoreUnavailable,
 )
-from generation_worker.worker.artifact import describe, possible_keys, thumbnail_key
+from generation_worker.worker.artifact import content_type_of, describe, image_keys_begin, thumbnail_key_beside
 from generation_worker.worker.keyring import KeyRing
 from generation_worker.worker.lease import Lease
 from generation_worker.worker.paid_calls import PaidCalls
 from generation_worker.worker.shelf import Shelf
+
+MOST_FOUND = 100
+"""Images of one job that are looked at after a crash: each is another attempt's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ class Attempt:
         payload = parse_payload(job.kind, job.payload)
         if staged := self._shelf.find(job):
             return self._store_staged(lease, payload, staged)
-        if job.crashes and (stored := self._already_stored(job, payload)):
+        if job.crashes and (stored := self._already_stored(job)):
             return stored
         return self._process(lease, payload) if isinstance(payload, ImageProcessing) else self._generate(lease, payload)
 
@@ -151,23 +154,25 @@ class Attempt:
             raise
         return _result_of(self._shelf.put_paid(lease, rendered, staged, staged=True), staged)
 
-    def _already_stored(self, job: Job, payload: Payload) -> dict[str, Any] | None:
+    def _already_stored(self, job: Job) -> dict[str, Any] | None:
         """The result of an earlier attempt that stored its image and crashed before it could say so."""
         try:
-            return self._found(job, payload)
+            return self._found(job)
         except StorageUnavailable as error:
             raise StorageUnavailable(error.message, kept=True) from error  # it may be there, so nothing else is tried
 
-    def _found(self, job: Job, payload: Payload) -> dict[str, Any] | None:
-        for content_type, key in possible_keys(job, payload):
-            if (data := self.storage.get(key)) is None:
+    def _found(self, job: Job) -> dict[str, Any] | None:
+        for key, _ in self.storage.keys(image_keys_begin(job), start_after="", limit=MOST_FOUND):
+            content_type, data = content_type_of(key), self.storage.get(key)
+            if content_type is None or data is None:
                 continue
             try:
                 opened = self.images.open(data)
             except InputRejected:
-                continue  # no image, so not ours: it will be replaced
+                continue  # no image, so not ours
             picture = Picture(data, content_type, opened.width, opened.height)
-            thumbnail = thumbnail_key(job) if self.storage.get(thumbnail_key(job)) is not None else None
+            beside = thumbnail_key_beside(key)
+            thumbnail = beside if self.storage.get(beside) is not None else None
             self.events.emit("image.found", job=job.id, user=job.user_id, attempt=job.attempt)
             return {"images": [describe(key, picture, thumbnail)], "provider": job.provider, "model": None}
         return None

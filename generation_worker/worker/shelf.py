@@ -34,7 +34,7 @@ class Shelf:
     events: Events
 
     def put(self, lease: Lease, rendered: Rendered, *, patience: float = float("inf")) -> dict[str, Any]:
-        """Keep the image under the key that this job always has. The thumbnail goes first: an image is never alone.
+        """Keep the image under a key of this attempt's own. The thumbnail goes first: an image is never alone.
 
         Raises StorageUnavailable after ``patience`` seconds, and what ``Lease.check`` raises.
         """
@@ -92,7 +92,7 @@ class Shelf:
             self.store.discard_staged(job)
 
     def _put(self, lease: Lease, key: str, picture: Picture, until: float) -> None:
-        """Nothing is put without a proof of the lease: under this key there may be another attempt's image by now."""
+        """Nothing is put without a proof of the lease: whoever has the job by now would not look for it any more."""
         for attempt in Retrying(
             retry=retry_if_exception_type(StorageUnavailable),
             wait=wait_exponential(multiplier=0.2, max=10),

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 from generation_worker.events import Events
 from generation_worker.ports import Storage, Store, StoredObject
+from generation_worker.worker.artifact import KEY
 
 TASK = "sweep"
 FOLDERS = ("images/", "thumbnails/")
 """Searched in this order, round after round."""
-OURS = re.compile(r"(?:images|thumbnails)/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(?:webp|png|jpg)")
-"""The keys that attempts make, each with the id of its job. Whatever else lies there is somebody else's."""
 PAGE = 500
 MOST_PAGES = 20
 """Bounds one run; the next one goes on where it ended, whichever worker does it."""
@@ -44,7 +41,7 @@ class Sweeper:
         return page[-1].key if page else _folder_after(folder)
 
     def _remove(self, page: list[StoredObject]) -> None:
-        made = [(match[1], stored) for stored in page if (match := OURS.fullmatch(stored.key))]
+        made = [(match["job"], stored) for stored in page if (match := KEY.fullmatch(stored.key))]
         orphans = self._store.find_orphans(made, age=self._grace) if made else []
         for key in orphans:
             self._storage.delete(key)

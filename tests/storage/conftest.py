@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from generation_worker.ports import Storage
+from generation_worker.storage.disk import DiskStorage
 from generation_worker.storage.s3 import S3Storage
 from generation_worker.storage.s3_client import Bucket, Patience
 from tests.simulators.s3.proxy import Proxy, proxy_before
 from tests.simulators.s3.server import s3_server
+from tests.storage.contents import everything
+from tests.support.database import Connection
+from tests.support.protocol import Worker
 
 HASTY = Patience(connect=1.0, answer=1.0, tries=1)
 """One try, and a second for the answer: what happens to it is seen, not what is done about it."""
@@ -25,6 +31,25 @@ def bucket() -> Iterator[Bucket]:
 @pytest.fixture(scope="session")
 def s3(bucket: Bucket) -> S3Storage:
     return S3Storage(bucket, connections=68)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> DiskStorage:
+    return DiskStorage(tmp_path)
+
+
+@pytest.fixture(params=["disk", "s3"])
+def storage(request: pytest.FixtureRequest) -> Storage:
+    """An empty one."""
+    storage: Storage = request.getfixturevalue(request.param)
+    for key in everything(storage):
+        storage.delete(key)
+    return storage
+
+
+@pytest.fixture
+def worker(connection: Connection) -> Worker:
+    return Worker(connection)
 
 
 @pytest.fixture

@@ -17,10 +17,11 @@ from generation_worker.ports import Storage
 from generation_worker.storage.disk import DiskStorage
 from generation_worker.storage.s3 import S3Storage
 from generation_worker.worker import sweeper
-from generation_worker.worker.artifact import EXTENSIONS, image_key, thumbnail_key
-from generation_worker.worker.sweeper import OURS, Sweeper
+from generation_worker.worker.artifact import EXTENSIONS, KEY, image_key, thumbnail_key
+from generation_worker.worker.sweeper import Sweeper
 from tests.domain.jobs import a_job
 from tests.simulators.s3.proxy import Proxy, xml_error
+from tests.storage.contents import everything
 from tests.support.database import Connection
 from tests.support.jobs import put_job
 from tests.support.protocol import Worker
@@ -28,36 +29,16 @@ from tests.support.protocol import Worker
 AT_ONCE = -60.0
 """A grace that is over when an object is stored, whatever the two clocks say."""
 HOUR = 3600.0
+ATTEMPT, LOSER = "0123456789ab", "ba9876543210"
+"""The ends of two lease tokens."""
 
 
-@pytest.fixture
-def worker(connection: Connection) -> Worker:
-    return Worker(connection)
+def image(job_id: UUID, extension: str = "webp", attempt: str = ATTEMPT) -> str:
+    return f"images/{job_id}-{attempt}.{extension}"
 
 
-@pytest.fixture
-def disk(tmp_path: Path) -> DiskStorage:
-    return DiskStorage(tmp_path)
-
-
-@pytest.fixture(params=["disk", "s3"])
-def storage(request: pytest.FixtureRequest) -> Storage:
-    storage: Storage = request.getfixturevalue(request.param)
-    for key in everything(storage):
-        storage.delete(key)
-    return storage
-
-
-def everything(storage: Storage) -> list[str]:
-    return [stored.key for stored in storage.keys("", start_after="", limit=10_000)]
-
-
-def image(job_id: UUID, extension: str = "webp") -> str:
-    return f"images/{job_id}.{extension}"
-
-
-def thumbnail(job_id: UUID) -> str:
-    return f"thumbnails/{job_id}.webp"
+def thumbnail(job_id: UUID, attempt: str = ATTEMPT) -> str:
+    return f"thumbnails/{job_id}-{attempt}.webp"
 
 
 def put(storage: Storage, *keys: str) -> None:
@@ -73,16 +54,19 @@ def completed(connection: Connection, **keys: str | None) -> UUID:
 
 
 def test_only_what_its_job_does_not_want_is_removed(storage: Storage, worker: Worker, connection: Connection) -> None:
-    wanted = completed(connection, key="images/{id}.webp", thumbnail_key="thumbnails/{id}.webp")
-    plain = completed(connection, key="images/{id}.webp", thumbnail_key=None)
+    keys = {"key": f"images/{{id}}-{ATTEMPT}.webp", "thumbnail_key": f"thumbnails/{{id}}-{ATTEMPT}.webp"}
+    wanted = completed(connection, **keys)
+    plain = completed(connection, **(keys | {"thumbnail_key": None}))
     over = [put_job(connection, status) for status in ("failed", "cancelled")]
     going_on = [put_job(connection, status) for status in ("pending", "scheduled", "rate_limited", "processing")]
     pruned = uuid4()
     for job_id in [wanted, plain, *over, *going_on, pruned]:
         put(storage, image(job_id), thumbnail(job_id))
-    put(storage, image(wanted, "png"))
-    foreign = [f"images/{over[0]}{end}" for end in ("", ".gif", ".webp.bak")]
-    foreign += [f"images/x{over[0]}.webp", f"uploads/{over[0]}.webp", f"old/images/{over[0]}.webp"]
+    put(storage, image(wanted, "png"), image(wanted, attempt=LOSER), thumbnail(wanted, attempt=LOSER))
+    theirs = f"{over[0]}-{ATTEMPT}"
+    foreign = [f"images/{theirs}{end}" for end in ("", ".gif", ".webp.bak", "0.webp")]
+    foreign += [f"images/x{theirs}.webp", f"images/{over[0]}.webp", f"uploads/{theirs}.webp"]
+    foreign += [f"old/images/{theirs}.webp"]
     put(storage, *foreign)
     Sweeper(worker.store, storage, Events(), grace=AT_ONCE).sweep()
     kept = [key for job_id in [wanted, *going_on, pruned] for key in (image(job_id), thumbnail(job_id))]
@@ -161,11 +145,11 @@ def test_what_could_not_be_removed_is_found_again(
 
 
 def test_every_key_that_an_attempt_makes_is_known() -> None:
-    job = a_job(id=str(uuid4()))
+    job = a_job(id=str(uuid4()), lease_token=str(uuid4()))
     for key in [*(image_key(job, kind) for kind in EXTENSIONS), thumbnail_key(job)]:
-        found = OURS.fullmatch(key)
+        found = KEY.fullmatch(key)
         assert found is not None
-        assert found[1] == job.id
+        assert found["job"] == job.id
 
 
 def written(path: Path, seconds_ago: float) -> None:

@@ -97,7 +97,7 @@ def test_an_image_that_a_crash_left_in_the_storage_is_not_paid_for_again(
     job_id = put_job(app, "pending", crashes=1, attempt=1)
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "WEBP")
-    s3.put(f"images/{job_id}.webp", file.getvalue(), "image/webp")
+    s3.put(f"images/{job_id}-0123456789ab.webp", file.getvalue(), "image/webp")
     assert start_worker("--until-empty").exit_status() == 0
     assert (job(app, job_id)["status"], calls(app, job_id)) == ("completed", 0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from generation_worker.domain.payload import Operation, Output
@@ -16,6 +17,7 @@ from generation_worker.ports import (
 )
 
 IMAGE = b"an image"
+STORED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class ScriptedProvider:
@@ -63,8 +65,7 @@ class ScriptedStorage:
         self.order.append(key)
 
     def get(self, key: str) -> bytes | None:
-        if self.gets:
-            raise self.gets.pop(0)
+        self._read()
         return self.objects.get(key)
 
     def delete(self, key: str) -> None:
@@ -74,10 +75,16 @@ class ScriptedStorage:
         return None
 
     def keys(self, prefix: str, *, start_after: str, limit: int) -> list[StoredObject]:
-        raise NotImplementedError
+        self._read()
+        ahead = sorted(key for key in self.objects if key.startswith(prefix) and key > start_after)
+        return [StoredObject(key, STORED_AT) for key in ahead[:limit]]
 
     def discard_unfinished(self, *, older_than: float) -> int:
         raise NotImplementedError
+
+    def _read(self) -> None:
+        if self.gets:
+            raise self.gets.pop(0)
 
 
 class ScriptedImages:

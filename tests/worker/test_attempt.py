@@ -36,7 +36,11 @@ from tests.worker.scripted_store import lease as new_lease
 from tests.worker.scripted_tools import IMAGE, ScriptedImages, ScriptedProvider, ScriptedStorage, generated
 
 JOB = a_job()
-IMAGE_KEY, THUMBNAIL_KEY = f"images/{JOB.id}.webp", f"thumbnails/{JOB.id}.webp"
+MINE = f"{JOB.id}-000000000002"
+"""What the keys of JOB's attempt have between folder and extension: its id, and the end of its lease's token."""
+IMAGE_KEY, THUMBNAIL_KEY = f"images/{MINE}.webp", f"thumbnails/{MINE}.webp"
+NEXT: dict[str, Any] = {"lease_token": "0190a000-0000-4000-8000-000000000003", "crashes": 1, "attempt": 2}
+"""The attempt after a crash."""
 DOWN = StorageUnavailable("503 SlowDown")
 PROCESSING = {"image": {"key": "inputs/1.png"}, "operations": [{"type": "thumbnail"}]}
 
@@ -124,7 +128,7 @@ def test_an_image_is_processed_here_without_a_call(desk: Desk) -> None:
     outcome = desk.run(kind="image_processing", provider="none", payload=json.dumps(PROCESSING))
     assert isinstance(outcome, Completed)
     assert (outcome.result["provider"], outcome.result["model"]) == ("none", None)
-    assert desk.storage.objects[f"images/{JOB.id}.jpg"] == b"processed input"
+    assert desk.storage.objects[f"images/{MINE}.jpg"] == b"processed input"
     assert desk.store.asked == []
 
 
@@ -424,12 +428,43 @@ def test_a_paid_image_is_not_stored_over_that_of_whoever_took_the_job(desk: Desk
 def test_a_crash_behind_it_makes_an_attempt_look_for_the_image(desk: Desk, told: Told) -> None:
     first = desk.run()
     desk.provider.requests.clear()
-    second = desk.run(crashes=1, attempt=2)
+    second = desk.run(**NEXT)
     assert isinstance(first, Completed)
     assert isinstance(second, Completed)
     assert second.result["images"] == first.result["images"]
     assert desk.provider.requests == []
     assert told.fields("image.found")["attempt"] == 2
+
+
+def test_the_image_of_any_earlier_attempt_is_found(desk: Desk) -> None:
+    others = [f"images/{JOB.id}-{token}.webp" for token in ("aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc")]
+    for key in others:
+        desk.storage.objects[key] = b"stored"
+    desk.images.errors = [InputRejected("half an image")]
+    outcome = desk.run(**NEXT)
+    assert isinstance(outcome, Completed)
+    assert outcome.result["images"][0]["key"] == others[1]
+
+
+@pytest.mark.parametrize(
+    "key", [f"images/{JOB.id[:-1]}2-aaaaaaaaaaaa.webp", f"images/{MINE}.gif", f"images/{MINE}/a.webp"]
+)
+def test_what_no_attempt_at_this_job_stored_is_not_taken_for_its_image(desk: Desk, key: str) -> None:
+    desk.storage.objects[key] = b"stored"
+    assert isinstance(desk.run(**NEXT), Completed)
+    assert len(desk.provider.requests) == 1
+
+
+def test_no_two_attempts_put_anything_under_one_key(desk: Desk) -> None:
+    """Though they hold one call between them: who was thought dead may have its answer in hand as well."""
+    desk.store.answer("begin_call", *[CallBegun(True, False, 1, 1, "p-1")] * 2)
+    desk.provider.script = [generated(b"one"), generated(b"two")]
+    first, second = desk.run(), desk.run(crashes=0, attempt=2, lease_token=NEXT["lease_token"])
+    assert isinstance(first, Completed)
+    assert isinstance(second, Completed)
+    assert len(desk.storage.objects) == 4
+    for image in (*first.result["images"], *second.result["images"]):
+        assert hashlib.sha256(desk.storage.objects[image["key"]]).hexdigest() == image["sha256"]
 
 
 def test_an_image_without_a_thumbnail_is_found_as_such(desk: Desk) -> None:
@@ -441,7 +476,7 @@ def test_an_image_without_a_thumbnail_is_found_as_such(desk: Desk) -> None:
 
 @pytest.mark.parametrize("extension", ["webp", "png", "jpg"])
 def test_an_image_of_any_type_that_it_may_have_is_found(desk: Desk, extension: str) -> None:
-    desk.storage.objects[f"images/{JOB.id}.{extension}"] = b"stored"
+    desk.storage.objects[f"images/{MINE}.{extension}"] = b"stored"
     outcome = desk.run(crashes=1, payload='{"prompt": "a", "output": {"format": "original"}}')
     assert isinstance(outcome, Completed)
     assert outcome.result["images"][0]["key"].endswith(extension)

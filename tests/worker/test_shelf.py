@@ -14,6 +14,7 @@ from generation_worker.domain.outcome import Cancelled, Completed, Failed, Outco
 from generation_worker.events import Events
 from generation_worker.ports import Control, Generated, Staged, StoreUnavailable
 from generation_worker.worker import shelf
+from generation_worker.worker.artifact import image_key
 from generation_worker.worker.attempt import Attempt
 from generation_worker.worker.keyring import KeyRing
 from generation_worker.worker.lease import Lease
@@ -25,7 +26,7 @@ from tests.worker.scripted_tools import IMAGE, ScriptedImages, ScriptedProvider,
 DOWN = StorageUnavailable("503 SlowDown")
 AWAY = [DOWN] * 100_000
 STAGED = Staged(IMAGE, "local", "local-1")
-KEY = f"images/{a_job().id}.webp"
+KEY = image_key(a_job(), "image/webp")
 
 
 class Desk:
