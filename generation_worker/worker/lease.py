@@ -81,12 +81,6 @@ class Lease:
             self.check(proof=proof)
         self.check(proof=proof)
 
-    def wait_for_proof(self) -> None:
-        """Return when the lease is proved: at once, or when the database answers again. Raises as ``check`` does."""
-        while not self._is_proved():
-            self.pause(self.duration / 60, proof=False)
-        self.check()
-
     def seconds_left(self) -> float:
         return max(0.0, self.deadline - self._clock())
 

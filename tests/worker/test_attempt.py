@@ -394,32 +394,18 @@ def test_a_call_goes_on_while_the_database_is_silent(desk: Desk, clock: Clock) -
     assert isinstance(desk.run(lease), Completed)
 
 
-def test_a_paid_image_waits_for_a_silent_database_and_is_stored_when_the_lease_is_proved(desk: Desk) -> None:
-    lease = real_lease(duration=0.06)
+def test_a_paid_image_is_stored_while_the_database_is_silent(desk: Desk, clock: Clock) -> None:
+    """Should the lease be lost by the time that it answers, whoever has the job next looks into the storage."""
 
     def slow(_: Control) -> Generated:
-        time.sleep(0.06)
-        assert desk.storage.objects == {}
-        threading.Timer(0.02, lambda: lease.prove(time.monotonic() + 10)).start()
+        clock.advance(120)
         return generated()
 
     desk.provider.script = [slow]
-    assert isinstance(desk.run(lease), Completed)
-
-
-def test_a_paid_image_is_not_stored_over_that_of_whoever_took_the_job(desk: Desk) -> None:
-    lease = real_lease(duration=0.06)
-
-    def slow(_: Control) -> Generated:
-        time.sleep(0.06)
-        threading.Timer(0.01, lease.lose).start()
-        return generated()
-
-    desk.provider.script = [slow]
-    outcome = desk.run(lease)  # whatever it is, the fence lets nothing of it through
-    assert isinstance(outcome, Failed)
-    assert outcome.error.code == "storage_unavailable"
-    assert desk.storage.objects == {}
+    assert isinstance(desk.run(new_lease(clock=clock)), Completed)
+    assert desk.storage.order == [THUMBNAIL_KEY, IMAGE_KEY]
+    assert isinstance(desk.run(**NEXT), Completed)
+    assert len(desk.provider.requests) == 1
 
 
 # after a crash
