@@ -11,12 +11,12 @@ from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any
 
-from psycopg_pool import ConnectionPool
 from pydantic import SecretStr
 
 from generation_worker import __version__, log
 from generation_worker.config import ConfigurationError, DatabaseAddress, Settings
 from generation_worker.config.providers import configured_providers
+from generation_worker.db.limits import Limits
 from generation_worker.db.pool import OwnConnection, open_pool
 from generation_worker.db.readiness import problems_of
 from generation_worker.db.signals import PostgresSignals
@@ -34,6 +34,7 @@ from generation_worker.storage.disk import DiskStorage
 from generation_worker.storage.s3 import S3Storage
 from generation_worker.storage.s3_client import Bucket, r2_bucket
 from generation_worker.worker.attempt import Attempt
+from generation_worker.worker.heartbeat import BEATS_PER_LEASE, STATEMENTS_PER_BEAT
 from generation_worker.worker.keyring import KeyRing
 from generation_worker.worker.settings import Ending, WorkerSettings
 from generation_worker.worker.supervisor import Supervisor
@@ -70,16 +71,13 @@ def assembled(settings: Settings, events: Events) -> Generator[Supervisor]:
         storage = build_storage(settings)
         for adapter in (images, storage, *providers):
             adapter.warm_up()
-        pool = stack.enter_context(open_pool_for(address, settings.concurrency))
-        own = OwnConnection(address.conninfo, prepare=not address.pooled)
-        stack.callback(own.close)
-        store = PostgresStore(pool)
+        store = build_store(stack, address, settings.concurrency)
         keys = KeyRing(providers)
         attempt = Attempt(store, keys, storage, images, events, settings.max_paid_calls)
         yield Supervisor(
             worker_settings(settings, keys.providers, limited_keys(settings, providers)),
             store=store,
-            heartbeat_store=PostgresStore(own),
+            heartbeat_store=build_heartbeat_store(stack, address, settings.lease_duration),
             signals=build_signals(settings),
             work=attempt.run,
             events=events,
@@ -139,12 +137,32 @@ def check_database(address: DatabaseAddress, events: Events) -> None:
         raise ConfigurationError([f"DATABASE_URL: {problem}" for problem in problems])
 
 
-def open_pool_for(address: DatabaseAddress, concurrency: int) -> ConnectionPool[Any]:
+def build_store(stack: ExitStack, address: DatabaseAddress, concurrency: int) -> PostgresStore:
     """Attempts hold no connection while they wait for a provider, so a few serve many."""
     size = address.pool_size or min(4 + concurrency // 4, 20)
-    return open_pool(
-        address.conninfo, prepare=not address.pooled, size=max(size, 2), timeout=address.pool_timeout or 10.0
+    session, statement = _limits(address, Limits())
+    pool = open_pool(
+        address.conninfo,
+        prepare=not address.pooled,
+        size=max(size, 2),
+        timeout=address.pool_timeout or 10.0,
+        limits=session,
     )
+    return PostgresStore(stack.enter_context(pool), limits=statement)
+
+
+def build_heartbeat_store(stack: ExitStack, address: DatabaseAddress, lease: float) -> PostgresStore:
+    """Which is done, or has failed, before the next beat is due."""
+    beat = lease / BEATS_PER_LEASE
+    session, statement = _limits(address, Limits.sharing(beat, statements=STATEMENTS_PER_BEAT))
+    own = OwnConnection(address.conninfo, prepare=not address.pooled, limits=session)
+    stack.callback(own.close)
+    return PostgresStore(own, limits=statement)
+
+
+def _limits(address: DatabaseAddress, limits: Limits) -> tuple[Limits | None, Limits | None]:
+    """Those for a session and those for each statement: a pooler's sessions are not ours."""
+    return (None, limits) if address.pooled else (limits, None)
 
 
 def build_providers(settings: Settings) -> list[Provider]:

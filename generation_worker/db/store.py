@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import psycopg
 from psycopg_pool import PoolClosed, PoolTimeout
 
+from generation_worker.db.limits import Limits
 from generation_worker.db.statements import load_bare_statements
 from generation_worker.domain.gate import BREAKER, BreakerPolicy
 from generation_worker.domain.job import Job, Place, Status
@@ -36,6 +37,8 @@ UNAVAILABLE = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
     psycopg.errors.ReadOnlySqlTransaction,  # a failover put us on a replica, or a full disk stopped all writing
+    psycopg.errors.IdleInTransactionSessionTimeout,
+    psycopg.errors.TransactionTimeout,
     PoolTimeout,
     PoolClosed,
 )
@@ -49,10 +52,15 @@ class Connections(Protocol):
 
 
 class PostgresStore:
-    """Runs the statements of the protocol. Safe to use from many threads if its connections are."""
+    """Runs the statements of the protocol. Safe to use from many threads if its connections are.
 
-    def __init__(self, connections: Connections) -> None:
+    ``limits`` go along with each statement, in the same round trip. They are for connections through a pooler; a
+    session of our own is told its limits once.
+    """
+
+    def __init__(self, connections: Connections, *, limits: Limits | None = None) -> None:
         self._connections = connections
+        self._limits = limits and limits.for_transaction()
         self._statements = load_bare_statements("queries")
 
     def claim_jobs(
@@ -207,18 +215,21 @@ class PostgresStore:
         self._change("remove_worker", worker=worker)
 
     def _run(self, statement: str, **values: Any) -> list[Row]:
-        with self._executed(statement, values) as cursor:
-            return cursor.fetchall()
+        return self._execute(statement, values).fetchall()
 
     def _change(self, statement: str, **values: Any) -> int:
-        with self._executed(statement, values) as cursor:
-            return cursor.rowcount
+        return self._execute(statement, values).rowcount
 
-    @contextmanager
-    def _executed(self, statement: str, values: Mapping[str, Any]) -> Generator[psycopg.Cursor[Row]]:
+    def _execute(self, statement: str, values: Mapping[str, Any]) -> psycopg.Cursor[Row]:
+        text = self._statements[statement]
         try:
             with self._connections.connection() as connection:
-                yield connection.execute(self._statements[statement], values)
+                if self._limits is None:
+                    return connection.execute(text, values)
+                with connection.pipeline():  # without a BEGIN all that goes together is one transaction
+                    connection.execute(self._limits)
+                    cursor = connection.execute(text, values)
+                return cursor
         except UNAVAILABLE as error:
             raise StoreUnavailable(f"{statement}: {error}") from error
 

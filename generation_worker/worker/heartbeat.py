@@ -12,6 +12,8 @@ from generation_worker.worker.loop import Loop
 from generation_worker.worker.settings import WorkerSettings
 
 BEATS_PER_LEASE = 4
+STATEMENTS_PER_BEAT = 2
+"""The leases are renewed, and the worker says that it lives."""
 
 
 class Heartbeat:
@@ -34,7 +36,7 @@ class Heartbeat:
         self._touch = touch
         self._clock = clock
         self._proved_at = clock()
-        self.loop = Loop("heartbeat", self.step, events)
+        self.loop = Loop("heartbeat", self.step, events, longest_pause=settings.lease / BEATS_PER_LEASE)
 
     @property
     def proved(self) -> bool:

@@ -16,11 +16,15 @@ LONGEST_PAUSE = 10.0
 class Loop:
     """Runs ``step`` in a thread of its own. A step returns the seconds until the next one (None: until it is woken).
 
-    A step that raises is reported and tried again with growing pauses: a loop never dies silently.
+    A step that raises is reported and tried again with growing pauses, up to ``longest_pause`` seconds: a loop never
+    dies silently.
     """
 
-    def __init__(self, name: str, step: Callable[[], float | None], events: Events) -> None:
+    def __init__(
+        self, name: str, step: Callable[[], float | None], events: Events, *, longest_pause: float | None = None
+    ) -> None:
         self.name = name
+        self._longest_pause = LONGEST_PAUSE if longest_pause is None else min(longest_pause, LONGEST_PAUSE)
         self._step = step
         self._events = events
         self._stop = threading.Event()
@@ -76,7 +80,7 @@ class Loop:
     def _after_fault(self, event: str, problem: str, error: BaseException | None = None) -> float:
         self._faults += 1
         self._events.emit(event, loop=self.name, error=problem, times=self._faults, exc_info=error)
-        pause = min(FIRST_PAUSE * 2 ** min(self._faults - 1, 16), LONGEST_PAUSE)
+        pause = min(FIRST_PAUSE * 2 ** min(self._faults - 1, 16), self._longest_pause)
         self._wake.clear()  # a wake-up must not turn a fault into a hot loop
         self._stop.wait(pause)
         return 0

@@ -81,11 +81,14 @@ def test_a_lock_that_is_not_had_in_time_is_a_database_that_does_not_answer(
         store.touch_worker(CARD, busy=0, stuck=0)
 
 
-def test_a_deadlock_is_a_database_that_does_not_answer(direct: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    def deadlock(*_: object, **__: object) -> None:
-        raise psycopg.errors.DeadlockDetected("deadlock detected")
+@pytest.mark.parametrize("error", [psycopg.errors.DeadlockDetected, psycopg.errors.TransactionTimeout])
+def test_what_the_server_ended_for_its_own_reasons_is_a_database_that_does_not_answer(
+    direct: Connection, monkeypatch: pytest.MonkeyPatch, error: type[psycopg.Error]
+) -> None:
+    def ended(*_: object, **__: object) -> None:
+        raise error("try again")
 
-    monkeypatch.setattr(direct, "execute", deadlock)
+    monkeypatch.setattr(direct, "execute", ended)
     with pytest.raises(StoreUnavailable):
         PostgresStore(OneConnection(direct)).expire_jobs(limit=1)
 

@@ -7,8 +7,10 @@ import pytest
 from generation_worker.domain.errors import CancelRequested, LeaseLost
 from generation_worker.events import Events
 from generation_worker.ports import StoreUnavailable
+from generation_worker.worker import loop
 from generation_worker.worker.heartbeat import Heartbeat
 from generation_worker.worker.lease import Lease, LeaseBook
+from tests.support.waiting import wait_until
 from tests.worker.scripted_store import Clock, ScriptedStore, jobs, lease, settings, unavailable
 
 
@@ -108,6 +110,20 @@ def test_a_worker_that_cannot_prove_its_leases_knows_it(
     heartbeat.step()
     assert heartbeat.proved
     held.check()
+
+
+def test_a_beat_that_failed_is_made_up_for_before_the_next_one_is_due(
+    store: ScriptedStore, leases: LeaseBook, events: Events, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "FIRST_PAUSE", 3600.0)
+    monkeypatch.setattr(loop, "LONGEST_PAUSE", 3600.0)
+    hold(leases, clock)
+    store.answer("renew_leases", unavailable)
+    heartbeat = Heartbeat(store, leases, events, settings=settings(lease=0.04), touch=lambda: None)
+    heartbeat.loop.start()
+    wait_until(lambda: len(store.calls("renew_leases")) > 1, "it beats again")
+    heartbeat.loop.stop()
+    assert heartbeat.loop.join(5)
 
 
 def test_a_proof_needs_the_whole_beat(heartbeat: Heartbeat, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
