@@ -208,6 +208,13 @@ class Claim(NamedTuple):
     """Jobs wait for a provider whose every breaker is open."""
 
 
+class Renewal(NamedTuple):
+    """A lease that is still held. Not ``renewed``: somebody has locked its row just now, so it is not proved either."""
+
+    renewed: bool
+    cancel_requested: bool
+
+
 class Reclaim(NamedTuple):
     """A job taken over from a worker that fell silent ``held_for`` seconds after its claim."""
 
@@ -333,8 +340,8 @@ class Store(Protocol):
 
     def renew_leases(
         self, leases: Sequence[tuple[str, str]], *, lease: float, timeout: float, grace: float
-    ) -> dict[str, bool]:
-        """Renew the leases (job id, token) that still hold; the answer says which, and who was asked to cancel."""
+    ) -> dict[str, Renewal]:
+        """Renew the leases (job id, token); the answer says which still hold, by the ids of their jobs."""
         ...
 
     def settle_attempts(self, settlements: Sequence[tuple[Job, Settlement]]) -> dict[str, Status]:

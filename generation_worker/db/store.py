@@ -25,6 +25,7 @@ from generation_worker.ports import (
     Promotion,
     Reclaim,
     Refusal,
+    Renewal,
     Staged,
     StoredObject,
     StoreUnavailable,
@@ -91,9 +92,10 @@ class PostgresStore:
 
     def renew_leases(
         self, leases: Sequence[tuple[str, str]], *, lease: float, timeout: float, grace: float
-    ) -> dict[str, bool]:
+    ) -> dict[str, Renewal]:
         mine = json.dumps([{"id": job_id, "token": token} for job_id, token in leases])
-        return dict(self._run("renew_leases", leases=mine, lease=lease, timeout=timeout, grace=grace))
+        rows = self._run("renew_leases", leases=mine, lease=lease, timeout=timeout, grace=grace)
+        return {job_id: Renewal(renewed, cancel_requested) for job_id, renewed, cancel_requested in rows}
 
     def settle_attempts(self, settlements: Sequence[tuple[Job, Settlement]]) -> dict[str, Status]:
         written = json.dumps([_settlement_row(job, settlement) for job, settlement in settlements])

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from generation_worker.events import Events
-from generation_worker.ports import Store
+from generation_worker.ports import Renewal, Store
 from generation_worker.worker.lease import PROVED_FOR, Clock, Lease, LeaseBook
 from generation_worker.worker.loop import Loop
 from generation_worker.worker.settings import WorkerSettings
@@ -61,13 +61,16 @@ class Heartbeat:
             grace=self._settings.overtime,
         )
         for lease in held:
-            cancel_requested = renewed.get(lease.job.id)
-            if cancel_requested is None:
-                self._lost(lease)
-            else:
-                lease.prove(sent_at)
-                if cancel_requested:
-                    lease.cancel()
+            self._told(lease, renewed.get(lease.job.id), sent_at)
+
+    def _told(self, lease: Lease, renewal: Renewal | None, sent_at: float) -> None:
+        if renewal is None:
+            self._lost(lease)
+            return
+        if renewal.renewed:
+            lease.prove(sent_at)
+        if renewal.cancel_requested:
+            lease.cancel()
 
     def _lost(self, lease: Lease) -> None:
         """Somebody else has the job, or it was settled between our look at the book and the statement."""

@@ -19,7 +19,7 @@ from psycopg import sql
 from generation_worker.db.audit import audit
 from generation_worker.domain.job import FINAL, Job
 from generation_worker.domain.settlement import Settlement
-from generation_worker.ports import CallBegun
+from generation_worker.ports import CallBegun, Renewal
 from tests.support.database import Connection, Database
 from tests.support.jobs import balance, change_job, enqueue, grant, job
 from tests.support.protocol import (
@@ -29,7 +29,9 @@ from tests.support.protocol import (
     EXPIRED,
     GAVE_UP,
     LIMITED,
+    PASSED_OVER,
     RELEASED,
+    RENEWED,
     RETRY,
     SETTLEMENTS,
     Worker,
@@ -336,23 +338,23 @@ def test_settlements_and_heartbeats_in_any_order_do_not_deadlock(race: Race) -> 
     queue(race, 2)
     older, newer = sorted(Worker(race.look).claim(2).jobs, key=lambda found: found.id)
     race.first.connection.execute("SELECT FROM generation_job WHERE id = %s FOR NO KEY UPDATE", (older.id,))
-    renewed = race.waits(lambda: race.worker().renew(older, newer))
     settled = race.waits(lambda: race.worker().store.settle_attempts([(newer, COMPLETED), (older, COMPLETED)]))
+    assert race.worker().renew(older, newer) == {older.id: PASSED_OVER, newer.id: RENEWED}
     race.commit()
     assert set(settled.result().values()) == {"completed"}
-    assert len(renewed.result()) in (0, 2)
+    assert race.worker().renew(older, newer) == {}
 
 
 # leases
 
 
-def test_a_heartbeat_that_waits_for_a_takeover_learns_that_the_lease_is_lost(race: Race) -> None:
+def test_a_heartbeat_during_a_takeover_proves_nothing_and_the_next_one_knows_that_the_lease_is_lost(race: Race) -> None:
     late = claimed(race)
     (taken,) = race.first.store.reclaim_jobs(limit=10, lease=60)
-    renewed = race.waits(lambda: race.worker().renew(late))
+    assert race.worker().renew(late) == {late.id: PASSED_OVER}
     race.commit()
-    assert renewed.result() == {}
-    assert race.worker().renew(taken.job) == {late.id: False}
+    assert race.worker().renew(late) == {}
+    assert race.worker().renew(taken.job) == {late.id: RENEWED}
 
 
 def test_a_takeover_skips_a_lease_that_is_being_renewed(race: Race) -> None:
@@ -364,12 +366,12 @@ def test_a_takeover_skips_a_lease_that_is_being_renewed(race: Race) -> None:
     assert other.store.reclaim_jobs(limit=10, lease=60) == []
 
 
-def test_a_heartbeat_that_waits_for_a_request_to_cancel_brings_it_back(race: Race) -> None:
+def test_a_request_to_cancel_that_a_heartbeat_has_just_missed_comes_back_with_the_next_one(race: Race) -> None:
     lease = claimed(race)
     cancel(race.first.connection, lease.id)
-    renewed = race.waits(lambda: race.worker().renew(lease))
+    assert race.worker().renew(lease) == {lease.id: PASSED_OVER}
     race.commit()
-    assert renewed.result() == {lease.id: True}
+    assert race.worker().renew(lease) == {lease.id: Renewal(True, cancel_requested=True)}
 
 
 def test_two_takeovers_at_once_take_each_job_once(race: Race, database: Database) -> None:

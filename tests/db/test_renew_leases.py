@@ -8,9 +8,10 @@ from uuid import UUID
 import pytest
 from psycopg import sql
 
-from tests.support.database import Connection
+from generation_worker.ports import Renewal
+from tests.support.database import Connection, Database
 from tests.support.jobs import change_job, enqueue, grant, job
-from tests.support.protocol import COMPLETED, CRASHED, EXPIRED, Worker, cancel, everything
+from tests.support.protocol import COMPLETED, CRASHED, EXPIRED, PASSED_OVER, RENEWED, Worker, cancel, everything
 
 SECOND = timedelta(seconds=1)
 
@@ -33,7 +34,7 @@ def now(connection: Connection) -> datetime:
 
 def test_a_renewed_lease_lasts_from_now_on(worker: Worker, job_id: UUID) -> None:
     claimed = worker.claim_one(lease=5)
-    assert worker.renew(claimed, lease=60) == {claimed.id: False}
+    assert worker.renew(claimed, lease=60) == {claimed.id: RENEWED}
     expected = now(worker.connection) + timedelta(seconds=60)
     assert lease_end(worker.connection, job_id) == pytest.approx(expected, abs=SECOND)
 
@@ -43,7 +44,7 @@ def test_all_jobs_of_a_worker_are_renewed_at_once(worker: Worker, connection: Co
     for _ in range(5):
         enqueue(connection)
     jobs = worker.claim().jobs
-    assert worker.renew(*jobs) == dict.fromkeys((claimed.id for claimed in jobs), False)
+    assert worker.renew(*jobs) == dict.fromkeys((claimed.id for claimed in jobs), RENEWED)
 
 
 def test_nothing_to_renew_renews_nothing(worker: Worker) -> None:
@@ -62,7 +63,7 @@ def test_a_lease_that_was_taken_over_does_not_come_back(worker: Worker, job_id: 
     before = everything(worker.connection)
     assert worker.renew(claimed) == {}
     assert everything(worker.connection) == before
-    assert worker.renew(taken.job) == {claimed.id: False}
+    assert worker.renew(taken.job) == {claimed.id: RENEWED}
 
 
 def test_the_next_attempt_is_not_renewed_by_the_last_one(worker: Worker, job_id: UUID) -> None:
@@ -84,7 +85,24 @@ def test_a_settled_job_does_not_come_back(worker: Worker, job_id: UUID) -> None:
 def test_a_request_to_cancel_comes_back_with_the_lease(worker: Worker, job_id: UUID) -> None:
     claimed = worker.claim_one()
     cancel(worker.connection, job_id)
-    assert worker.renew(claimed) == {claimed.id: True}
+    assert worker.renew(claimed) == {claimed.id: Renewal(True, cancel_requested=True)}
+
+
+def test_a_row_that_somebody_holds_costs_no_other_lease(
+    worker: Worker, connection: Connection, database: Database
+) -> None:
+    grant(connection)
+    for _ in range(3):
+        enqueue(connection)
+    first, held, last = worker.claim(lease=5).jobs
+    holder = database.connect(autocommit=False)
+    holder.execute("UPDATE generation_job SET priority = 1 WHERE id = %s", (held.id,))
+    hasty = Worker(database.connect_direct(options="-c lock_timeout=1s"))
+    assert hasty.renew(first, held, last) == {first.id: RENEWED, held.id: PASSED_OVER, last.id: RENEWED}
+    ends = [lease_end(connection, UUID(found.id)) for found in (first, held, last)]
+    assert [end > now(connection) + timedelta(seconds=30) for end in ends] == [True, False, True]
+    holder.rollback()
+    assert worker.renew(held) == {held.id: RENEWED}
 
 
 def test_a_lease_is_never_made_shorter(worker: Worker, job_id: UUID) -> None:
@@ -109,7 +127,7 @@ def test_an_attempt_that_outlived_its_time_is_taken_over_in_spite_of_its_heartbe
     worker: Worker, job_id: UUID
 ) -> None:
     claimed = worker.claim_one(lease=EXPIRED)
-    assert worker.renew(claimed, timeout=-20, grace=10) == {claimed.id: False}
+    assert worker.renew(claimed, timeout=-20, grace=10) == {claimed.id: RENEWED}
     assert len(worker.store.reclaim_jobs(limit=10, lease=60)) == 1
 
 

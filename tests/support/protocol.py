@@ -12,7 +12,7 @@ from psycopg.rows import dict_row
 from generation_worker.db.store import PostgresStore, Row
 from generation_worker.domain.job import FRONT, Job, Place, Status
 from generation_worker.domain.settlement import Settlement
-from generation_worker.ports import Claim, Key
+from generation_worker.ports import Claim, Key, Renewal
 from tests.support.database import Connection
 from tests.support.jobs import configure, offer_local, put_job
 
@@ -20,6 +20,8 @@ LEASE = 60.0
 EXPIRED = -1.0
 """A lease of this length is over when it begins: nobody has to wait for it."""
 
+RENEWED = Renewal(True, cancel_requested=False)
+PASSED_OVER = Renewal(False, cancel_requested=False)
 COMPLETED = Settlement("completed", "completed", result={"images": [{"key": "images/1.webp"}]})
 RETRY = Settlement("failed", "scheduled", 5.0, error_code="provider_unavailable", error_message="503")
 RETRY_NOW = Settlement("failed", "scheduled", 0.0, error_code="provider_unavailable", error_message="503")
@@ -89,7 +91,9 @@ class Worker:
     def settle(self, job: Job, settlement: Settlement) -> Status | None:
         return self.store.settle_attempts([(job, settlement)]).get(job.id)
 
-    def renew(self, *jobs: Job, lease: float = LEASE, timeout: float = 600.0, grace: float = 10.0) -> dict[str, bool]:
+    def renew(
+        self, *jobs: Job, lease: float = LEASE, timeout: float = 600.0, grace: float = 10.0
+    ) -> dict[str, Renewal]:
         leases = [(job.id, job.lease_token) for job in jobs]
         return self.store.renew_leases(leases, lease=lease, timeout=timeout, grace=grace)
 

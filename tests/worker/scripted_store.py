@@ -18,6 +18,7 @@ from generation_worker.ports import (
     Key,
     Promotion,
     Reclaim,
+    Renewal,
     Staged,
     StoredObject,
     StoreUnavailable,
@@ -28,6 +29,7 @@ from generation_worker.worker.settings import WorkerSettings
 from tests.domain.jobs import a_job
 
 NO_CLAIM = Claim([], [])
+RENEWED = Renewal(True, cancel_requested=False)
 Step = Callable[..., Any]
 
 
@@ -99,8 +101,8 @@ class ScriptedStore:
 
     def renew_leases(
         self, leases: Sequence[tuple[str, str]], *, lease: float, timeout: float, grace: float
-    ) -> dict[str, bool]:
-        held = {job_id: False for job_id, _ in leases}
+    ) -> dict[str, Renewal]:
+        held = {job_id: RENEWED for job_id, _ in leases}
         return self._next("renew_leases", held, leases, lease=lease, timeout=timeout, grace=grace)
 
     def settle_attempts(self, settlements: Sequence[tuple[Job, Settlement]]) -> dict[str, Status]:

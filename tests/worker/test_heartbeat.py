@@ -6,12 +6,12 @@ import pytest
 
 from generation_worker.domain.errors import CancelRequested, LeaseLost
 from generation_worker.events import Events
-from generation_worker.ports import StoreUnavailable
+from generation_worker.ports import Renewal, StoreUnavailable
 from generation_worker.worker import loop
 from generation_worker.worker.heartbeat import Heartbeat
 from generation_worker.worker.lease import Lease, LeaseBook
 from tests.support.waiting import wait_until
-from tests.worker.scripted_store import Clock, ScriptedStore, jobs, lease, settings, unavailable
+from tests.worker.scripted_store import RENEWED, Clock, ScriptedStore, jobs, lease, settings, unavailable
 
 
 @pytest.fixture
@@ -62,9 +62,9 @@ def test_a_renewed_lease_is_proved_from_when_it_was_asked_for(
     (held,) = hold(leases, clock)
     clock.advance(15)
 
-    def slowly(*_: object, **__: object) -> dict[str, bool]:
+    def slowly(*_: object, **__: object) -> dict[str, Renewal]:
         clock.advance(8)
-        return {"job-1": False}
+        return {"job-1": RENEWED}
 
     store.answer("renew_leases", slowly)
     heartbeat.step()
@@ -75,7 +75,7 @@ def test_a_lease_that_does_not_come_back_is_lost(
     heartbeat: Heartbeat, store: ScriptedStore, leases: LeaseBook, clock: Clock
 ) -> None:
     kept, lost = hold(leases, clock, 2)
-    store.answer("renew_leases", {"job-1": False})
+    store.answer("renew_leases", {"job-1": RENEWED})
     heartbeat.step()
     kept.check()
     with pytest.raises(LeaseLost):
@@ -83,15 +83,33 @@ def test_a_lease_that_does_not_come_back_is_lost(
     assert leases.all() == [kept]
 
 
+@pytest.mark.parametrize("renewed", [True, False])
 def test_a_request_to_cancel_reaches_the_attempt(
-    heartbeat: Heartbeat, store: ScriptedStore, leases: LeaseBook, clock: Clock
+    heartbeat: Heartbeat, store: ScriptedStore, leases: LeaseBook, clock: Clock, renewed: bool
 ) -> None:
     (held,) = hold(leases, clock)
-    store.answer("renew_leases", {"job-1": True})
+    store.answer("renew_leases", {"job-1": Renewal(renewed, cancel_requested=True)})
     heartbeat.step()
     with pytest.raises(CancelRequested):
         held.check()
     assert leases.all() == [held]
+
+
+def test_a_lease_that_was_passed_over_is_neither_proved_nor_lost(
+    heartbeat: Heartbeat, store: ScriptedStore, leases: LeaseBook, clock: Clock
+) -> None:
+    passed_over, other = hold(leases, clock, 2)
+    for _ in range(4):
+        clock.advance(15)
+        store.answer("renew_leases", {"job-1": Renewal(False, cancel_requested=False), "job-2": RENEWED})
+        heartbeat.step()
+    assert heartbeat.proved
+    other.check()
+    passed_over.check(proof=False)
+    with pytest.raises(LeaseLost, match="cannot be proved"):
+        passed_over.check()
+    heartbeat.step()
+    passed_over.check()
 
 
 def test_a_worker_that_cannot_prove_its_leases_knows_it(
@@ -139,7 +157,7 @@ def test_a_lease_that_was_settled_meanwhile_is_not_missed(
 ) -> None:
     (held,) = hold(leases, clock)
 
-    def settled_meanwhile(*_: object, **__: object) -> dict[str, bool]:
+    def settled_meanwhile(*_: object, **__: object) -> dict[str, Renewal]:
         leases.remove(held)
         return {}
 
