@@ -182,6 +182,10 @@ class StoreUnavailable(Exception):
     """The database did not answer. Whether the statement took effect is not known."""
 
 
+class StoreBusy(StoreUnavailable):
+    """Somebody holds a row that the statement needs, and did not let go of it in time. Nothing was changed."""
+
+
 class Refusal(NamedTuple):
     """A job that failed at its claim, because its user cannot pay."""
 

@@ -27,6 +27,7 @@ from generation_worker.ports import (
     Refusal,
     Renewal,
     Staged,
+    StoreBusy,
     StoredObject,
     StoreUnavailable,
     WorkerCard,
@@ -232,6 +233,8 @@ class PostgresStore:
                     connection.execute(self._limits)
                     cursor = connection.execute(text, values)
                 return cursor
+        except psycopg.errors.LockNotAvailable as error:
+            raise StoreBusy(f"{statement}: {error}") from error
         except UNAVAILABLE as error:
             raise StoreUnavailable(f"{statement}: {error}") from error
 

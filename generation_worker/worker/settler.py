@@ -12,7 +12,7 @@ from generation_worker.domain.outcome import Failed, Outcome, Released
 from generation_worker.domain.retry import RetryPolicy
 from generation_worker.domain.settlement import Settlement, settle
 from generation_worker.events import Events
-from generation_worker.ports import Store, StoreUnavailable
+from generation_worker.ports import Store, StoreBusy, StoreUnavailable
 from generation_worker.worker.lease import Lease, LeaseBook
 from generation_worker.worker.loop import Loop
 
@@ -85,6 +85,11 @@ class Settler:
     def _write(self, ended: list[Ended]) -> None:
         try:
             written = self._store.settle_attempts([(end.lease.job, end.settlement) for end in ended])
+        except StoreBusy:
+            if len(ended) == 1:
+                raise
+            self._write_each(ended)
+            return
         except StoreUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 - whatever the database refuses, the others must be written
@@ -93,13 +98,23 @@ class Settler:
         for end in ended:
             self._conclude(end, written.get(end.lease.job.id))
 
+    def _write_each(self, ended: list[Ended]) -> None:
+        """Somebody may hold a row that one of these needs: the others do not wait for it. The latest go first, and
+        what turns out to be held is the last one next time. Raises StoreBusy if it comes to that.
+        """
+        for end in reversed(ended):
+            try:
+                self._write([end])
+            except StoreBusy:
+                self._unwritten = {end.lease.job.lease_token: end} | self._unwritten
+                raise
+
     def _write_apart(self, ended: list[Ended], error: Exception) -> None:
         """One settlement cannot be written as it is. It must not keep the others from being written, nor itself from
         ending: alone, it becomes a failure that says so.
         """
         if len(ended) > 1:
-            for end in ended:
-                self._write([end])
+            self._write_each(ended)
             return
         lease, outcome, _ = ended[0]
         self._events.emit("settlement.refused", job=lease.job.id, user=lease.job.user_id, error=repr(error))

@@ -10,7 +10,7 @@ import pytest
 from generation_worker.db.limits import LOCK, Limits
 from generation_worker.db.pool import OwnConnection, open_pool
 from generation_worker.db.store import PostgresStore
-from generation_worker.ports import StoreUnavailable, WorkerCard
+from generation_worker.ports import StoreBusy, StoreUnavailable, WorkerCard
 from tests.support.database import Connection, Database
 from tests.support.protocol import OneConnection
 from tests.support.waiting import wait_until
@@ -63,8 +63,9 @@ def test_a_row_that_somebody_holds_is_a_database_that_does_not_answer(
 ) -> None:
     store = build(limits)
     for _ in range(3):  # the third time the statement is prepared
-        with pytest.raises(StoreUnavailable, match=f"touch_worker: canceling statement due to {said}"):
+        with pytest.raises(StoreUnavailable, match=f"touch_worker: canceling statement due to {said}") as failure:
             touch(store)
+        assert isinstance(failure.value, StoreBusy) == (limits is HASTY)
     holder.rollback()
     touch(store)
     assert connection.execute("SELECT busy FROM worker_process").fetchone() == (1,)

@@ -46,3 +46,21 @@ def test_a_heartbeat_is_over_before_the_next_one_is_due(
     wait_for_lock_timeout(worker, "touch_worker")
     holder.rollback()
     worker.wait_for("loop.recovered")
+
+
+def test_a_job_that_somebody_holds_keeps_no_other_from_being_settled(
+    app: Connection, start_worker: StartWorker, holder: Connection
+) -> None:
+    """Though they end together, and are written together where nothing is in the way."""
+    grant(app, amount=10)
+    jobs = [enqueue(app) for _ in range(3)]
+    worker = start_worker(WORKER_CONCURRENCY="3", LOCAL_DELAY="500ms")
+    wait_until(lambda: {job(app, each)["status"] for each in jobs} == {"processing"}, "all run")
+    holder.execute("UPDATE generation_job SET priority = 1 WHERE id = %s", (jobs[1],))
+    wait_for_lock_timeout(worker, "settle_attempts")
+    wait_until(lambda: all(job(app, each)["status"] == "completed" for each in (jobs[0], jobs[2])), "the others end")
+    assert job(app, jobs[1])["status"] == "processing"
+    holder.rollback()
+    wait_until(lambda: job(app, jobs[1])["status"] == "completed", "the job is done")
+    assert job(app, jobs[1])["attempt"] == 1
+    assert audit(app, max_paid_calls=1) == []

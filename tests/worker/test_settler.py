@@ -13,7 +13,7 @@ from generation_worker.domain.outcome import Cancelled, Completed, Failed, Outco
 from generation_worker.domain.retry import RetryPolicy
 from generation_worker.domain.settlement import Settlement
 from generation_worker.events import Events
-from generation_worker.ports import StoreUnavailable
+from generation_worker.ports import StoreBusy, StoreUnavailable
 from generation_worker.worker.lease import Lease, LeaseBook
 from generation_worker.worker.settler import BATCH, Settler
 from tests.worker.scripted_store import Clock, ScriptedStore, Told, jobs, lease, unavailable
@@ -151,6 +151,65 @@ def test_a_batch_stays_a_batch_however_long_the_database_is_away(desk: Desk) -> 
             desk.settler.step()
     assert {len(batch) for batch in desk.batches()} == {BATCH}
     assert desk.settler.waiting == BATCH + 5
+
+
+# a row that somebody holds
+
+
+def holding(*held: str) -> Any:
+    def settle(batch: Batch) -> dict[str, Status]:
+        if any(job.id in held for job, _ in batch):
+            raise StoreBusy("settle_attempts: canceling statement due to lock timeout")
+        return {job.id: settlement.status for job, settlement in batch}
+
+    return settle
+
+
+def settled(told: Told) -> list[str]:
+    return [fields["job"] for name, fields in told.events if name == "attempt.settled"]
+
+
+def test_a_row_that_somebody_holds_keeps_no_other_settlement_from_being_written(desk: Desk, told: Told) -> None:
+    desk.end(COMPLETED, 6)
+    desk.store.answer("settle_attempts", *[holding("job-2", "job-5")] * 100)
+    for number in (1, 2):
+        with pytest.raises(StoreBusy):
+            desk.settler.step()
+        desk.end(COMPLETED, first=6 + number)
+    with pytest.raises(StoreBusy):
+        desk.settler.step()
+    assert sorted(settled(told)) == ["job-1", "job-3", "job-4", "job-6", "job-7", "job-8"]
+    assert desk.settler.waiting == 2
+
+
+def test_what_is_held_costs_one_wait_at_each_step(desk: Desk) -> None:
+    """A wait lasts seconds, and what has just ended is to be written."""
+    desk.end(COMPLETED, 20)
+    desk.store.answer("settle_attempts", *[holding(*(f"job-{n}" for n in range(1, 20)))] * 100)
+    with pytest.raises(StoreBusy):
+        desk.settler.step()
+    assert [len(batch) for batch in desk.batches()] == [20, 1, 1]
+
+
+def test_a_settlement_that_is_refused_does_not_wait_for_one_that_is_held(desk: Desk, told: Told) -> None:
+    def refusing_or_holding(batch: Batch) -> dict[str, Status]:
+        return {**refusing("job-2")(batch), **holding("job-1")(batch)}
+
+    desk.end(COMPLETED, 2)
+    desk.store.answer("settle_attempts", *[refusing_or_holding] * 10)
+    with pytest.raises(StoreBusy):
+        desk.settler.step()
+    assert settled(told) == ["job-2"]
+
+
+def test_what_was_held_is_written_when_it_is_let_go(desk: Desk, told: Told) -> None:
+    desk.end(COMPLETED, 3)
+    desk.store.answer("settle_attempts", *[holding("job-1", "job-2", "job-3")] * 2)
+    with pytest.raises(StoreBusy):
+        desk.settler.step()
+    desk.settler.step()
+    assert sorted(settled(told)) == ["job-1", "job-2", "job-3"]
+    assert (desk.settler.waiting, len(desk.leases)) == (0, 0)
 
 
 # a settlement that the database refuses
