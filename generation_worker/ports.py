@@ -31,8 +31,8 @@ class Rendered:
     thumbnail: Picture | None
 
 
-class Control(Protocol):
-    """The attempt's own view of whether it may go on."""
+class Watch(Protocol):
+    """Whether something that takes its time may go on. Asked often: before each read, each write, each wait."""
 
     def check(self) -> None:
         """Return if the attempt may go on.
@@ -41,12 +41,16 @@ class Control(Protocol):
         """
         ...
 
-    def pause(self, seconds: float) -> None:
-        """Sleep, but no longer than the attempt may go on. Raises as ``check`` does, as soon as it is true."""
-        ...
-
     def seconds_left(self) -> float:
         """Seconds until the attempt's deadline; never negative."""
+        ...
+
+
+class Control(Watch, Protocol):
+    """The attempt's own view of whether it may go on."""
+
+    def pause(self, seconds: float) -> None:
+        """Sleep, but no longer than the attempt may go on. Raises as ``check`` does, as soon as it is true."""
         ...
 
     def admit(self) -> None:
@@ -155,6 +159,19 @@ class Storage(Protocol):
 
     def discard_unfinished(self, *, older_than: float) -> int:
         """Remove what writes that were cut off so many seconds ago have left; how many. Raises StorageUnavailable."""
+        ...
+
+
+class Fetcher(Protocol):
+    """Gets inputs by URL. Safe to use from many threads at once."""
+
+    def warm_up(self) -> None: ...
+
+    def fetch(self, url: str, watch: Watch) -> bytes:
+        """The bytes behind a user's URL: not too many, and not yet looked at.
+
+        Raises InputRejected, also for a URL that may not be asked; InputNotFound, InputUnavailable; and as ``watch``.
+        """
         ...
 
 

@@ -2,12 +2,11 @@
 
 The client's own timeouts hold for one read, and are never reached while a byte comes now and then, be it of a header or
 between two chunks. So the deadline stands where the bytes come in, in the network backend. It also makes a cancelled
-call end while the provider still thinks: reads wait in short slices.
+call end while the provider still thinks (see net/watched.py).
 """
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -16,16 +15,9 @@ from urllib.request import getproxies, proxy_bypass
 import httpcore2
 import httpx2
 
-from generation_worker.providers.call_watch import CallWatch, current_watch
+from generation_worker.net.watched import CONNECT_TIMEOUT, WatchedStream, within
+from generation_worker.providers.call_watch import current_watch
 
-SLICE = 0.5
-"""Longest wait for bytes before the watch is asked again, in seconds: how late a cancel may be heard."""
-CONNECT_TIMEOUT = 15.0
-"""A connection that is not there after so many seconds will not come."""
-WRITE_TIMEOUT = 30.0
-"""Longest time without a byte of the request being taken, in seconds."""
-PIECE = 65_536
-"""Bytes that are written before the watch is asked again."""
 KEEPALIVE = 5.0
 """Seconds that an idle connection is kept. Short: a request on one that the server is just closing may be lost."""
 
@@ -123,45 +115,16 @@ class _Backend(httpcore2.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.NetworkStream:
-        timeout = _within(current_watch(), CONNECT_TIMEOUT)
-        return _WatchedStream(self._backend.connect_tcp(host, port, timeout, local_address, socket_options))
+        timeout = within(current_watch(), CONNECT_TIMEOUT)
+        # A connection outlives the call, so each operation asks whose it is now.
+        return _CallStream(
+            self._backend.connect_tcp(host, port, timeout, local_address, socket_options), watch=current_watch
+        )
 
 
-class _WatchedStream(httpcore2.NetworkStream):
-    """A connection. It outlives the call, so each operation asks whose it is now."""
+class _CallStream(WatchedStream):
+    """A connection whose first write is the moment at which a paid call leaves."""
 
-    def __init__(self, stream: httpcore2.NetworkStream) -> None:
-        self._stream = stream
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 - the watch has its own
-        watch = current_watch()
-        while True:
-            seconds = _within(watch, SLICE)
-            try:
-                return self._stream.read(max_bytes, seconds)
-            except httpcore2.ReadTimeout:
-                pass  # only a slice is over; the watch knows whether the call is
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002 - as for read
-        watch, view = current_watch(), memoryview(buffer)
-        watch.going_out()
-        for start in range(0, len(view), PIECE):
-            self._stream.write(view[start : start + PIECE].tobytes(), _within(watch, WRITE_TIMEOUT))
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore2.NetworkStream:
-        timeout = _within(current_watch(), CONNECT_TIMEOUT)
-        return _WatchedStream(self._stream.start_tls(ssl_context, server_hostname, timeout))
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
-
-
-def _within(watch: CallWatch, seconds: float) -> float:
-    """``seconds``, or what is left of the call. Raises as the watch does; never 0, which would mean not to wait."""
-    watch.check()
-    return max(0.001, min(seconds, watch.seconds_left()))
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        current_watch().going_out()
+        super().write(buffer, timeout)
