@@ -11,6 +11,7 @@ from generation_worker.cli.database import database
 from generation_worker.cli.options import Json, read_moment
 from generation_worker.cli.output import print_json
 from generation_worker.cli.payload import build_payload
+from generation_worker.cli.settings import load
 
 if TYPE_CHECKING:
     from generation_worker.db.enqueue import EnqueuedJob
@@ -46,7 +47,8 @@ def enqueue(
     """Enqueue a job; prints its id."""
     asked = build_payload(kind, payload, prompt, input_ or [], image or [])
     moment = read_moment(run_at) if run_at else None
-    with database() as own:
+    settings = load()
+    with database(settings) as own:
         from generation_worker.db import enqueue as queue  # noqa: PLC0415 - not for --help
 
         start = _moment(own, moment)
@@ -64,6 +66,7 @@ def enqueue(
                 idempotency_key=key,
                 count=count,
                 max_attempts=max_attempts,
+                private_urls=settings.fetch_allow_private,
             )
     _say(enqueued, as_json=as_json)
 

@@ -92,13 +92,15 @@ def enqueue(
     batch_id: UUID | None = None,
     max_attempts: int | None = None,
     deadline_at: datetime | None = None,
+    private_urls: bool = False,
 ) -> list[EnqueuedJob]:
     """Enqueue one image, or a batch of ``count`` images: one job for each.
 
     ``provider`` and ``cost`` (credits) are by default the fleet's; ``fallback_provider`` makes the image instead while
     every breaker of the first is open; lower ``priority`` goes first; ``run_at`` is the earliest start; a job that is
     not done by ``deadline_at`` (a day after run_at) fails and is refunded. The same ``idempotency_key`` and request
-    give the same jobs again.
+    give the same jobs again. ``private_urls`` is for development: inputs may also have URLs that only a worker with
+    FETCH_ALLOW_PRIVATE fetches.
 
     Raises InvalidPayload, which names the fields, and EnqueueRefused: InvalidRequest, IdempotencyConflict or
     InsufficientCredits.
@@ -118,10 +120,12 @@ def enqueue(
         max_attempts=max_attempts,
         deadline_at=deadline_at,
     )
-    return enqueue_many(connection, [request])
+    return enqueue_many(connection, [request], private_urls=private_urls)
 
 
-def enqueue_many(connection: Connection, requests: Iterable[EnqueueRequest]) -> list[EnqueuedJob]:
+def enqueue_many(
+    connection: Connection, requests: Iterable[EnqueueRequest], *, private_urls: bool = False
+) -> list[EnqueuedJob]:
     """Enqueue up to 1,000 requests, all or none, in one statement; the jobs come in the order of the requests.
 
     Raises as ``enqueue`` does; of several requests, messages name the one at fault as ``jobs[n]``.
@@ -129,7 +133,8 @@ def enqueue_many(connection: Connection, requests: Iterable[EnqueueRequest]) -> 
     asked = list(requests)
     if not asked:
         return []
-    written = [_written(request, f"jobs[{n}]." if len(asked) > 1 else "") for n, request in enumerate(asked)]
+    places = [f"jobs[{n}]." if len(asked) > 1 else "" for n in range(len(asked))]
+    written = [_written(request, place, private_urls) for request, place in zip(asked, places, strict=True)]
     with refusals(), connection.cursor(row_factory=class_row(EnqueuedJob)) as cursor:
         return cursor.execute(ENQUEUE, [json.dumps(written)]).fetchall()
 
@@ -161,14 +166,15 @@ def replay(connection: Connection, job_id: UUID | str) -> EnqueuedJob:
             f"job {job_id} is {status}; only a job that failed or was cancelled can be replayed",
             "Enqueue a new one instead." if status == "completed" else "Cancel it first, or wait for its end.",
         )
-    [job] = enqueue_many(connection, [EnqueueRequest(**request, retry_of=UUID(str(job_id)))])
+    again = EnqueueRequest(**request, retry_of=UUID(str(job_id)))
+    [job] = enqueue_many(connection, [again], private_urls=True)  # as it was let in before; its worker judges the URLs
     return job
 
 
-def _written(request: EnqueueRequest, place: str) -> dict[str, Any]:
+def _written(request: EnqueueRequest, place: str, private_urls: bool) -> dict[str, Any]:
     """``request`` as the SQL function reads it; what is not given is left out."""
     try:
-        parse_payload(request.kind, request.payload)
+        parse_payload(request.kind, request.payload, private_urls=private_urls)
     except InvalidPayload as error:
         raise InvalidPayload(f"{place}{error}") from None
     values = {name: getattr(request, name) for name in EnqueueRequest.__slots__}

@@ -14,12 +14,14 @@ from pydantic import (
     Field,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from generation_worker.domain import prompt as prompts
 from generation_worker.domain.errors import InvalidPayload
+from generation_worker.domain.urls import parse_url
 
 Kind = Literal["text_to_image", "image_conversion", "image_processing"]
 KINDS: tuple[Kind, ...] = ("text_to_image", "image_conversion", "image_processing")
@@ -63,6 +65,13 @@ class ImageRef(Model):
         ):
             raise ValueError("is not a storage key: no leading slash, empty part, '..' or control character")
         return key
+
+    @field_validator("url")
+    @classmethod
+    def _on_the_internet(cls, url: str | None, info: ValidationInfo) -> str | None:
+        if url is not None:
+            parse_url(url, private=bool(info.context and info.context["private_urls"]))
+        return url
 
 
 class Output(Model):
@@ -189,19 +198,21 @@ _MODELS: dict[str, TypeAdapter[Payload]] = {
 }
 
 
-def parse_payload(kind: str, payload: Any) -> Payload:
+def parse_payload(kind: str, payload: Any, *, private_urls: bool = False) -> Payload:
     """The payload as its kind's model.
 
-    ``payload`` is JSON text (as it comes from the database) or a mapping.
+    ``payload`` is JSON text (as it comes from the database) or a mapping. With ``private_urls`` a URL may be one that
+    only a worker in development fetches; each worker judges it again, by its settings.
     Raises InvalidPayload; its message names every field that is wrong and why.
     """
     adapter = _MODELS.get(kind)
     if adapter is None:
         raise InvalidPayload(f"kind: {kind!r} is not one of {', '.join(KINDS)}")
+    context = {"private_urls": private_urls}
     try:
         if isinstance(payload, (str, bytes)):
-            return adapter.validate_json(payload)
-        return adapter.validate_python(payload)
+            return adapter.validate_json(payload, context=context)
+        return adapter.validate_python(payload, context=context)
     except ValidationError as error:
         raise InvalidPayload("; ".join(_faults(error))) from None
 

@@ -61,7 +61,7 @@ BAD: list[tuple[str, Any, str, str]] = [
     ("text_to_image", {"prompt": "{{a}}{{a}}", "inputs": {"a": "x" * 6000}}, "payload", "longer than 10000 characters"),
     ("text_to_image", {"prompt": "a", "images": [KEY] * (IMAGES_LIMIT + 1)}, "images", "at most 14 items"),
     ("text_to_image", {"prompt": "a", "images": [{}]}, "images.0", "either key or url"),
-    ("text_to_image", {"prompt": "a", "images": [{**KEY, "url": "x"}]}, "images.0", "either key or url"),
+    ("text_to_image", {"prompt": "a", "images": [{**KEY, "url": "https://a.org/x"}]}, "images.0", "either key or url"),
     ("text_to_image", {"prompt": "a", "images": ["x.png"]}, "images.0", OBJECT),
     ("text_to_image", {"prompt": "a", "images": "x.png"}, "images", ARRAY),
     ("text_to_image", {"prompt": "a", "aspect_ratio": "16x9"}, "aspect_ratio", "pattern"),
