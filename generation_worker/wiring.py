@@ -6,8 +6,10 @@ import os
 import secrets
 import signal
 import socket
+import tempfile
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -23,6 +25,9 @@ from generation_worker.db.signals import PostgresSignals
 from generation_worker.db.store import PostgresStore
 from generation_worker.domain.retry import RetryPolicy
 from generation_worker.events import Events
+from generation_worker.fetch.cache import DiskCache
+from generation_worker.fetch.connector import Connector
+from generation_worker.fetch.fetcher import WebFetcher
 from generation_worker.images.tools import ImageTools
 from generation_worker.log.events import log_events
 from generation_worker.ports import Key, Provider, Storage
@@ -39,6 +44,7 @@ from generation_worker.worker.keyring import KeyRing
 from generation_worker.worker.settings import Ending, WorkerSettings
 from generation_worker.worker.supervisor import Supervisor
 
+MIB = 1024 * 1024
 EXIT_STATUS = {Ending.STOPPED: 0, Ending.EMPTY: 0, Ending.STUCK: 1, Ending.BROKEN: 1}
 
 
@@ -69,11 +75,12 @@ def assembled(settings: Settings, events: Events) -> Generator[Supervisor]:
         stack.callback(images.close)
         providers = build_providers(settings)
         storage = build_storage(settings)
-        for adapter in (images, storage, *providers):
+        fetcher = build_fetcher(settings, events)
+        for adapter in (images, storage, fetcher, *providers):
             adapter.warm_up()
         store = build_store(stack, address, settings.concurrency)
         keys = KeyRing(providers)
-        attempt = Attempt(store, keys, storage, images, events, settings.max_paid_calls)
+        attempt = Attempt(store, keys, storage, fetcher, images, events, settings.max_paid_calls)
         yield Supervisor(
             worker_settings(settings, keys.providers, limited_keys(settings, providers)),
             store=store,
@@ -253,11 +260,36 @@ def _plain(secret: SecretStr | None) -> str:
     return secret.get_secret_value() if secret else ""
 
 
+def build_fetcher(settings: Settings, events: Events) -> WebFetcher:
+    """Gets inputs by URL. Raises ConfigurationError if the directory for them is named and cannot be used."""
+    return WebFetcher(
+        Connector(allow_private=settings.fetch_allow_private),
+        timeout=settings.fetch_timeout,
+        most_bytes=settings.fetch_max_mb * MIB,
+        cache=_input_cache(settings, events) if settings.fetch_cache_mb else None,
+    )
+
+
+def _input_cache(settings: Settings, events: Events) -> DiskCache | None:
+    """In a directory of this user's own. Without one that can be used, each job fetches for itself."""
+    try:
+        parent = settings.fetch_cache_dir or Path(tempfile.gettempdir())
+        cache = DiskCache(parent / f"generation-worker-inputs-{os.getuid()}", most_bytes=settings.fetch_cache_mb * MIB)
+        cache.prepare()
+    except OSError as error:
+        problem = f"FETCH_CACHE_DIR: inputs cannot be kept there ({error.strerror}); name another directory"
+        if settings.fetch_cache_dir is not None:
+            raise ConfigurationError([f"{problem}, or set FETCH_CACHE_MB=0"]) from None
+        events.emit("settings.notice", notice=f"{problem}. Until then each job fetches its own")
+        return None
+    return cache
+
+
 def build_images(settings: Settings) -> ImageTools:
     return ImageTools(
         settings.image_children,
         max_pixels=settings.image_max_pixels,
-        memory=settings.image_memory_mb * 1024 * 1024,
+        memory=settings.image_memory_mb * MIB,
         seconds=settings.image_timeout,
     )
 

@@ -26,6 +26,9 @@ GATE = FUNCTIONS
 CLAIM, BEGIN, FINISH, MOVE = (
     f"{QUERIES}/{name}.sql" for name in ("claim_jobs", "begin_call", "finish_call", "move_jobs")
 )
+ADDRESSES = "generation_worker/domain/addresses.py"
+URLS = "generation_worker/domain/urls.py"
+FETCH = "generation_worker/fetch"
 
 
 PATIENCE = 60.0
@@ -42,7 +45,9 @@ class Mutant(NamedTuple):
 
     def find_tests(self) -> str:
         """The one file of that name. Raises ValueError."""
-        [found] = [file for ring in ("db", "domain") for file in ROOT.glob(f"tests/{ring}/test_{self.tests}.py")]
+        [found] = [
+            file for ring in ("db", "domain", "fetch") for file in ROOT.glob(f"tests/{ring}/test_{self.tests}.py")
+        ]
         return str(found.relative_to(ROOT))
 
 
@@ -120,6 +125,39 @@ MUTANTS = [
     # decisions
     Mutant(SETTLEMENT, "if not error.retry or job.attempt >= job.max_attempts:", "if not error.retry:", "settlement"),
     Mutant(SETTLEMENT, "-1 if self.status in (\"pending\", \"rate_limited\") else 0", "0", "settlement"),
+    # hosts that users name
+    Mutant(ADDRESSES, 'if "%" in text:', "if False:", "addresses"),
+    Mutant(ADDRESSES, "in _ISATAP else None", "in () else None", "addresses"),
+    Mutant(ADDRESSES, "return _in_v4(last)\n    if refused", "return None\n    if refused", "addresses"),
+    Mutant(ADDRESSES, "if address not in _PUBLIC_V6:", "if False:", "addresses"),
+    Mutant(URLS, "if not private:\n        _check_public(host, port)", "if False:\n        pass", "urls"),
+    Mutant(URLS, 'if "@" in found["authority"]:', "if False:", "urls"),
+    Mutant(URLS, "if not text.isprintable():", "if False:", "urls"),
+    Mutant(URLS, "if not _NUMBER.fullmatch(labels[-1]):", "if True:", "urls"),
+    Mutant(f"{FETCH}/resolve.py", "if not private and (belongs_to", "if False and (belongs_to", "connector"),
+    Mutant(f"{FETCH}/resolve.py", "next(filter(None, map(why_not_public, addresses)), None)",
+           "why_not_public(addresses[0])", "connector"),
+    Mutant(f"{FETCH}/connector.py", "connect(addresses, url.port",
+           "connect(addresses_of(url.host, self._resolve, watch, private=True), url.port", "connector"),
+    Mutant(f"{FETCH}/connect.py", "server_hostname=host", 'server_hostname="images.example.com"', "connector"),
+    Mutant(f"{FETCH}/connect.py", "suppress_ragged_eofs=False", "suppress_ragged_eofs=True", "fetcher"),
+    Mutant(f"{FETCH}/connect.py", "addresses[:MOST_ADDRESSES]", "addresses", "connector"),
+    Mutant(f"{FETCH}/connect.py", "            watch.check()\n", "            pass\n", "patience"),
+    Mutant(f"{FETCH}/fetcher.py", "limited = TimeLimit(watch, self._timeout)", "limited = watch", "patience"),
+    Mutant(f"{FETCH}/fetcher.py", "if announced.isdecimal() and int(announced) > self._most_bytes:", "if False:",
+           "fetcher"),
+    Mutant(f"{FETCH}/fetcher.py", "if len(body) > self._most_bytes:", "if False:", "fetcher"),
+    Mutant(f"{FETCH}/fetcher.py", '"any" if self._connector.allow_private else "public"', '"any"', "cache"),
+    Mutant(f"{FETCH}/answers.py", 'if encoding != "identity":', "if False:", "fetcher"),
+    Mutant(f"{FETCH}/answers.py", "if not kind.startswith", "if False and not kind.startswith", "fetcher"),
+    Mutant(f"{FETCH}/flights.py", "if flight.data is not None:", "if False:", "flights"),
+    Mutant(f"{FETCH}/flights.py", "flight.error = error\n", "pass\n", "flights"),
+    Mutant(f"{FETCH}/cache.py", "if hashlib.sha256(data).digest() != digest:", "if False:", "cache"),
+    Mutant(f"{FETCH}/cache.py", "or found.st_size > DIGEST_BYTES + most_bytes", "", "cache"),
+    Mutant(f"{FETCH}/cache.py", "if not 0 <= time.time() - found.st_mtime < LIFE", "if False", "cache"),
+    Mutant(f"{FETCH}/cache.py", "if total <= self._most_bytes and file.used_at > OVER:", "if True:", "cache"),
+    Mutant(f"{FETCH}/cache.py", "or found.st_uid != os.getuid()", "", "cache"),
+    Mutant(f"{FETCH}/cache.py", "or found.st_mode & 0o022", "", "cache"),
 ]  # fmt: skip
 
 

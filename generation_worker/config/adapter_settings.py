@@ -31,6 +31,7 @@ local = group("Local provider")
 s3 = group("Storage: S3")
 r2 = group("Storage: Cloudflare R2")
 disk = group("Storage: local disk")
+fetch = group("Inputs by URL")
 images = group("Images")
 logs = group("Logs")
 
@@ -140,6 +141,30 @@ class AdapterSettings(WorkerSettings):
     storage_dir: Annotated[
         Path, disk("STORAGE_DIR", help="Directory for the images, when neither S3 nor R2 is set.")
     ] = Path("storage")
+
+    fetch_timeout: Annotated[
+        Duration, between(1, 600), fetch("FETCH_TIMEOUT", help="Longest time for one input, redirects included.")
+    ] = 30.0
+    fetch_max_mb: Annotated[
+        int, between(1, 50), fetch("FETCH_MAX_MB", help="Larger inputs are refused, in MiB; of images 50 is the most.")
+    ] = 20
+    fetch_cache_mb: Annotated[
+        int,
+        between(0, 1_000_000),
+        fetch(
+            "FETCH_CACHE_MB", help="Disk, in MiB, for inputs that several jobs may want within an hour; 0 keeps none."
+        ),
+    ] = 256
+    fetch_cache_dir: Annotated[
+        Path | None,
+        fetch(
+            "FETCH_CACHE_DIR", default="the system's, such as `/tmp`", example="/var/cache", help="Where they are kept."
+        ),
+    ] = None
+    fetch_allow_private: Annotated[
+        bool,
+        fetch("FETCH_ALLOW_PRIVATE", help="For development: also ask private hosts, by http and on any port."),
+    ] = False
 
     image_children: Annotated[
         int,

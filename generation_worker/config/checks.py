@@ -25,7 +25,13 @@ def problems(settings: Settings) -> list[str]:
 
 def notices(settings: Settings) -> list[str]:
     """One line for each thing that is worth knowing though nothing is wrong."""
-    return [*_about_the_database(settings), *_about_models(settings), *_about_storage(settings), *_about_time(settings)]
+    return [
+        *_about_the_database(settings),
+        *_about_models(settings),
+        *_about_storage(settings),
+        *_about_inputs(settings),
+        *_about_time(settings),
+    ]
 
 
 def _addresses(settings: Settings) -> Iterator[str]:
@@ -114,6 +120,14 @@ def _about_storage(settings: Settings) -> Iterator[str]:
         )
     elif settings.storage != "disk" and settings.is_set("storage_dir"):
         yield f"STORAGE_DIR is not used: images go to {settings.storage.upper()}"
+
+
+def _about_inputs(settings: Settings) -> Iterator[str]:
+    if settings.fetch_allow_private:
+        yield (
+            "FETCH_ALLOW_PRIVATE is on: whoever enqueues jobs can have this worker ask every host that it reaches, "
+            "private ones and a cloud's metadata too; turn it off wherever others than you enqueue"
+        )
 
 
 def _about_time(settings: Settings) -> Iterator[str]:

@@ -42,6 +42,7 @@ def demo_environment(database: str, home: Home) -> dict[str, str]:
         "LOCAL_DELAY": "500ms",
         "LOCAL_FAULTS": FAULTS,
         "STORAGE_DIR": str(home.storage),
+        "FETCH_CACHE_MB": "0",
         "IMAGE_CHILDREN": "2",
         "HEALTH_HOST": LOOPBACK,
     }

@@ -30,6 +30,7 @@ from generation_worker.domain.payload import (
 )
 from generation_worker.events import Events
 from generation_worker.ports import (
+    Fetcher,
     GenerationRequest,
     Images,
     Picture,
@@ -56,6 +57,7 @@ class Attempt:
     store: Store
     keys: KeyRing
     storage: Storage
+    fetcher: Fetcher
     images: Images
     events: Events
     max_paid_calls: int
@@ -80,7 +82,7 @@ class Attempt:
 
     def _result(self, lease: Lease) -> dict[str, Any]:
         job = lease.job
-        payload = parse_payload(job.kind, job.payload)
+        payload = parse_payload(job.kind, job.payload, private_urls=True)  # the fetcher knows which it may ask
         if staged := self._shelf.find(job):
             return self._store_staged(lease, payload, staged)
         if job.crashes and (stored := self._already_stored(job)):
@@ -92,14 +94,14 @@ class Attempt:
         return Shelf(self.store, self.storage, self.events)
 
     def _process(self, lease: Lease, payload: ImageProcessing) -> dict[str, Any]:
-        rendered = self.images.process(self._load(payload.image), payload.operations)
+        rendered = self.images.process(self._load(lease, payload.image), payload.operations)
         return {"images": [self._shelf.put(lease, rendered)], "provider": lease.job.provider, "model": None}
 
     # generate
 
     def _generate(self, lease: Lease, payload: Generation) -> dict[str, Any]:
         calls = PaidCalls(self.store, self.events, self.keys, self.max_paid_calls, self.breaker)
-        call, generated = calls.make(lease, self._request(lease.job, payload))
+        call, generated = calls.make(lease, self._request(lease, payload))
         paid = Staged(generated.data, lease.job.provider, clean_message(generated.model))
         try:
             rendered = self._render(paid, payload)
@@ -111,12 +113,12 @@ class Attempt:
             raise
         return _result_of(self._shelf.put_paid(lease, rendered, paid, staged=False), paid)
 
-    def _request(self, job: Job, payload: Generation) -> GenerationRequest:
+    def _request(self, lease: Lease, payload: Generation) -> GenerationRequest:
         return GenerationRequest(
-            job_id=job.id,
-            attempt=job.attempt + job.waits,
+            job_id=lease.job.id,
+            attempt=lease.job.attempt + lease.job.waits,
             prompt=payload.filled_prompt,
-            images=tuple(self._picture(ref) for ref in payload.images),
+            images=tuple(self._picture(lease, ref) for ref in payload.images),
             aspect_ratio=payload.aspect_ratio,
             image_size=payload.image_size,
         )
@@ -127,12 +129,13 @@ class Attempt:
         except InputRejected as error:
             raise OutputRejected(f"The provider's answer cannot be used: {error.message}") from error
 
-    def _picture(self, ref: ImageRef) -> Picture:
-        return self.images.open(self._load(ref))
+    def _picture(self, lease: Lease, ref: ImageRef) -> Picture:
+        return self.images.open(self._load(lease, ref))
 
-    def _load(self, ref: ImageRef) -> bytes:
-        if ref.key is None:
-            raise InputRejected("Inputs by url are not fetched by this worker: store the image and name it by its key.")
+    def _load(self, lease: Lease, ref: ImageRef) -> bytes:
+        if ref.url is not None:
+            return self.fetcher.fetch(ref.url, lease)
+        assert ref.key is not None
         try:
             data = self.storage.get(ref.key)
         except StorageUnavailable as error:

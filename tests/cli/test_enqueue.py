@@ -138,3 +138,14 @@ def test_a_key_that_was_used_for_something_else(cli: Command):
     cli("enqueue", "text_to_image", "ada", "--prompt", "a", "--key", "k")
     done = cli("enqueue", "text_to_image", "ada", "--prompt", "b", "--key", "k", "--json")
     assert (done.status, done.json["error"]["code"]) == (1, "idempotency_conflict")
+
+
+def test_a_url_for_development_needs_the_setting_for_it(cli: Command, monkeypatch: pytest.MonkeyPatch):
+    url = "http://localhost:3000/a.png?sig=topsecret"
+    asked = ["enqueue", "text_to_image", "ada", "--prompt", "a kite", "--image", url]
+    refused = cli(*asked)
+    assert refused.status == 2
+    assert "images.0.url: must begin with https://" in refused.err
+    assert "topsecret" not in refused.err
+    monkeypatch.setenv("FETCH_ALLOW_PRIVATE", "true")
+    assert cli(*asked).status == 0

@@ -59,6 +59,7 @@ def test_until_empty_does_what_waits_and_ends(
     process: Command, connection: Connection, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     monkeypatch.setenv("STORAGE_DIR", str(tmp_path / "images"))
+    monkeypatch.setenv("FETCH_CACHE_DIR", str(tmp_path))
     job = jobs.enqueue(connection)
     done = process("run", "--until-empty", "--port", 0, "--concurrency", 1)
     assert done.status == 0, done.err

@@ -119,6 +119,15 @@ def test_of_several_requests_the_wrong_one_is_named(connection: Connection):
     assert connection.execute("SELECT count(*) FROM generation_job").fetchone() == (0,)
 
 
+def test_a_url_for_development_is_let_in_only_if_the_app_says_so(connection: Connection):
+    payload = {"prompt": "a", "images": [{"url": "http://localhost:3000/a.png"}]}
+    with pytest.raises(InvalidPayload, match=r"^images\.0\.url: must begin with https://$"):
+        enqueue(connection, "text_to_image", "ada", payload)
+    [dead] = enqueue(connection, "text_to_image", "ada", payload, private_urls=True)
+    fail_job(connection, dead.id)
+    assert jobs.job(connection, replay(connection, dead.id).id)["payload"] == payload
+
+
 def test_many_come_in_their_order_and_none_is_nothing(connection: Connection):
     several = enqueue_many(connection, [request(priority=n) for n in range(5)])
     assert [jobs.job(connection, job.id)["priority"] for job in several] == [0, 1, 2, 3, 4]

@@ -30,7 +30,12 @@ VALUES = {
 
 @pytest.fixture
 def environment(database: Database, tmp_path: Path) -> dict[str, str]:
-    return {"DATABASE_URL": database.direct_conninfo, "STORAGE_DIR": str(tmp_path / "storage"), "PORT": "0"}
+    return {
+        "DATABASE_URL": database.direct_conninfo,
+        "STORAGE_DIR": str(tmp_path / "storage"),
+        "FETCH_CACHE_DIR": str(tmp_path),
+        "PORT": "0",
+    }
 
 
 @pytest.fixture

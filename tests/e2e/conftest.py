@@ -37,7 +37,8 @@ def start_worker(database: Database, storage: Path, tmp_path: Path) -> Iterator[
     with ExitStack() as stack:
 
         def start(*arguments: str, **settings: str) -> WorkerProcess:
-            environment = {**database.environment, "STORAGE_DIR": str(storage), **QUICK, **settings}
+            places = {"STORAGE_DIR": str(storage), "FETCH_CACHE_DIR": str(tmp_path)}
+            environment = {**database.environment, **places, **QUICK, **settings}
             return stack.enter_context(WorkerProcess(tmp_path / "worker", environment, arguments))
 
         yield start

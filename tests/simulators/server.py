@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol, Self
 
@@ -42,6 +43,14 @@ class Exchange:
     def write(self, data: bytes) -> None:
         self._handler.wfile.write(data)
         self._handler.wfile.flush()
+
+    def say_goodbye(self) -> None:
+        """Tell the client, inside TLS, that this was all; then hang up."""
+        connection = self._handler.connection
+        assert isinstance(connection, ssl.SSLSocket)
+        with suppress(OSError):  # clients rarely wait to answer
+            connection.unwrap()
+        self.hang_up()
 
     def hang_up(self, *, reset: bool = False) -> None:
         """End the connection after what was written so far; with ``reset``, the rude way."""

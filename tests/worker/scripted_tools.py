@@ -1,4 +1,4 @@
-"""A provider, a storage and images that do what a test tells them."""
+"""A provider, a storage, a fetcher and images that do what a test tells them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from generation_worker.ports import (
     Picture,
     Rendered,
     StoredObject,
+    Watch,
 )
 
 IMAGE = b"an image"
@@ -85,6 +86,24 @@ class ScriptedStorage:
     def _read(self) -> None:
         if self.gets:
             raise self.gets.pop(0)
+
+
+class ScriptedFetcher:
+    """Has what a test puts there; raises what it puts there as an error."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, bytes | Exception] = {}
+        self.watches: list[Watch] = []
+
+    def warm_up(self) -> None:
+        pass
+
+    def fetch(self, url: str, watch: Watch) -> bytes:
+        self.watches.append(watch)
+        found = self.found[url]
+        if isinstance(found, Exception):
+            raise found
+        return found
 
 
 class ScriptedImages:

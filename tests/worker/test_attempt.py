@@ -13,7 +13,9 @@ import pytest
 
 from generation_worker.domain.errors import (
     ContentBlocked,
+    InputNotFound,
     InputRejected,
+    InputUnavailable,
     JobError,
     NoImage,
     OutputRejected,
@@ -33,7 +35,14 @@ from generation_worker.worker.lease import Lease
 from tests.domain.jobs import a_job
 from tests.worker.scripted_store import Clock, ScriptedStore, Told, unavailable
 from tests.worker.scripted_store import lease as new_lease
-from tests.worker.scripted_tools import IMAGE, ScriptedImages, ScriptedProvider, ScriptedStorage, generated
+from tests.worker.scripted_tools import (
+    IMAGE,
+    ScriptedFetcher,
+    ScriptedImages,
+    ScriptedProvider,
+    ScriptedStorage,
+    generated,
+)
 
 JOB = a_job()
 MINE = f"{JOB.id}-000000000002"
@@ -51,7 +60,10 @@ class Desk:
         self.provider = ScriptedProvider()
         self.storage = ScriptedStorage()
         self.images = ScriptedImages()
-        self.attempt = Attempt(store, KeyRing([self.provider]), self.storage, self.images, events, max_paid_calls=3)
+        self.fetcher = ScriptedFetcher()
+        self.attempt = Attempt(
+            store, KeyRing([self.provider]), self.storage, self.fetcher, self.images, events, max_paid_calls=3
+        )
 
     def run(self, lease: Lease | None = None, **job: Any) -> Outcome:
         return self.attempt.run(lease or new_lease(a_job(**job)))
@@ -254,7 +266,7 @@ def test_an_error_of_the_provider_is_the_outcome_that_it_amounts_to(
         ({"kind": "text_to_video"}, "invalid_payload"),
         ({"provider": "gemini"}, "provider_not_configured"),
         ({"payload": '{"prompt": "a", "images": [{"key": "inputs/1.png"}]}'}, "input_not_found"),
-        ({"payload": '{"prompt": "a", "images": [{"url": "https://example.com/1.png"}]}'}, "input_rejected"),
+        ({"payload": '{"prompt": "a", "images": [{"url": "ftp://example.com/1.png"}]}'}, "invalid_payload"),
     ],
 )
 def test_a_job_that_cannot_be_done_here_fails_before_anything_is_paid(
@@ -275,6 +287,31 @@ def test_an_input_that_cannot_be_read_just_now_is_worth_another_attempt(desk: De
     desk.storage.gets = [DOWN]
     error = failure(desk.run(payload='{"prompt": "a", "images": [{"key": "inputs/1.png"}]}'))
     assert (error.code, error.retry) == ("input_unavailable", True)
+
+
+def test_an_input_by_url_is_fetched_for_as_long_as_the_lease_holds(desk: Desk) -> None:
+    desk.fetcher.found["https://example.com/1.png"] = b"input"
+    lease = new_lease(a_job(payload='{"prompt": "a", "images": [{"url": "https://example.com/1.png"}]}'))
+    desk.run(lease)
+    (request,) = desk.provider.requests
+    assert [image.data for image in request.images] == [b"input"]
+    assert desk.fetcher.watches == [lease]
+
+
+def test_an_image_to_process_may_have_a_url_too(desk: Desk) -> None:
+    desk.fetcher.found["https://example.com/1.png"] = b"input"
+    payload = json.dumps({**PROCESSING, "image": {"url": "https://example.com/1.png"}})
+    desk.run(kind="image_processing", payload=payload)
+    assert b"processed input" in desk.storage.objects.values()
+
+
+@pytest.mark.parametrize("error", [InputRejected("private"), InputNotFound("gone"), InputUnavailable("late")])
+def test_an_input_that_cannot_be_fetched_is_the_outcome_that_its_error_says(desk: Desk, error: JobError) -> None:
+    """A URL for development passes as a payload: its worker decides."""
+    desk.fetcher.found["http://localhost:3000/1.png"] = error
+    outcome = desk.run(payload='{"prompt": "a", "images": [{"url": "http://localhost:3000/1.png"}]}')
+    assert failure(outcome) is error
+    assert desk.provider.requests == []
 
 
 def test_an_answer_that_is_no_image_is_the_providers_fault(desk: Desk) -> None:

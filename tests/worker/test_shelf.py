@@ -21,7 +21,14 @@ from generation_worker.worker.lease import Lease
 from tests.domain.jobs import a_job
 from tests.worker.scripted_store import ScriptedStore, Told, unavailable
 from tests.worker.scripted_store import lease as new_lease
-from tests.worker.scripted_tools import IMAGE, ScriptedImages, ScriptedProvider, ScriptedStorage, generated
+from tests.worker.scripted_tools import (
+    IMAGE,
+    ScriptedFetcher,
+    ScriptedImages,
+    ScriptedProvider,
+    ScriptedStorage,
+    generated,
+)
 
 DOWN = StorageUnavailable("503 SlowDown")
 AWAY = [DOWN] * 100_000
@@ -35,7 +42,9 @@ class Desk:
         self.provider = ScriptedProvider()
         self.storage = ScriptedStorage()
         self.images = ScriptedImages()
-        self.attempt = Attempt(store, KeyRing([self.provider]), self.storage, self.images, events, max_paid_calls=2)
+        self.attempt = Attempt(
+            store, KeyRing([self.provider]), self.storage, ScriptedFetcher(), self.images, events, max_paid_calls=2
+        )
 
     def run(self, lease: Lease | None = None, **job: Any) -> Outcome:
         return self.attempt.run(lease or new_lease(a_job(**job)))
