@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from generation_worker.cli.database import database
-from generation_worker.cli.options import Json
+from generation_worker.cli.options import Json, Reason
 from generation_worker.cli.output import plain, print_json, print_table
 from generation_worker.cli.problems import CommandFailed
-from generation_worker.cli.settings import actor, load
+from generation_worker.cli.settings import author, load
 
 if TYPE_CHECKING:
     from generation_worker.config import Settings
@@ -37,6 +37,7 @@ def show(context: typer.Context, as_json: Json = False) -> None:
 def set_(
     name: Annotated[str, typer.Argument(metavar="NAME", help="price.KIND[.PROVIDER], seconds_per_credit, …")],
     value: Annotated[str, typer.Argument(metavar="VALUE")],
+    reason: Reason = None,
     as_json: Json = False,
 ) -> None:
     """Change a setting of the whole fleet: price.KIND, price.KIND.PROVIDER, seconds_per_credit, caller_may_set_cost,
@@ -44,7 +45,7 @@ def set_(
     with database() as own, own.connection() as connection:
         from generation_worker.db.fleet_settings import set_fleet_setting  # noqa: PLC0415 - not for --help
 
-        kept = set_fleet_setting(connection, name, value, updated_by=actor())
+        kept = set_fleet_setting(connection, name, value, by=author(reason))
     if as_json:
         print_json({"name": name, "value": kept})
     else:

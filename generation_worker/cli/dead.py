@@ -10,9 +10,10 @@ from uuid import UUID
 import typer
 
 from generation_worker.cli.database import database, job_id
-from generation_worker.cli.options import JobIds, Json, Limit
+from generation_worker.cli.options import JobIds, Json, Limit, Reason
 from generation_worker.cli.output import print_json, print_table
 from generation_worker.cli.problems import FAILED
+from generation_worker.cli.settings import author
 
 if TYPE_CHECKING:
     from generation_worker.db.answers import DeadLetters
@@ -52,6 +53,7 @@ def replay(
     user: OfUser = None,
     limit: Annotated[int, typer.Option(min=1, help="Most jobs to replay.")] = 1000,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which.")] = False,
+    reason: Reason = None,
     as_json: Json = False,
 ) -> int:
     """Make new jobs of failed ones: those named, or all with a code that were not replayed yet."""
@@ -65,7 +67,7 @@ def replay(
             chosen = [job_id(insights, text) for text in jobs]
         else:
             chosen = list(islice(_letters(insights, code, user), limit))
-        answers = [{"retry_of": job} if dry_run else _replay(own, job) for job in chosen]
+        answers = [{"retry_of": job} if dry_run else _replay(own, job, reason) for job in chosen]
     _say(answers, dry_run=dry_run, as_json=as_json)
     return FAILED if any("error" in answer for answer in answers) else 0
 
@@ -80,15 +82,15 @@ def _letters(insights: Insights, code: str | None, user: str | None) -> Iterator
             return
 
 
-def _replay(own: OwnConnection, job: UUID) -> dict[str, Any]:
+def _replay(own: OwnConnection, job: UUID, reason: str | None) -> dict[str, Any]:
     """One at a time: that one user cannot pay keeps no other's job from its second chance."""
-    from generation_worker.db import enqueue as queue  # noqa: PLC0415 - not for --help
+    from generation_worker.db import operations  # noqa: PLC0415 - not for --help
     from generation_worker.db.refusals import EnqueueRefused  # noqa: PLC0415
     from generation_worker.domain.errors import InvalidPayload  # noqa: PLC0415
 
     try:
         with own.connection() as connection:
-            return {"retry_of": job, **queue.replay(connection, job)._asdict()}
+            return {"retry_of": job, **operations.replay_job(connection, job, by=author(reason))._asdict()}
     except (EnqueueRefused, InvalidPayload) as error:
         return {"retry_of": job, "error": {"code": error.code, "message": error.message}}
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from generation_worker.cli.database import database, job_id
-from generation_worker.cli.options import JobId, Json
+from generation_worker.cli.options import JobId, Json, Reason
 from generation_worker.cli.output import NOTHING, print_facts, print_json, print_table, span
 from generation_worker.cli.problems import CommandFailed
+from generation_worker.cli.settings import author
 
 if TYPE_CHECKING:
     from generation_worker.db.answers import JobDetails
@@ -34,15 +35,15 @@ def show(job: JobId, as_json: Json = False) -> None:
 
 
 @app.command("cancel")
-def cancel(job: JobId, as_json: Json = False) -> None:
+def cancel(job: JobId, reason: Reason = None, as_json: Json = False) -> None:
     """Cancel a job that waits, or ask one that runs to stop; what was charged comes back."""
     with database() as own:
-        from generation_worker.db import enqueue as queue  # noqa: PLC0415 - not for --help
+        from generation_worker.db import operations  # noqa: PLC0415 - not for --help
         from generation_worker.db.insights import Insights  # noqa: PLC0415
 
         found = job_id(Insights(own), job)
         with own.connection() as connection:
-            cancelled = queue.cancel(connection, found)
+            cancelled = operations.cancel_job(connection, found, by=author(reason))
     if cancelled.status in ("completed", "failed"):
         raise CommandFailed("job_is_final", f"Job {found} is {cancelled.status} already; nothing was changed.")
     if as_json:
@@ -54,15 +55,15 @@ def cancel(job: JobId, as_json: Json = False) -> None:
 
 
 @app.command("retry")
-def retry(job: JobId, as_json: Json = False) -> None:
+def retry(job: JobId, reason: Reason = None, as_json: Json = False) -> None:
     """Make a new job of one that failed or was cancelled, at today's price."""
     with database() as own:
-        from generation_worker.db import enqueue as queue  # noqa: PLC0415 - not for --help
+        from generation_worker.db import operations  # noqa: PLC0415 - not for --help
         from generation_worker.db.insights import Insights  # noqa: PLC0415
 
         found = job_id(Insights(own), job)
         with own.connection() as connection:
-            new = queue.replay(connection, found)
+            new = operations.replay_job(connection, found, by=author(reason))
     if as_json:
         print_json({"retry_of": found, **new._asdict()})
     else:

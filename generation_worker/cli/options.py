@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -29,3 +29,16 @@ def read_moment(value: str) -> datetime | timedelta:
     if moment.tzinfo is None:
         raise typer.BadParameter(f"has no time zone: write {value}Z for UTC")
     return moment
+
+
+def read_past(value: str) -> datetime:
+    """A moment, 2030-01-31T12:00:00Z, or one counted back from now, -1h. Raises typer.BadParameter."""
+    from generation_worker.config import parse_duration  # noqa: PLC0415 - not for --help
+
+    if not value.startswith("-"):
+        moment = read_moment(value)
+        return datetime.now(UTC) + moment if isinstance(moment, timedelta) else moment
+    try:
+        return datetime.now(UTC) - timedelta(seconds=parse_duration(value[1:]))
+    except (ValueError, OverflowError):
+        raise typer.BadParameter("must be a moment such as 2030-01-31T12:00:00Z, or -1h before now") from None

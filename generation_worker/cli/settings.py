@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from generation_worker.config import Settings
+    from generation_worker.db.history import Author
 
 secrets: list[str] = []
 """Every secret that a command has read, so that no message shows one."""
@@ -29,4 +30,11 @@ def actor() -> str:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container may run under a number that has no name
         user = "somebody"
-    return f"{user}@{socket.gethostname()}"
+    return f"cli:{user}@{socket.gethostname()}"
+
+
+def author(reason: str | None) -> Author:
+    """Who uses the command line, and why."""
+    from generation_worker.db.history import Author  # noqa: PLC0415 - not for --help
+
+    return Author(actor(), reason)

@@ -178,6 +178,19 @@ class FleetSetting(NamedTuple):
     updated_by: str | None
 
 
+class AuditEvent(NamedTuple):
+    """One change by a person or a key."""
+
+    id: int
+    at: datetime
+    actor: str
+    action: str
+    target: str
+    reason: str | None
+    before: Any
+    after: Any
+
+
 class JobDetails(NamedTuple):
     """All there is to know about one job."""
 

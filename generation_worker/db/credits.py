@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg.rows import class_row
 
+from generation_worker.db.history import Author, record, together
 from generation_worker.db.refusals import refusals
 
 Connection = psycopg.Connection[Any]
 
 GRANT = "SELECT entry, balance, duplicate FROM grant_credits(%s, %s, %s, %s, %s)"
 ADJUST = "SELECT entry, balance, duplicate FROM adjust_credits(%s, %s, %s, %s, %s)"
+ACTIONS = {GRANT: "credits.grant", ADJUST: "credits.adjust"}
 
 
 class Posting(NamedTuple):
@@ -37,9 +39,10 @@ def grant_credits(
 ) -> Posting:
     """Give a user ``amount`` credits, for instance in the transaction that records their payment.
 
-    The same ``idempotency_key`` gives them once. Raises InvalidRequest and IdempotencyConflict.
+    The same ``idempotency_key`` gives them once. With an ``actor`` it stands in the audit trail too. Raises
+    InvalidRequest and IdempotencyConflict.
     """
-    return _post(connection, GRANT, (user_id, amount, idempotency_key, reason, actor))
+    return _post(connection, GRANT, user_id, amount, idempotency_key, reason, actor)
 
 
 def adjust_credits(
@@ -53,13 +56,26 @@ def adjust_credits(
 ) -> Posting:
     """Correct a balance up or, with a negative ``amount``, down; never below zero.
 
-    Raises InvalidRequest, IdempotencyConflict, and InsufficientCredits if the balance does not cover it.
+    With an ``actor`` it stands in the audit trail too. Raises InvalidRequest, IdempotencyConflict, and
+    InsufficientCredits if the balance does not cover it.
     """
-    return _post(connection, ADJUST, (user_id, amount, idempotency_key, reason, actor))
+    return _post(connection, ADJUST, user_id, amount, idempotency_key, reason, actor)
 
 
-def _post(connection: Connection, statement: str, values: tuple[Any, ...]) -> Posting:
-    with refusals(), connection.cursor(row_factory=class_row(Posting)) as cursor:
-        posting = cursor.execute(statement.encode(), values).fetchone()
-    assert posting is not None
+def _post(
+    connection: Connection,
+    statement: str,
+    user_id: str,
+    amount: int,
+    key: str | None,
+    reason: str | None,
+    actor: str | None,
+) -> Posting:
+    with refusals(), together(connection):
+        with connection.cursor(row_factory=class_row(Posting)) as cursor:
+            posting = cursor.execute(statement.encode(), (user_id, amount, key, reason, actor)).fetchone()
+        assert posting is not None
+        if actor is not None and not posting.duplicate:
+            before, after = {"balance": posting.balance - amount}, {"balance": posting.balance, "entry": posting.entry}
+            record(connection, Author(actor, reason), ACTIONS[statement], f"user:{user_id}", before=before, after=after)
     return posting

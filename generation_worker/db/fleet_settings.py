@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import tuple_row
 
+from generation_worker.db.history import UNKNOWN, Author, record, together
 from generation_worker.db.refusals import InvalidRequest
 from generation_worker.domain.payload import KINDS
 
@@ -24,18 +25,21 @@ ON CONFLICT (name) DO UPDATE
    SET value = excluded.value, updated_at = clock_timestamp(), updated_by = excluded.updated_by
 """
 OFFERED = "SELECT value FROM fleet_setting WHERE name = 'providers'"
+LOCKED = "SELECT value FROM fleet_setting WHERE name = %s FOR NO KEY UPDATE"
 
 
-def set_fleet_setting(connection: Connection, name: str, value: Any, *, updated_by: str | None = None) -> Any:
+def set_fleet_setting(connection: Connection, name: str, value: Any, *, by: Author = UNKNOWN) -> Any:
     """Set one of NAMES for the whole fleet, from the next enqueue on; returns the value as it is kept.
 
-    ``value`` may be a text, as from a command line. ``updated_by`` is who did it, for the record. Raises
+    ``value`` may be a text, as from a command line. What it was before stands in the audit trail. Raises
     InvalidRequest, which names the setting.
     """
-    with connection.cursor(row_factory=tuple_row) as cursor:
+    with together(connection), connection.cursor(row_factory=tuple_row) as cursor:
         row = cursor.execute(OFFERED).fetchone()
         checked = _checked(name, _read(value), tuple(row[0]) if row else ())
-        cursor.execute(WRITE, (name, json.dumps(checked), updated_by))
+        before = cursor.execute(LOCKED, (name,)).fetchone()
+        cursor.execute(WRITE, (name, json.dumps(checked), by.actor))
+        record(connection, by, "setting.set", f"setting:{name}", before=before and before[0], after=checked)
     return checked
 
 

@@ -14,6 +14,7 @@ from psycopg.rows import BaseRowFactory, class_row, dict_row
 
 from generation_worker.db.answers import (
     Account,
+    AuditEvent,
     Balance,
     DeadLetter,
     DeadLetters,
@@ -39,7 +40,7 @@ FAR = 10_000
 """How many rows are counted one by one before an estimate, or "or more", has to do."""
 SAMPLE = 50_000
 """How many of the latest final jobs stand for a day."""
-LAST_ENTRY = 2**63 - 1
+LAST_ENTRY = LAST_EVENT = 2**63 - 1
 
 T = TypeVar("T")
 
@@ -149,7 +150,7 @@ class Insights:
         more = len(found) > limit and page
         return DeadLetters(page, f"{page[-1].finished_at.isoformat()}_{page[-1].id}" if more else None)
 
-    # credits and settings
+    # credits, settings and who changed them
 
     def balances(self, *, after: str = "", limit: int = 100) -> list[Balance]:
         """Accounts in the order of their users, from the one behind ``after`` on."""
@@ -165,6 +166,31 @@ class Insights:
     def fleet_settings(self) -> list[FleetSetting]:
         """What the whole fleet follows: prices, default provider, pace."""
         return self._ask(FleetSetting, "fleet_settings")
+
+    def audit_events(
+        self,
+        *,
+        actor: str | None = None,
+        action: str | None = None,
+        target: str | None = None,
+        since: datetime | None = None,
+        before: int = LAST_EVENT,
+        limit: int = 50,
+    ) -> list[AuditEvent]:
+        """What people and keys have changed, the latest first, from the event before number ``before`` on.
+
+        ``actor``, ``action`` and ``target`` are how these begin: ``cli:``, ``job.``, ``user:ada``.
+        """
+        return self._ask(
+            AuditEvent,
+            "audit_events",
+            actor=actor,
+            action=action,
+            target=target,
+            since=since,
+            before=before,
+            limit=limit,
+        )
 
     def _ask(self, answer: type[T], question: str, **values: Any) -> list[T]:
         return self._run(class_row(answer), question, values)

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     ForeignKeyConstraint,
+    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -203,6 +204,21 @@ fleet_setting = Table(
     Column("updated_at", Moment, nullable=False),
     Column("updated_by", Text),
 )
+
+audit_event = Table(
+    "audit_event",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("at", Moment, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("reason", Text),
+    Column("before", JSONB),
+    Column("after", JSONB),
+)
+Index("audit_event_target", audit_event.c.target, audit_event.c.id)
+Index("audit_event_actor", audit_event.c.actor, audit_event.c.id)
 
 worker_process = Table(
     "worker_process",

@@ -14,6 +14,7 @@ import psycopg
 from generation_worker.db.credits import adjust_credits, grant_credits
 from generation_worker.db.enqueue import EnqueueRequest, cancel, enqueue_many
 from generation_worker.db.fleet_settings import set_fleet_setting
+from generation_worker.db.history import Author
 from generation_worker.db.refusals import EnqueueRefused
 from generation_worker.demo.scene import FIVE_CREDITS, GRANTS, PRICES, Act
 from generation_worker.demo.second_worker import SecondWorker
@@ -103,7 +104,7 @@ class Stage:
         with self._connection.transaction():
             self._connection.execute("SELECT offer_providers(array['local'])")
             for name, value in PRICES.items():
-                set_fleet_setting(self._connection, name, value, updated_by="demo")
+                set_fleet_setting(self._connection, name, value, by=Author("demo"))
             for user in users(self._acts):
                 grant_credits(self._connection, user, GRANTS.get(user, FIVE_CREDITS), reason="demo", actor="demo")
         for act in self._acts:

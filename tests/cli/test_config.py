@@ -73,7 +73,7 @@ def test_set_fills_in_who_did_it(process: Command, connection: Connection):
         "SELECT value, updated_by FROM fleet_setting WHERE name = 'price.text_to_image.local'"
     ).fetchone()
     assert row is not None
-    assert (row[0], row[1].split("@")[0]) == (3, getpass.getuser())
+    assert (row[0], row[1].split("@")[0]) == (3, f"cli:{getpass.getuser()}")
 
 
 @pytest.mark.usefixtures("fleet")

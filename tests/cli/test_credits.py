@@ -16,7 +16,7 @@ def test_grant_and_show(process: Command, connection: Connection):
     row = connection.execute("SELECT kind, amount, idempotency_key, reason, actor FROM credit_entry").fetchone()
     assert row is not None
     assert row[:4] == ("grant", 5, "p1", "starter pack")
-    assert row[4].startswith(f"{getpass.getuser()}@")
+    assert row[4].startswith(f"cli:{getpass.getuser()}@")
     shown = process("credits", "show", "eve").out
     assert "balance                 5\n" in shown
     assert "starter pack" in shown

@@ -29,6 +29,7 @@ from generation_worker import (
     replay,
 )
 from generation_worker.db.fleet_settings import set_fleet_setting
+from generation_worker.db.history import Author
 from tests.support import jobs
 from tests.support.database import Connection, Database
 from tests.support.jobs import PROMPT
@@ -250,9 +251,9 @@ def test_credits(connection: Connection):
     ],
 )
 def test_fleet_settings(connection: Connection, name: str, value: Any, kept: Any):
-    assert set_fleet_setting(connection, name, value, updated_by="ada") == kept
+    assert set_fleet_setting(connection, name, value, by=Author("cli:ada")) == kept
     row = connection.execute("SELECT value, updated_by FROM fleet_setting WHERE name = %s", [name]).fetchone()
-    assert row == (kept, "ada")
+    assert row == (kept, "cli:ada")
 
 
 @pytest.mark.parametrize(
