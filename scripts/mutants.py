@@ -67,8 +67,8 @@ MUTANTS = [
            "least(j.locked_at + make_interval(secs => %(timeout)s), j.deadline_at) + make_interval(secs => %(grace)s)",
            "'infinity'", "renew_leases"),
     # races
-    Mutant(f"{QUERIES}/claim_jobs.sql", "                ELSE %(slots)s END\n       FOR NO KEY UPDATE SKIP LOCKED) job",
-           "                ELSE %(slots)s END) job", "races"),
+    Mutant(CLAIM, "     LIMIT %(slots)s\n-- end\n       FOR NO KEY UPDATE SKIP LOCKED) job",
+           "     LIMIT %(slots)s\n-- end\n) job", "races"),
     Mutant(f"{QUERIES}/reclaim_jobs.sql", "     FOR NO KEY UPDATE SKIP LOCKED\n", "", "races"),
     Mutant(f"{QUERIES}/promote_jobs.sql", "     FOR NO KEY UPDATE SKIP LOCKED\n", "", "races"),
     Mutant(f"{QUERIES}/settle_attempts.sql", "(SELECT count(*) FROM account)", "(SELECT 0)", "races"),
@@ -77,8 +77,8 @@ MUTANTS = [
     Mutant(f"{QUERIES}/claim_jobs.sql", "SET balance = t.balance", "SET balance = a.balance", "races"),
     Mutant(f"{QUERIES}/claim_jobs.sql", "   ORDER BY user_id FOR NO KEY UPDATE\n", "\n", "races"),
     # order
-    Mutant(f"{QUERIES}/claim_jobs.sql", "     ORDER BY j.priority, j.position, j.id\n     LIMIT CASE",
-           "     ORDER BY j.id\n     LIMIT CASE", "claim_jobs"),
+    Mutant(f"{QUERIES}/claim_jobs.sql", "     ORDER BY j.priority, j.position, j.id\n-- limited",
+           "     ORDER BY j.id\n-- limited", "claim_jobs"),
     Mutant(f"{QUERIES}/claim_jobs.sql",
            "       AND (j.priority, j.position, j.id) >= (lane.priority, lane.position, lane.id)\n     ORDER",
            "     ORDER", "claim_jobs"),

@@ -77,7 +77,7 @@ class PostgresStore:
     ) -> Claim:
         priorities, positions, ids = zip(*marks.values(), strict=True)
         rows = self._run(
-            "claim_jobs",
+            "limited_claim_jobs" if keys else "claim_jobs",
             worker=worker,
             providers=list(marks),
             priorities=list(priorities),

@@ -24,6 +24,7 @@ FEW = 4 * SLOTS
 """Buffers that picking SLOTS jobs of one lane may touch: a row, its lock, and a lock's page of the visibility map."""
 
 CLAIM = load_bare_statements("queries")["claim_jobs"].decode()
+LIMITED_CLAIM = load_bare_statements("queries")["limited_claim_jobs"].decode()
 PICK = CLAIM[: CLAIM.index("), account AS")] + ") SELECT * FROM picked"
 TYPES = {
     "worker": "text",
@@ -109,14 +110,15 @@ def explain(
     slots: int = SLOTS,
     lanes: Sequence[str] = ("local", NO_PROVIDER),
     marks: Mapping[str, Place] | None = None,
+    keys: Sequence[tuple[str, str]] = (),
 ) -> Explained:
     """Run a claim, or a part of it, as the prepared statement that the worker's driver makes of it."""
     places = dict.fromkeys(lanes, FRONT) | dict(marks or {})
     values = {
         "worker": "worker-1",
         "providers": list(places),
-        "gated": [],
-        "keys": [],
+        "gated": [provider for _, provider in keys],
+        "keys": [label for label, _ in keys],
         "priorities": [place.priority for place in places.values()],
         "positions": [place.position for place in places.values()],
         "ids": [place.id for place in places.values()],
@@ -179,6 +181,22 @@ def test_a_claim_by_a_large_worker_costs_what_its_jobs_cost(session: Connection,
     assert claimed.rows == 500
     assert "Seq Scan" not in {kind for kind, _ in claimed.scans("generation_job")}
     assert claimed.buffers < 40 * 500
+
+
+@MODES
+def test_a_claim_with_permits_costs_what_its_jobs_cost(session: Connection, mode: str) -> None:
+    session.execute(
+        "INSERT INTO provider_gate (key_label, provider, calls_per_minute) VALUES ('far-1', 'replicate', 30)"
+    )
+    claimed = explain(session, LIMITED_CLAIM, mode, lanes=["replicate", NO_PROVIDER], keys=[("far-1", "replicate")])
+    assert claimed.rows == 30 + 1  # and that there will be room again
+    assert claimed.scans("generation_job") <= {
+        ("Index Scan", "generation_job_claim"),
+        ("Index Only Scan", "generation_job_claim"),
+        ("Index Scan", "generation_job_answered"),
+        ("Index Scan", "generation_job_pkey"),
+    }
+    assert claimed.buffers < 40 * SLOTS
 
 
 @MODES

@@ -29,8 +29,6 @@ SLOTS = 5
 CLAIM: dict[str, Any] = {
     "worker": "worker-1",
     "providers": ["local", "none"],
-    "gated": [],
-    "keys": [],
     "priorities": [FRONT.priority] * 2,
     "positions": [FRONT.position] * 2,
     "ids": [FRONT.id] * 2,

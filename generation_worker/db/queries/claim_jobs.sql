@@ -20,12 +20,19 @@
 -- A user's jobs are paid in the order of the claim. The first that the balance does not cover, and every later one that
 -- costs more than what is left, fails; one that would still fit is left for the next claim.
 --
+-- The parts that limits need are left out for a worker whose providers have none (see db/statements.py).
+--
 -- The rows that come back: jobs that started, jobs that were refused, and for each lane in which jobs wait outside its
 -- gates the seconds until one of them may let somebody in.
 WITH lane AS (
+-- limited
   SELECT *, provider = ANY (%(gated)s::text[]) AS gated
+-- else
+  SELECT *
+-- end
     FROM unnest(%(providers)s::text[], %(priorities)s::int[], %(positions)s::timestamptz[], %(ids)s::uuid[])
       AS lane (provider, priority, position, id)
+-- limited
 ), gate AS MATERIALIZED (
   SELECT g.* FROM provider_gate g JOIN lane ON lane.provider = g.provider AND lane.gated
    WHERE g.key_label = ANY (%(keys)s::text[])
@@ -48,17 +55,30 @@ WITH lane AS (
                          ELSE least(greatest(calls_per_minute - gate_sum(window_now), 0),
                                     CASE breaker WHEN 'open' THEN 1 ELSE calls_per_minute END) END AS room
             FROM counted) r
+-- end
 ), candidate AS MATERIALIZED (
+-- limited
   SELECT job.*, lane.provider, lane.gated FROM lane CROSS JOIN LATERAL (
+-- else
+  SELECT job.* FROM lane CROSS JOIN LATERAL (
+-- end
     SELECT j.id, j.user_id, j.priority, j.position, j.debited, j.cost
       FROM generation_job j
-     WHERE j.status = 'pending' AND j.provider = lane.provider AND NOT (lane.gated AND j.has_answer)
+     WHERE j.status = 'pending' AND j.provider = lane.provider
+-- limited
+       AND NOT (lane.gated AND j.has_answer)
+-- end
        AND (j.priority, j.position, j.id) >= (lane.priority, lane.position, lane.id)
      ORDER BY j.priority, j.position, j.id
+-- limited
      LIMIT CASE WHEN lane.gated
                 THEN least(%(slots)s, coalesce((SELECT max(in_lane) FROM room WHERE room.provider = lane.provider), 0))
                 ELSE %(slots)s END
+-- else
+     LIMIT %(slots)s
+-- end
        FOR NO KEY UPDATE SKIP LOCKED) job
+-- limited
   UNION ALL
   SELECT job.*, lane.provider, false FROM lane CROSS JOIN LATERAL (
     SELECT j.id, j.user_id, j.priority, j.position, j.debited, j.cost
@@ -67,6 +87,7 @@ WITH lane AS (
      ORDER BY j.priority, j.position, j.id LIMIT %(slots)s
        FOR NO KEY UPDATE SKIP LOCKED) job
    WHERE lane.gated
+-- end
 ), picked AS MATERIALIZED (
   SELECT *, CASE WHEN debited THEN 0 ELSE cost END AS owed
     FROM candidate ORDER BY priority, position, id LIMIT %(slots)s
@@ -93,10 +114,15 @@ WITH lane AS (
   INSERT INTO credit_entry (user_id, seq, kind, amount, balance_after, job_id)
   SELECT user_id, entries + number, 'debit', -owed, balance - total, id FROM judged WHERE paid
 ), start AS MATERIALIZED (
+-- limited
   SELECT id, provider, gated, pays,
          CASE WHEN gated THEN row_number() OVER (PARTITION BY provider, gated ORDER BY priority, position, id) END AS turn
     FROM (SELECT id, provider, gated, priority, position, false AS pays FROM picked WHERE owed = 0
           UNION ALL SELECT id, provider, gated, priority, position, true FROM judged WHERE paid) s
+-- else
+  SELECT id, false AS pays FROM picked WHERE owed = 0 UNION ALL SELECT id, true FROM judged WHERE paid
+-- end
+-- limited
 ), permit AS MATERIALIZED (
   SELECT s.id, r.key_label, r.tenth FROM start s
     JOIN room r ON r.provider = s.provider AND s.turn > r.before AND s.turn <= r.before + r.room
@@ -107,6 +133,7 @@ WITH lane AS (
          probe_job = CASE g.breaker WHEN 'open' THEN t.job END
     FROM room r JOIN (SELECT key_label, count(*) AS calls, (array_agg(id))[1] AS job FROM permit GROUP BY key_label) t USING (key_label)
    WHERE g.key_label = r.key_label
+-- end
 ), started AS (
   UPDATE generation_job j
      SET status = 'processing', attempt = j.attempt + 1, debited = j.debited OR s.pays,
@@ -114,11 +141,20 @@ WITH lane AS (
          lease_token = gen_random_uuid(), locked_by = %(worker)s, locked_at = clock_timestamp(),
          lease_expires_at = clock_timestamp() + make_interval(secs => %(lease)s),
          started_at = coalesce(j.started_at, clock_timestamp())
+-- limited
     FROM start s LEFT JOIN permit USING (id)
+-- else
+    FROM start s
+-- end
    WHERE j.id = s.id
   RETURNING j.id::text, j.kind, j.user_id, j.provider, j.payload::text, j.cost, j.attempt, j.max_attempts, j.crashes, j.waits,
             j.lease_token::text, (extract(epoch FROM j.deadline_at) - extract(epoch FROM clock_timestamp()))::float8 AS seconds_left,
-            permit.key_label, permit.tenth, j.priority, to_jsonb(j.position) #>> '{}' AS position
+-- limited
+            permit.key_label, permit.tenth,
+-- else
+            NULL AS key_label, NULL::bigint AS tenth,
+-- end
+            j.priority, to_jsonb(j.position) #>> '{}' AS position
 ), refused AS (
   UPDATE generation_job j
      SET status = 'failed', error_code = 'insufficient_credits', finished_at = clock_timestamp(),
@@ -126,16 +162,20 @@ WITH lane AS (
     FROM judged r
    WHERE j.id = r.id AND r.too_much AND NOT r.paid
   RETURNING j.id::text, j.user_id
+-- limited
 ), outside AS (
   SELECT r.provider, min(CASE WHEN r.closed_for_seconds > 0 OR gate_sum(r.window_now) > 0 THEN r.room_in ELSE 60.6 END) AS room_in,
          bool_and(r.breaker = 'open') AS broken
     FROM room r
    GROUP BY r.provider, r.in_lane
   HAVING r.in_lane <= (SELECT count(*) FROM start s WHERE s.gated AND s.provider = r.provider)
+-- end
 )
 SELECT *, 'started' AS what FROM started
 UNION ALL
 SELECT id, NULL, user_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'refused' FROM refused
+-- limited
 UNION ALL
 SELECT NULL, NULL, NULL, provider, NULL, NULL, NULL, NULL, NULL, NULL, NULL, room_in, NULL, NULL, NULL, NULL,
        CASE WHEN broken THEN 'broken' ELSE 'outside' END FROM outside
+-- end
