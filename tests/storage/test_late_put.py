@@ -24,7 +24,7 @@ from tests.storage.contents import everything
 from tests.support.database import Connection, Database
 from tests.support.jobs import enqueue, grant, job
 from tests.support.protocol import CRASHED, Worker, set_prices
-from tests.worker.scripted_tools import ScriptedImages, ScriptedProvider, generated
+from tests.worker.scripted_tools import ScriptedFetcher, ScriptedImages, ScriptedProvider, generated
 
 AT_ONCE = -60.0
 LONG = 60.0
@@ -71,7 +71,8 @@ def an_attempt(worker: Worker, storage: Storage) -> Attempt:
     provider = ScriptedProvider()
     provider.script = [generate]
     images = Versioned(worker.name.encode())
-    return Attempt(worker.store, KeyRing([provider]), storage, images, Events(), max_paid_calls=2)
+    fetcher = ScriptedFetcher()
+    return Attempt(worker.store, KeyRing([provider]), storage, fetcher, images, Events(), max_paid_calls=2)
 
 
 def a_lease(claimed: Job) -> Lease:
