@@ -9,8 +9,8 @@ from pathlib import Path
 from generation_worker.config import environment_table
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAD = re.compile(r"-- (?P<effect>READS ONLY|CHANGES ROWS)\n(?P<what>(?:--.*\n)*?--.*?\.)(?=\s)")
-"""What each file in sql/ begins with: what it does to rows, then at least one sentence."""
+HEAD = re.compile(r"-- (?P<effect>READS ONLY|CHANGES ROWS|CHANGES ROLES)\n(?P<what>(?:--.*\n)*?--.*?\.)(?=\s)")
+"""What each file in sql/ begins with: what it changes, then at least one sentence."""
 
 
 def settings() -> str:
@@ -26,7 +26,7 @@ def sql_files() -> str:
 def _row(file: Path) -> str:
     found = HEAD.match(file.read_text())
     if found is None:
-        raise ValueError(f"{file.name}: begins neither with READS ONLY nor with CHANGES ROWS and a sentence")
+        raise ValueError(f"{file.name}: does not begin with READS ONLY, CHANGES ROWS or CHANGES ROLES and a sentence")
     what = " ".join(found["what"].replace("--", "").split())
     return f"| [`sql/{file.name}`](../sql/{file.name}) | {found['effect'].lower()} | {what} |"
 

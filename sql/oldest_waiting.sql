@@ -9,5 +9,6 @@ SELECT j.id, j.user_id, j.kind, j.provider, j.priority, j.run_at AS due_since,
        date_trunc('second', now() - j.run_at) AS waits,
        (SELECT count(*) FROM generation_job o
          WHERE o.user_id = j.user_id AND o.status = 'pending' AND o.position < j.position) AS own_jobs_before
-  FROM (SELECT * FROM generation_job WHERE status = 'pending' ORDER BY run_at, id LIMIT :limit) j
+  FROM (SELECT id, user_id, kind, provider, priority, position, run_at FROM generation_job
+         WHERE status = 'pending' ORDER BY run_at, id LIMIT :limit) j
  ORDER BY j.run_at, j.id;

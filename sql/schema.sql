@@ -866,6 +866,50 @@ REVOKE ALL ON FUNCTION enqueue_generation(kind text, user_id text, payload jsonb
 
 REVOKE ALL ON FUNCTION enqueue_generations(jobs jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION gate_count(used smallint[], place bigint, calls bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION gate_room_in(used smallint[], head bigint, moment timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION gate_stamp(used smallint[], head bigint, permit bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION gate_sum(used smallint[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION gate_tenth(moment timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION gate_window(used smallint[], old_head bigint, head bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION generation_is_a_moment(text text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION generation_length(cost bigint, user_id text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION generation_line_end(user_id text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION generation_payload_problem(kind text, payload jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION generation_price(kind text, provider text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION generation_request_problem(request jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION generation_uuid() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION grant_credits(user_id text, amount bigint, idempotency_key text, reason text, actor text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION offer_providers(names text[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION post_credits(user_id text, kind text, amount bigint, idempotency_key text, reason text, actor text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION refund_generation() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION refuse_change() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION refuse_change_of_history() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION refuse_change_of_request() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION refuse_delete() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION refuse_insert() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION refuse_transition() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION refuse_truncate() FROM PUBLIC;

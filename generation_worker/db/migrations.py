@@ -41,6 +41,17 @@ SELECT format('process %s (%s, %s) in a transaction since %s: %s', a.pid, a.usen
 """
 
 
+# A function may be called by everybody until somebody says otherwise. Its xmin says whether this transaction made it.
+CLOSE = """
+DO $$
+BEGIN
+  EXECUTE coalesce((
+    SELECT string_agg(format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', p.oid::regprocedure), ';')
+      FROM pg_proc p WHERE p.pronamespace = current_schema()::regnamespace AND p.xmin = pg_current_xact_id()::xid), '');
+END $$
+"""
+
+
 class MigrationBlocked(RuntimeError):
     """Somebody else holds what the migration needs. Nothing was changed; it may be run again."""
 
@@ -111,6 +122,7 @@ def migrating(conninfo: str | None) -> Generator[Connection]:
         _take_turn(connection)
         with _naming_who_blocks(address):
             yield connection
+            _driver(connection).execute(CLOSE)
 
 
 def run_sql(script: str, direction: str) -> None:
@@ -119,9 +131,12 @@ def run_sql(script: str, direction: str) -> None:
 
     path = Path(script)
     text = (path.parents[1] / "sql" / f"{path.stem}.{direction}.sql").read_bytes()
-    # To the driver directly: as SQLAlchemy passes parameters, even none, each percent sign would have to be doubled.
-    driver: psycopg.Connection = op.get_bind().connection.driver_connection  # pyright: ignore[reportAssignmentType]
-    driver.execute(text)
+    _driver(op.get_bind()).execute(text)
+
+
+def _driver(connection: Connection) -> psycopg.Connection:
+    """As SQLAlchemy passes parameters, even none, each percent sign would have to be doubled."""
+    return connection.connection.driver_connection  # pyright: ignore[reportReturnType]
 
 
 def _take_turn(connection: Connection) -> None:

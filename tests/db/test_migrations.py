@@ -182,3 +182,15 @@ def test_an_installed_package_migrates(empty_database: Database, tmp_path: Path)
     applied, where = done.stdout.splitlines()
     assert applied == str(REVISIONS)
     assert Path(where).is_relative_to(site)
+
+
+def test_what_a_migration_makes_is_for_nobody_else(database: Database):
+    """Whatever a later migration forgets to say: everybody could call its functions."""
+    connection = database.connect_direct()
+    connection.execute("CREATE FUNCTION of_the_app() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+    with migrations.migrating(database.direct_conninfo) as migration:
+        migration.exec_driver_sql("CREATE FUNCTION made() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+    asked = "SELECT has_function_privilege('public', %s, 'EXECUTE')"
+    answers = [connection.execute(asked, (name,)).fetchone() for name in ("made()", "of_the_app()")]
+    assert answers == [(False,), (True,)]
+    connection.execute("DROP FUNCTION made(), of_the_app()")

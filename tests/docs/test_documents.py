@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -49,6 +50,19 @@ def role(database: Database) -> Iterator[str]:
         connection.execute(f"DROP ROLE {name}".encode())
 
 
+@pytest.fixture
+def shop(database: Database) -> Iterator[str]:
+    """What the names of the shop's roles begin with here; they are gone after the test."""
+    prefix = f"shop_{uuid4().hex[:8]}_"
+    yield prefix
+    connection = database.connect_direct()
+    for (name,) in connection.execute(
+        "SELECT rolname FROM pg_roles WHERE starts_with(rolname, %s)", (prefix,)
+    ).fetchall():
+        connection.execute(f"DROP OWNED BY {name}".encode())
+        connection.execute(f"DROP ROLE {name}".encode())
+
+
 def test_the_readme_from_top_to_bottom(
     database: Database, environment: dict[str, str], tmp_path: Path, role: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,13 +85,13 @@ def test_the_readme_from_top_to_bottom(
 
 
 def test_the_page_on_operating_from_top_to_bottom(
-    database: Database, environment: dict[str, str], tmp_path: Path
+    database: Database, environment: dict[str, str], tmp_path: Path, shop: str
 ) -> None:
     connection = database.connect_direct()
     connection.execute("SELECT offer_providers(array['local'])")
     for block in blocks("docs/operating.md"):
         if block.language == "sh":
-            run(block, environment, tmp_path)
+            run(replace(block, text=block.text.replace("shop_", shop)), environment, tmp_path)
         elif block.language == "sql":
             assert connection.execute(block.text.encode()).fetchall() == [], f"a false alarm: {block.place}"
 

@@ -29,9 +29,10 @@ def population(connection: Connection) -> Population:
 
 @pytest.fixture
 def psql(database: Database) -> Psql:
-    """`psql("stale.sql", minutes=30)` runs a file and returns its rows; one that only reads is not let write."""
+    """`psql("stale.sql", minutes=30)` runs a file, as a `role` if need be, and returns its rows; one that
+    only reads is not let write."""
 
-    def run(name: str, **variables: object) -> list[Row]:
+    def run(name: str, role: str | None = None, **variables: object) -> list[Row]:
         path = FOLDER / name
         options = [f"--set={variable}={value}" for variable, value in variables.items()]
         command = [
@@ -45,7 +46,11 @@ def psql(database: Database) -> Psql:
             database.direct_conninfo,
         ]
         readonly = path.read_text().startswith("-- READS ONLY")
-        settings = {"PGOPTIONS": f"-c default_transaction_read_only={'on' if readonly else 'off'}", "PGTZ": "UTC"}
+        become = f" -c role={role}" if role else ""
+        settings = {
+            "PGOPTIONS": f"-c default_transaction_read_only={'on' if readonly else 'off'}{become}",
+            "PGTZ": "UTC",
+        }
         done = subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ | settings)
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""

@@ -1,0 +1,252 @@
+"""The three roles of sql/roles.sql: what each needs it can do, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg.errors import InsufficientPrivilege
+from psycopg.types.json import Jsonb
+
+from generation_worker.db.audit import audit
+from generation_worker.db.insights import Insights
+from generation_worker.db.statements import load_bare_statements
+from tests.sql.conftest import FOLDER, Psql
+from tests.support import jobs
+from tests.support.database import Connection, Database
+from tests.support.jobs import PROMPT
+from tests.support.populated import Lent, Population, populate
+from tests.support.processes import WorkerProcess
+
+NAMES = ("enqueuer", "reader", "worker")
+READS = sorted(path.name for path in FOLDER.glob("*.sql") if path.read_text().startswith("-- READS ONLY"))
+TABLES = (
+    "generation_job", "job_attempt", "provider_call", "staged_image", "credit_account", "credit_entry", "fleet_setting",
+    "worker_process", "provider_gate", "maintenance_task", "audit_event", "alembic_version",
+)  # fmt: skip
+NOBODY_MAY = [
+    "CREATE TABLE mine (id int)",
+    "CREATE FUNCTION mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "CREATE ROLE mine",
+    "ALTER TABLE generation_job DISABLE TRIGGER state_chart",
+    "ALTER TABLE credit_entry DISABLE TRIGGER append_only",
+    "CREATE INDEX ON generation_job (user_id)",
+    "SET session_replication_role = replica",
+    "SELECT * FROM secret_of_the_app",
+    "SELECT post_credits('ada', 'grant', 1, NULL, NULL, NULL)",
+    "SELECT refund_generation()",
+    "UPDATE credit_entry SET amount = 1",
+    "DELETE FROM credit_entry",
+    "UPDATE audit_event SET actor = 'somebody else'",
+    "DELETE FROM audit_event",
+    "DELETE FROM credit_account",
+    "INSERT INTO credit_account (user_id, balance) VALUES ('eve', 1000)",
+    "INSERT INTO generation_job (kind, user_id, provider, payload, cost) VALUES ('text_to_image', 'eve', 'x', '{}', 0)",
+    "UPDATE generation_job SET payload = '{}'",
+    "UPDATE generation_job SET cost = 0",
+    "UPDATE generation_job SET user_id = 'eve'",
+    "UPDATE credit_account SET fair_weight = 1000",
+    "UPDATE alembic_version SET version_num = '9999'",
+    *(f"TRUNCATE {table}" for table in TABLES),
+    *(f"DROP TABLE {table}" for table in TABLES),
+]
+
+
+@pytest.fixture
+def roles(psql: Psql, connection: Connection) -> Iterator[dict[str, str]]:
+    """The three roles, made by the script. A role belongs to the whole server, so the names are our own."""
+    names = {name: f"{name}_{uuid4().hex[:8]}" for name in NAMES}
+    connection.execute("CREATE TABLE secret_of_the_app (word text)")
+    assert psql("roles.sql", **names) == []
+    yield names
+    connection.execute("DROP TABLE secret_of_the_app")
+    for name in names.values():
+        connection.execute(f"DROP OWNED BY {name}".encode())
+        connection.execute(f"DROP ROLE {name}".encode())
+
+
+@pytest.fixture
+def become(roles: dict[str, str], database: Database) -> Iterator[Callable[[str], Connection]]:
+    """`become("reader")`: a connection of that role."""
+    opened: list[Connection] = []
+
+    def connect(name: str) -> Connection:
+        opened.append(database.connect_direct())
+        opened[-1].execute(f"SET SESSION AUTHORIZATION {roles[name]}".encode())
+        return opened[-1]
+
+    yield connect
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture
+def population(connection: Connection) -> Population:
+    return populate(connection)
+
+
+Become = Callable[[str], Connection]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_none_of_them_may(become: Become, population: Population, name: str):
+    role = become(name)
+    for statement in NOBODY_MAY:
+        with pytest.raises(InsufficientPrivilege):
+            role.execute(statement.encode())
+
+
+# the enqueuer
+
+
+def test_the_enqueuer_enqueues_and_cancels(become: Become, population: Population):
+    role = become("enqueuer")
+    one = role.execute("SELECT id FROM enqueue_generation('text_to_image', 'ada', %s)", (Jsonb(PROMPT),)).fetchone()
+    many = Jsonb([{"kind": "text_to_image", "user_id": "ada", "payload": PROMPT}] * 2)
+    assert len(role.execute("SELECT id FROM enqueue_generations(%s)", (many,)).fetchall()) == 2
+    assert role.execute("SELECT status FROM cancel_generation(%s)", one).fetchone() == ("cancelled",)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_the_enqueuer_sees_no_table(become: Become, table: str):
+    role = become("enqueuer")
+    for statement in (f"SELECT FROM {table}", f"DELETE FROM {table}", f"INSERT INTO {table} DEFAULT VALUES"):
+        with pytest.raises(InsufficientPrivilege):
+            role.execute(statement.encode())
+
+
+def test_the_enqueuer_may_call_nothing_else(roles: dict[str, str], connection: Connection):
+    may_call = """
+      SELECT proname FROM pg_proc
+       WHERE pronamespace = 'public'::regnamespace AND has_function_privilege(%s, oid, 'EXECUTE') ORDER BY 1
+    """
+    found = [row[0] for row in connection.execute(may_call.encode(), (roles["enqueuer"],))]
+    assert found == ["cancel_generation", "enqueue_generation", "enqueue_generations"]
+
+
+# the reader
+
+
+@pytest.mark.parametrize("name", READS)
+def test_the_reader_runs_every_file_that_only_reads(
+    psql: Psql, roles: dict[str, str], population: Population, name: str
+):
+    psql(name, role=roles["reader"])
+
+
+def test_the_reader_answers_every_question_but_what_a_job_asks_for(become: Become, population: Population):
+    role = become("reader")
+    refused: list[str] = []
+    for name, statement in load_bare_statements("questions").items():
+        try:
+            explain(role, statement)
+        except InsufficientPrivilege:
+            refused.append(name)
+    assert refused == ["job"]
+    assert audit(role, max_paid_calls=2) == []
+    assert Insights(Lent(role)).account("ada") is not None
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT payload FROM generation_job",
+        "SELECT * FROM generation_job",
+        "SELECT bytes FROM staged_image",
+        "UPDATE generation_job SET priority = 0",
+        "UPDATE fleet_setting SET value = '0'",
+        "INSERT INTO audit_event (actor, action, target) VALUES ('ada', 'nothing', 'nobody')",
+        "SELECT enqueue_generation('text_to_image', 'ada', '{\"prompt\": \"a kite\"}')",
+        "SELECT cancel_generation(gen_random_uuid())",
+        "SELECT grant_credits('ada', 1)",
+        "SELECT offer_providers(array['mine'])",
+        "SELECT id FROM generation_job FOR UPDATE",
+    ],
+)
+def test_the_reader_sees_no_prompt_and_changes_nothing(become: Become, population: Population, statement: str):
+    with pytest.raises(InsufficientPrivilege):
+        become("reader").execute(statement.encode())
+
+
+# the worker
+
+
+@pytest.mark.parametrize("folder", ["queries", "questions"])
+def test_the_worker_may_run_every_statement_of_its_own(become: Become, population: Population, folder: str):
+    """A statement that is new and meets a new table fails here: grant the table in sql/roles.sql."""
+    role = become("worker")
+    for statement in load_bare_statements(folder).values():
+        explain(role, statement)
+
+
+def test_a_whole_worker(connection: Connection, database: Database, roles: dict[str, str], tmp_path: Path):
+    connection.execute(f"ALTER ROLE {roles['worker']} LOGIN PASSWORD 'a-word'".encode())
+    jobs.offer_local(connection)
+    jobs.grant(connection)
+    made = [jobs.enqueue(connection) for _ in range(3)]
+    address = with_login(database.direct_conninfo, roles["worker"], "a-word")
+    settings = {
+        "DATABASE_URL": address,
+        "STORAGE_DIR": str(tmp_path / "storage"),
+        "IMAGE_CHILDREN": "1",
+        "WORKER_ENABLE_HEALTH_CHECK": "false",
+        "RETENTION": "90d",
+        "LOG_FORMAT": "json",
+    }
+    with WorkerProcess(tmp_path / "worker", settings, ["--until-empty"]) as worker:
+        assert worker.exit_status() == 0
+        assert "permission denied" not in worker.said()
+        assert worker.events("listen.live")
+    assert {jobs.job(connection, each)["status"] for each in made} == {"completed"}
+    assert audit(connection, max_paid_calls=2) == []
+
+
+def test_the_worker_listens_and_notifies(become: Become):
+    role = become("worker")
+    role.execute("LISTEN generation_worker")
+    role.execute("SELECT pg_notify('generation_worker', 'wake')")
+    assert [notify.payload for notify in role.notifies(timeout=30, stop_after=1)] == ["wake"]
+
+
+# all of them
+
+
+def test_again_it_changes_nothing_and_takes_away_what_is_not_theirs(
+    psql: Psql, roles: dict[str, str], connection: Connection, become: Become
+):
+    def rights() -> list[tuple[str, ...]]:
+        asked = "SELECT oid::regclass::text, relacl::text FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+        return sorted(connection.execute(f"{asked} ORDER BY 1".encode()).fetchall(), key=str)
+
+    before = rights()
+    connection.execute(f"GRANT ALL ON generation_job, credit_entry TO {roles['reader']}".encode())
+    assert rights() != before
+    psql("roles.sql", **roles)
+    assert [name for name, _ in rights()] == [name for name, _ in before]
+    with pytest.raises(InsufficientPrivilege):
+        become("reader").execute("SELECT payload FROM generation_job")
+
+
+def test_nobody_is_everybody(connection: Connection):
+    open_to_all = """
+      SELECT proname FROM pg_proc, LATERAL aclexplode(coalesce(proacl, acldefault('f', proowner))) AS acl
+       WHERE pronamespace = 'public'::regnamespace AND grantee = 0 AND proname NOT LIKE 'reset'
+    """
+    assert connection.execute(open_to_all.encode()).fetchall() == []
+
+
+def explain(role: Connection, statement: bytes) -> None:
+    """Plan a statement with nothing in its places: whether it may run is asked then."""
+    names = dict.fromkeys(re.findall(r"%\((\w+)\)s", statement.decode()))
+    with role.transaction(force_rollback=True):
+        psycopg.ClientCursor(role).execute(b"EXPLAIN " + statement, names)
+
+
+def with_login(address: str, user: str, password: str) -> str:
+    parts = urlsplit(address)
+    return urlunsplit(parts._replace(netloc=f"{user}:{password}@{parts.netloc.rpartition('@')[2]}"))
