@@ -7,7 +7,7 @@ import secrets
 import signal
 import socket
 import tempfile
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -17,7 +17,6 @@ from pydantic import SecretStr
 
 from generation_worker import __version__, log
 from generation_worker.config import ConfigurationError, DatabaseAddress, Settings
-from generation_worker.config.providers import configured_providers
 from generation_worker.db.limits import Limits
 from generation_worker.db.pool import OwnConnection, open_pool
 from generation_worker.db.readiness import problems_of
@@ -30,11 +29,8 @@ from generation_worker.fetch.connector import Connector
 from generation_worker.fetch.fetcher import WebFetcher
 from generation_worker.images.tools import ImageTools
 from generation_worker.log.events import log_events
-from generation_worker.ports import Key, Provider, Storage
-from generation_worker.providers.gemini import GeminiProvider
-from generation_worker.providers.local import LocalProvider
-from generation_worker.providers.local_faults import Fault
-from generation_worker.providers.replicate import ReplicateProvider
+from generation_worker.ports import Key, Storage
+from generation_worker.registrations import build_providers, limited_keys
 from generation_worker.storage.disk import DiskStorage
 from generation_worker.storage.s3 import S3Storage
 from generation_worker.storage.s3_client import Bucket, r2_bucket
@@ -170,57 +166,6 @@ def build_heartbeat_store(stack: ExitStack, address: DatabaseAddress, lease: flo
 def _limits(address: DatabaseAddress, limits: Limits) -> tuple[Limits | None, Limits | None]:
     """Those for a session and those for each statement: a pooler's sessions are not ours."""
     return (None, limits) if address.pooled else (limits, None)
-
-
-def build_providers(settings: Settings) -> list[Provider]:
-    """An adapter for each key that the settings name, the preferred provider first. Raises ConfigurationError."""
-    builders: dict[str, Callable[[Settings], list[Provider]]] = {
-        "gemini": lambda settings: [_gemini(settings, key) for key in settings.gemini_api_keys],
-        "replicate": lambda settings: [_replicate(settings)],
-        "local": lambda settings: [_local(settings)],
-    }
-    return [adapter for name in configured_providers(settings) for adapter in builders[name](settings)]
-
-
-def limited_keys(settings: Settings, providers: Sequence[Provider]) -> tuple[Key, ...]:
-    """The keys whose calls are limited, each with its own limit. What is made here costs nobody anything."""
-    limits = {"gemini": settings.gemini_rpm, "replicate": settings.replicate_rpm}
-    return tuple(Key(each.key_label, each.name, limits[each.name]) for each in providers if each.name in limits)
-
-
-def _gemini(settings: Settings, key: SecretStr) -> Provider:
-    try:
-        return GeminiProvider(
-            key=key.get_secret_value(),
-            model=settings.gemini_model,
-            base_url=settings.gemini_base_url,
-            api_version=settings.gemini_api_version,
-            timeout=settings.gemini_timeout,
-            threads=settings.concurrency,
-        )
-    except ValueError as error:
-        raise ConfigurationError([f"GEMINI_API_KEY: {error}"]) from None
-
-
-def _replicate(settings: Settings) -> Provider:
-    try:
-        return ReplicateProvider(
-            token=_plain(settings.replicate_api_token),
-            model=settings.replicate_model,
-            base_url=settings.replicate_base_url,
-            timeout=settings.replicate_timeout,
-            threads=settings.concurrency,
-        )
-    except ValueError as error:
-        raise ConfigurationError([f"REPLICATE_API_TOKEN: {error}"]) from None
-
-
-def _local(settings: Settings) -> Provider:
-    try:
-        faults = Fault.parse_all(settings.local_faults)
-    except ValueError as error:
-        raise ConfigurationError([f"LOCAL_FAULTS: {error}"]) from None
-    return LocalProvider(delay=settings.local_delay, faults=faults)
 
 
 def build_storage(settings: Settings) -> Storage:

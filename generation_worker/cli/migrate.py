@@ -62,8 +62,8 @@ def _unknown(current: str | None, head: str, asked: str) -> CommandFailed:
 
 
 def _offer(conninfo: str, settings: Settings) -> list[str]:
-    from generation_worker.config.providers import configured_providers  # noqa: PLC0415
     from generation_worker.db.pool import connect  # noqa: PLC0415
+    from generation_worker.registrations import configured_providers  # noqa: PLC0415
 
     names = configured_providers(settings)
     if names:

@@ -7,7 +7,7 @@ Everything that names the settings is made from these declarations: loading and 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, cast
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
@@ -80,7 +80,8 @@ class Settings(AdapterSettings):
 
     def secret_values(self) -> list[str]:
         """Every secret as plain text, passwords inside addresses too, so that logs can hide them."""
-        values = (getattr(self, field) for field in type(self).model_fields)
-        plain = [value for value in values if isinstance(value, SecretStr)] + list(self.gemini_api_keys)
+        values = [getattr(self, field) for field in type(self).model_fields]
+        several = [each for value in values if isinstance(value, tuple) for each in cast("tuple[object, ...]", value)]
+        plain = [value for value in [*values, *several] if isinstance(value, SecretStr)]
         inside = [secret for address in self.database_addresses().values() for secret in address.secrets()]
         return list(dict.fromkeys([secret.get_secret_value() for secret in plain] + inside))

@@ -26,20 +26,17 @@ known whether a request went out, and so whether it may have been paid.
 from __future__ import annotations
 
 import hashlib
-import threading
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from generation_worker.domain.errors import ProviderUnavailable
 from generation_worker.ports import Control, Generated, GenerationRequest, Picture
+from generation_worker.providers.http_answers import NoAnswer
 from generation_worker.providers.loose_json import object_in
 from generation_worker.providers.replicate_answers import UNSEEN, Prediction, decoded
-from generation_worker.providers.replicate_errors import NoAnswer, error_of, error_of_silence
+from generation_worker.providers.replicate_errors import error_of
+from generation_worker.providers.replicate_http import ReplicateHttp
 from generation_worker.providers.replicate_input import creation, model_input
 from generation_worker.providers.replicate_wait import await_end, download
-
-if TYPE_CHECKING:
-    from generation_worker.providers.replicate_http import ReplicateHttp
 
 REPLICATE = "https://api.replicate.com"
 SHORTEST_RUN, LONGEST_RUN = 5, 1800
@@ -59,30 +56,23 @@ class ReplicateProvider:
             raise ValueError("the token must be printable ASCII without spaces around it")
         self.key_label = "replicate-" + hashlib.sha256(token.encode()).hexdigest()[:8]
         self.model = model
-        self._token = token
-        self._base_url = base_url or REPLICATE
-        self._timeout = timeout
-        self._threads = threads
-        self._http: ReplicateHttp | None = None
-        self._building = threading.Lock()
+        self._http = ReplicateHttp(token=token, base_url=base_url or REPLICATE, timeout=timeout, threads=threads)
 
     def __repr__(self) -> str:
         return f"ReplicateProvider(key_label={self.key_label!r}, model={self.model!r})"
 
     def warm_up(self) -> None:
         """Load the HTTP client; no request is made."""
-        self._warm_http()
+        self._http.warm_up()
 
     def close(self) -> None:
         """Close the connections. A call after this opens new ones."""
-        http, self._http = self._http, None
-        if http is not None:
-            http.close()
+        self._http.close()
 
     def generate(self, request: GenerationRequest, control: Control) -> Generated:
         """One prediction, see the table above."""
         control.check()
-        http = self._warm_http()
+        http = self._http
         resumed = request.resume is not None
         begun = Prediction(request.resume, UNSEEN) if request.resume else self._create(http, request, control)
         ended = await_end(http, begun, control)
@@ -97,7 +87,7 @@ class ReplicateProvider:
         try:
             answer = http.create(path, body, seconds, control)
         except NoAnswer as silence:
-            raise error_of_silence(silence) from None
+            raise silence.to_paid_call("Replicate") from None
         if not 200 <= answer.status < 300:
             raise error_of(answer, self.model, datetime.now(UTC))
         begun = Prediction.read(answer.json())
@@ -121,14 +111,3 @@ class ReplicateProvider:
         if not isinstance(address, str):
             raise ProviderUnavailable("Replicate took an input and does not say where it is.")
         return address
-
-    def _warm_http(self) -> ReplicateHttp:
-        with self._building:
-            if self._http is None:
-                self._http = self._build()
-            return self._http
-
-    def _build(self) -> ReplicateHttp:
-        from generation_worker.providers.replicate_http import ReplicateHttp  # noqa: PLC0415 - it takes a while
-
-        return ReplicateHttp(token=self._token, base_url=self._base_url, timeout=self._timeout, threads=self._threads)

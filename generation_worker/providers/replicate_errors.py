@@ -1,11 +1,8 @@
-"""What an answer that is not a prediction amounts to, and no answer at all."""
+"""What an answer that is not a prediction amounts to."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
@@ -14,41 +11,16 @@ from generation_worker.domain.errors import (
     ProviderLimited,
     ProviderRefused,
     ProviderRejected,
-    ProviderTimedOut,
     ProviderUnavailable,
 )
 from generation_worker.providers.gemini_limits import wait_of
+from generation_worker.providers.http_answers import Answer
 from generation_worker.providers.loose_json import Json, object_in, objects_in
 
 LONGEST_TEXT = 300
 RESETS = re.compile(r"resets in ~?\s*(\d{1,9}(?:\.\d+)?)\s*s")
 """“Request was throttled. Your rate limit resets in ~30s.”"""
 OPERATOR_MUST_ACT = frozenset({401, 402, 403, 407})
-
-
-class NoAnswer(Exception):
-    """A request has no whole answer. ``sent``: it went out, so it may have been served."""
-
-    def __init__(self, reason: str, *, sent: bool, timed_out: bool) -> None:
-        super().__init__(reason)
-        self.sent = sent
-        self.timed_out = timed_out
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer, whatever its status."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    def json(self) -> object:
-        """The body as JSON of any shape; None if it is none."""
-        try:
-            return json.loads(self.body)
-        except (ValueError, RecursionError):
-            return None
 
 
 def error_of(answer: Answer, model: str, now: datetime) -> JobError:
@@ -67,15 +39,6 @@ def error_of(answer: Answer, model: str, now: datetime) -> JobError:
         return ProviderRejected(f"Replicate refused the request ({said}).")
     # It may have begun to work: a gateway gives up on a request that was served all the same.
     return ProviderUnavailable(f"Replicate is not available just now ({said}).", spent=True)
-
-
-def error_of_silence(silence: NoAnswer) -> JobError:
-    """A request to create that has no answer: Replicate may be at work, but nobody knows under which id."""
-    if not silence.sent:
-        return ProviderUnavailable(f"The request did not reach Replicate ({silence}).")
-    if silence.timed_out:
-        return ProviderTimedOut("Replicate did not answer in time.")
-    return ProviderUnavailable(f"Replicate's answer broke off ({silence}).", spent=True)
 
 
 def wait_asked(answer: Answer, now: datetime) -> float | None:

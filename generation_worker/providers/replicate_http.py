@@ -6,17 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from generation_worker.domain.errors import (
-    AttemptStopped,
-    AttemptTimedOut,
-    GateClosed,
-    OutputRejected,
-    ProviderTimedOut,
-)
+from generation_worker.domain.errors import OutputRejected
 from generation_worker.ports import Control, Picture
-from generation_worker.providers.call_watch import AnswerTooLarge, CallWatch, watched
-from generation_worker.providers.replicate_errors import Answer, NoAnswer
-from generation_worker.providers.watched_http import watched_client
+from generation_worker.providers.http_answers import Answer
+from generation_worker.providers.http_calls import HttpCalls
 
 LARGEST_ANSWER = 8_000_000
 """Bytes of JSON. A picture as a data: URI is Replicate's choice for small ones only."""
@@ -36,7 +29,10 @@ class ReplicateHttp:
         self._base = base_url.rstrip("/")
         self._timeout = timeout
         self._token = token
-        self._client = watched_client(self._base, connections=threads)
+        self._calls = HttpCalls("Replicate", self._base, connections=threads, secret=token)
+
+    def warm_up(self) -> None:
+        self._calls.warm_up()
 
     def create(self, path: str, body: Mapping[str, Any], cancel_after: int, control: Control) -> Answer:
         """Without ``Prefer: wait``: the answer comes at once, so that the id is known before the work is done."""
@@ -60,14 +56,14 @@ class ReplicateHttp:
         limit = max(self._timeout, DOWNLOAD_WITHIN)
         for _ in range(MOST_REDIRECTS + 1):
             self._check_address(url)
-            answer = self._request("GET", url, control, {}, limit=limit, most_bytes=LARGEST_FILE)
+            answer = self._calls.request("GET", url, control, limit=limit, most_bytes=LARGEST_FILE)
             if not (300 <= answer.status < 400 and "location" in answer.headers):
                 return answer
             url = urljoin(url, answer.headers["location"])
         raise OutputRejected("Replicate's picture is not where it is said to be, but always elsewhere.")
 
     def close(self) -> None:
-        self._client.close()
+        self._calls.close()
 
     def _check_address(self, url: str) -> None:
         """Only the web; and unencrypted only for whoever speaks to the API so too, which is a test."""
@@ -91,29 +87,5 @@ class ReplicateHttp:
         **content: Any,
     ) -> Answer:
         headers = {"Authorization": f"Bearer {self._token}", **(headers or {})}
-        url = self._base + path
-        answer = self._request(
-            method, url, control, headers, limit=self._timeout, most_bytes=LARGEST_ANSWER, paid=paid, **content
-        )
-        # Should an answer ever repeat the token, nothing that is made of it must.
-        return Answer(answer.status, answer.headers, answer.body.replace(self._token.encode(), b"[token]"))
-
-    def _request(
-        self, method: str, url: str, control: Control, headers: Mapping[str, str], *, limit: float, most_bytes: int,
-        paid: bool = False, **content: Any,
-    ) -> Answer:  # fmt: skip
-        control.check()
-        watch = CallWatch(control, limit=min(limit, control.seconds_left()), most_bytes=most_bytes, paid=paid)
-        try:
-            with watched(watch):
-                plain = {**headers, "Accept-Encoding": "identity"}  # or nobody could bound the size of what comes
-                answer = self._client.request(method, url, headers=plain, **content)
-                return Answer(answer.status_code, answer.headers, answer.content)
-        except (AttemptStopped, AttemptTimedOut, GateClosed):
-            raise
-        except AnswerTooLarge:
-            failure: Exception = OutputRejected(f"Replicate's answer is larger than {most_bytes // 1_000_000} MB.")
-        except Exception as error:  # noqa: BLE001 - whatever the libraries raise: there is no answer
-            failure = NoAnswer(type(error).__name__, sent=watch.sent, timed_out=isinstance(error, ProviderTimedOut))
-        # Outside of the handler: the library's error would hang on to this one, and with it the request and the token.
-        raise failure
+        limits: dict[str, Any] = {"limit": self._timeout, "most_bytes": LARGEST_ANSWER}
+        return self._calls.request(method, self._base + path, control, headers=headers, paid=paid, **limits, **content)

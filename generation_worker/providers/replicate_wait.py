@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from generation_worker.domain.errors import AttemptTimedOut, CallLost, CancelRequested, JobError
+from generation_worker.providers.http_answers import Answer, NoAnswer
 from generation_worker.providers.replicate_answers import UNSEEN, Prediction
-from generation_worker.providers.replicate_errors import OPERATOR_MUST_ACT, Answer, NoAnswer, error_of, wait_asked
+from generation_worker.providers.replicate_errors import OPERATOR_MUST_ACT, error_of, wait_asked
 
 if TYPE_CHECKING:
     from generation_worker.ports import Control

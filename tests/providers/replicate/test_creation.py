@@ -21,9 +21,10 @@ from generation_worker.domain.errors import (
     ProviderTimedOut,
     ProviderUnavailable,
 )
+from generation_worker.providers.http_answers import Answer
 from generation_worker.providers.replicate import ReplicateProvider
 from generation_worker.providers.replicate_answers import Prediction
-from generation_worker.providers.replicate_errors import Answer, error_of
+from generation_worker.providers.replicate_errors import error_of
 from tests.providers.replicate.conftest import Failed
 from tests.providers.replicate.helpers import Control, a_request, make_provider
 from tests.simulators import replies
@@ -169,7 +170,7 @@ def test_a_token_that_an_answer_repeats_is_taken_out(failed: Failed, simulator: 
     body = problem(403, "Forbidden", f"the token {TOKEN} is revoked", invalid_fields=[TOKEN])
     simulator.script(kind, json_reply(body, 403))
     error = failed()
-    assert "[token]" in error.message
+    assert "[secret]" in error.message
     assert TOKEN not in error.message + repr(error)
     assert error.__cause__ is error.__context__ is None or TOKEN not in repr(error.__context__)
 

@@ -1,0 +1,98 @@
+"""The providers that this program can call, one registration for each. docs/providers.md shows how to add one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+
+from generation_worker.config import ConfigurationError, Settings
+from generation_worker.ports import Key, Provider
+from generation_worker.providers.gemini import GeminiProvider
+from generation_worker.providers.local import LocalProvider
+from generation_worker.providers.local_faults import Fault
+from generation_worker.providers.replicate import ReplicateProvider
+
+NO_KEY = SecretStr("")
+"""What a provider that asks for no key is built with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A provider: when it is offered, how its adapters are made, and what limits them."""
+
+    name: str
+    keys: Callable[[Settings], Sequence[SecretStr]]
+    """What the settings have for it: an adapter is built with each. If there is none, the provider is not offered."""
+    build: Callable[[Settings, str], Provider]
+    """An adapter with one key; it must cost nothing yet. A ValueError says what is wrong with ``setting``."""
+    setting: str
+    """The variable that an operator has to mend when ``build`` refuses it."""
+    calls_per_minute: Callable[[Settings], int] | None = None
+    """What one key allows, for the whole fleet; without it the provider has no limit and no breaker."""
+
+
+REGISTRATIONS: tuple[Registration, ...] = (
+    Registration(
+        name="gemini",
+        setting="GEMINI_API_KEY",
+        keys=lambda settings: settings.gemini_api_keys,
+        build=lambda settings, key: GeminiProvider(
+            key=key,
+            model=settings.gemini_model,
+            base_url=settings.gemini_base_url,
+            api_version=settings.gemini_api_version,
+            timeout=settings.gemini_timeout,
+            threads=settings.concurrency,
+        ),
+        calls_per_minute=lambda settings: settings.gemini_rpm,
+    ),
+    Registration(
+        name="replicate",
+        setting="REPLICATE_API_TOKEN",
+        keys=lambda settings: [settings.replicate_api_token] if settings.replicate_api_token else [],
+        build=lambda settings, token: ReplicateProvider(
+            token=token,
+            model=settings.replicate_model,
+            base_url=settings.replicate_base_url,
+            timeout=settings.replicate_timeout,
+            threads=settings.concurrency,
+        ),
+        calls_per_minute=lambda settings: settings.replicate_rpm,
+    ),
+    Registration(
+        name="local",
+        setting="LOCAL_FAULTS",
+        keys=lambda settings: [NO_KEY] if settings.local_provider else [],
+        build=lambda settings, _: LocalProvider(
+            delay=settings.local_delay, faults=Fault.parse_all(settings.local_faults)
+        ),
+    ),
+)
+"""In the order of preference: the first one that is offered is the default."""
+
+
+def configured_providers(settings: Settings) -> list[str]:
+    """The names of the providers that ``settings`` have all they need for, the preferred one first."""
+    return [each.name for each in REGISTRATIONS if each.keys(settings)]
+
+
+def build_providers(settings: Settings) -> list[Provider]:
+    """An adapter for each key that the settings name, the preferred provider first. Raises ConfigurationError."""
+    return [_built(each, settings, key) for each in REGISTRATIONS for key in each.keys(settings)]
+
+
+def _built(registration: Registration, settings: Settings, key: SecretStr) -> Provider:
+    try:
+        return registration.build(settings, key.get_secret_value())
+    except ValueError as error:
+        raise ConfigurationError([f"{registration.setting}: {error}"]) from None
+
+
+def limited_keys(settings: Settings, providers: Sequence[Provider]) -> tuple[Key, ...]:
+    """The keys whose calls are limited, each with its own limit. What is made here costs nobody anything."""
+    limits = {each.name: each.calls_per_minute for each in REGISTRATIONS}
+    return tuple(
+        Key(each.key_label, each.name, limit(settings)) for each in providers if (limit := limits.get(each.name))
+    )
