@@ -39,6 +39,13 @@ class Child:
             raise RuntimeError(f"{self._process.args} ended with status {self._process.wait()}")
         return json.loads(line)
 
+    def ask(self) -> dict[str, Any]:
+        """How it stands; for a module that answers each line."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return self.answer()
+
     def stop(self) -> dict[str, Any]:
         """Close its input; its last words."""
         assert self._process.stdin is not None

@@ -121,11 +121,11 @@ def fill(conninfo: str, jobs: int, cost: int) -> None:
 
 
 @contextmanager
-def durable_server() -> Generator[Server]:
-    """A server with fsync, as it is configured by default, whose data go when it goes."""
+def durable_server(**settings: str) -> Generator[Server]:
+    """A server with fsync, as it is configured by default but for ``settings``, whose data go when it goes."""
     with (
         tempfile.TemporaryDirectory(prefix="generation-worker-bench-") as directory,
-        EmbeddedPostgres(Path(directory)) as postgres,
+        EmbeddedPostgres(Path(directory), settings=settings) as postgres,
     ):
         server = Server(postgres)
         try:
