@@ -18,12 +18,12 @@ _EXPORTS = {
     "replay": "generation_worker.db.enqueue",
     "adjust_credits": "generation_worker.db.credits",
     "grant_credits": "generation_worker.db.credits",
-    "EnqueueRefused": "generation_worker.db.refusals",
-    "IdempotencyConflict": "generation_worker.db.refusals",
-    "InsufficientCredits": "generation_worker.db.refusals",
-    "InvalidRequest": "generation_worker.db.refusals",
-    "JobNotFound": "generation_worker.db.refusals",
-    "JobNotReplayable": "generation_worker.db.refusals",
+    "EnqueueRefused": "generation_worker.domain.refusals",
+    "IdempotencyConflict": "generation_worker.domain.refusals",
+    "InsufficientCredits": "generation_worker.domain.refusals",
+    "InvalidRequest": "generation_worker.domain.refusals",
+    "JobNotFound": "generation_worker.domain.refusals",
+    "JobNotReplayable": "generation_worker.domain.refusals",
     "InvalidPayload": "generation_worker.domain.errors",
 }
 """Name → the module that has it. __init__.pyi says the same to type checkers."""

@@ -6,12 +6,12 @@ from generation_worker.db.enqueue import cancel as cancel
 from generation_worker.db.enqueue import enqueue as enqueue
 from generation_worker.db.enqueue import enqueue_many as enqueue_many
 from generation_worker.db.enqueue import replay as replay
-from generation_worker.db.refusals import EnqueueRefused as EnqueueRefused
-from generation_worker.db.refusals import IdempotencyConflict as IdempotencyConflict
-from generation_worker.db.refusals import InsufficientCredits as InsufficientCredits
-from generation_worker.db.refusals import InvalidRequest as InvalidRequest
-from generation_worker.db.refusals import JobNotFound as JobNotFound
-from generation_worker.db.refusals import JobNotReplayable as JobNotReplayable
 from generation_worker.domain.errors import InvalidPayload as InvalidPayload
+from generation_worker.domain.refusals import EnqueueRefused as EnqueueRefused
+from generation_worker.domain.refusals import IdempotencyConflict as IdempotencyConflict
+from generation_worker.domain.refusals import InsufficientCredits as InsufficientCredits
+from generation_worker.domain.refusals import InvalidRequest as InvalidRequest
+from generation_worker.domain.refusals import JobNotFound as JobNotFound
+from generation_worker.domain.refusals import JobNotReplayable as JobNotReplayable
 
 __version__: str

@@ -85,8 +85,8 @@ def _letters(insights: Insights, code: str | None, user: str | None) -> Iterator
 def _replay(own: OwnConnection, job: UUID, reason: str | None) -> dict[str, Any]:
     """One at a time: that one user cannot pay keeps no other's job from its second chance."""
     from generation_worker.db import operations  # noqa: PLC0415 - not for --help
-    from generation_worker.db.refusals import EnqueueRefused  # noqa: PLC0415
     from generation_worker.domain.errors import InvalidPayload  # noqa: PLC0415
+    from generation_worker.domain.refusals import EnqueueRefused  # noqa: PLC0415
 
     try:
         with own.connection() as connection:

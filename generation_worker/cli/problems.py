@@ -68,8 +68,8 @@ def _ours(error: BaseException) -> Problem | None:
     from generation_worker.config import ConfigurationError  # noqa: PLC0415 - only when something is wrong
     from generation_worker.db.embedded import EmbeddedPostgresError  # noqa: PLC0415
     from generation_worker.db.migrations import MigrationBlocked  # noqa: PLC0415
-    from generation_worker.db.refusals import EnqueueRefused, InvalidRequest  # noqa: PLC0415
     from generation_worker.domain.errors import InvalidPayload, StorageUnavailable  # noqa: PLC0415
+    from generation_worker.domain.refusals import EnqueueRefused, InvalidRequest  # noqa: PLC0415
 
     match error:
         case ConfigurationError():

@@ -22,10 +22,11 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import class_row, dict_row
 
-from generation_worker.db.refusals import InvalidRequest, JobNotFound, JobNotReplayable, refusals
+from generation_worker.db.refusals import refusals
 from generation_worker.domain.errors import InvalidPayload
 from generation_worker.domain.job import Status
 from generation_worker.domain.payload import parse_payload
+from generation_worker.domain.refusals import InvalidRequest, JobNotFound, JobNotReplayable
 
 Connection = psycopg.Connection[Any]
 

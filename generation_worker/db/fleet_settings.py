@@ -10,8 +10,8 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from generation_worker.db.history import UNKNOWN, Author, record, together
-from generation_worker.db.refusals import InvalidRequest
 from generation_worker.domain.payload import KINDS
+from generation_worker.domain.refusals import InvalidRequest
 
 Connection = psycopg.Connection[Any]
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from generation_worker.db.refusals import InvalidRequest
+from generation_worker.domain.refusals import InvalidRequest
 
 Connection = psycopg.Connection[Any]
 

@@ -32,9 +32,9 @@ from generation_worker.db.answers import (
     Throughput,
     Worker,
 )
-from generation_worker.db.refusals import InvalidRequest
 from generation_worker.db.statements import load_statements
 from generation_worker.db.store import Connections
+from generation_worker.domain.refusals import InvalidRequest
 
 FAR = 10_000
 """How many rows are counted one by one before an estimate, or "or more", has to do."""

@@ -15,10 +15,10 @@ from generation_worker.db.credits import adjust_credits, grant_credits
 from generation_worker.db.enqueue import EnqueueRequest, cancel, enqueue_many
 from generation_worker.db.fleet_settings import set_fleet_setting
 from generation_worker.db.history import Author
-from generation_worker.db.refusals import EnqueueRefused
 from generation_worker.demo.scene import FIVE_CREDITS, GRANTS, PRICES, Act
 from generation_worker.demo.second_worker import SecondWorker
 from generation_worker.domain.errors import InvalidPayload
+from generation_worker.domain.refusals import EnqueueRefused
 
 FIRST_ARRIVAL = 1.5
 """Seconds after the start, when the worker has plenty to do."""

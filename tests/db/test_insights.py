@@ -6,8 +6,8 @@ import pytest
 
 from generation_worker.db.enqueue import replay
 from generation_worker.db.insights import Insights
-from generation_worker.db.refusals import InvalidRequest
 from generation_worker.db.statements import load_statements
+from generation_worker.domain.refusals import InvalidRequest
 from tests.support import jobs
 from tests.support.database import Connection, Database
 from tests.support.populated import WORKER, Lent, Population, populate
