@@ -11,7 +11,6 @@ from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from pydantic import SecretStr
 
@@ -55,7 +54,11 @@ def run(settings: Settings, *, until_empty: bool = False) -> int:
     log_events(events, settings.log_level)
     for notice in settings.notices:
         events.emit("settings.notice", notice=notice)
-    with assembled(settings, events) as supervisor, served(settings, supervisor.report), stopped_by_signals(supervisor):
+    with (
+        assembled(settings, events) as supervisor,
+        served(settings, supervisor, events),
+        stopped_by_signals(supervisor),
+    ):
         supervisor.start()
         ending = supervisor.run(until_empty=until_empty)
     return EXIT_STATUS[ending]
@@ -89,25 +92,25 @@ def assembled(settings: Settings, events: Events) -> Generator[Supervisor]:
 
 
 @contextmanager
-def served(settings: Settings, report: Callable[[], dict[str, Any]]) -> Generator[None]:
-    """The health page, while the block runs."""
-    if not settings.enable_health_check:
+def served(settings: Settings, supervisor: Supervisor, events: Events) -> Generator[None]:
+    """What the settings want served over HTTP, while the block runs."""
+    if not (settings.enable_health_check or settings.enable_api):
         yield
         return
-    from generation_worker.web.app import create_app  # noqa: PLC0415 - half a second that a worker without it saves
-    from generation_worker.web.server import WebServer  # noqa: PLC0415
+    from generation_worker.web.server import WebServer  # noqa: PLC0415 - half a second that a worker without it saves
+    from generation_worker.wiring_web import build_app  # noqa: PLC0415
 
-    try:
-        server = WebServer(create_app(report), host=settings.health_host, port=settings.port)
-    except OSError as error:
-        raise ConfigurationError(
-            [f"PORT: {settings.port} cannot be opened ({error.strerror}); choose another"]
-        ) from None
-    server.start()
-    try:
+    with ExitStack() as stack:
+        app = build_app(stack, settings, supervisor, events)
+        try:
+            server = WebServer(app, host=settings.health_host, port=settings.port)
+        except OSError as error:
+            raise ConfigurationError(
+                [f"PORT: {settings.port} cannot be opened ({error.strerror}); choose another"]
+            ) from None
+        stack.callback(server.stop)
+        server.start()
         yield
-    finally:
-        server.stop()
 
 
 @contextmanager

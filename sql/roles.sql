@@ -49,6 +49,7 @@ SELECT format('GRANT SELECT (%s) ON %s TO %I', string_agg(quote_ident(attname), 
   FROM pg_attribute
  WHERE attnum > 0 AND NOT attisdropped
    AND (attrelid = 'generation_job'::regclass AND attname NOT IN ('payload', 'request_hash')
+        OR attrelid = 'api_token'::regclass AND attname <> 'secret_hash'
         OR attrelid = 'staged_image'::regclass AND attname <> 'bytes')
  GROUP BY attrelid \gexec
 GRANT EXECUTE ON FUNCTION generation_price, generation_length, gate_tenth, gate_window, gate_sum, gate_room_in
@@ -56,11 +57,13 @@ GRANT EXECUTE ON FUNCTION generation_price, generation_length, gate_tenth, gate_
 
 -- the worker
 GRANT SELECT ON generation_job, job_attempt, provider_call, staged_image, credit_account, credit_entry, fleet_setting,
-  worker_process, provider_gate, maintenance_task, audit_event, alembic_version TO :"worker";
-GRANT INSERT ON job_attempt, provider_call, staged_image, credit_entry, fleet_setting, worker_process, provider_gate,
-  audit_event TO :"worker";
-GRANT UPDATE ON provider_call, staged_image, fleet_setting, worker_process, provider_gate, maintenance_task
+  worker_process, provider_gate, maintenance_task, audit_event, api_token, api_token_pace, alembic_version
   TO :"worker";
+GRANT INSERT ON job_attempt, provider_call, staged_image, credit_entry, fleet_setting, worker_process, provider_gate,
+  audit_event, api_token, api_token_pace TO :"worker";
+GRANT UPDATE ON provider_call, staged_image, fleet_setting, worker_process, provider_gate, maintenance_task,
+  api_token_pace TO :"worker";
+GRANT UPDATE (revoked_at, last_used_at) ON api_token TO :"worker";
 GRANT UPDATE (balance, entries) ON credit_account TO :"worker";
 SELECT format('GRANT UPDATE (%s) ON %s TO %I', string_agg(quote_ident(attname), ', '), attrelid::regclass, :'worker')
   FROM pg_attribute

@@ -67,11 +67,13 @@ def _in_reading_order(dump: str) -> list[str]:
     parts = BLOCK.split(dump)[1:]
     kinds, texts = parts[::2], parts[1::2]
     tables = [
-        re.findall(r"CREATE TABLE (\S+)", text)[0] for kind, text in zip(kinds, texts, strict=True) if kind == "TABLE"
+        re.findall(r"CREATE (?:UNLOGGED )?TABLE (\S+)", text)[0]
+        for kind, text in zip(kinds, texts, strict=True)
+        if kind == "TABLE"
     ]
 
     def place(kind: str, text: str) -> tuple[int, int]:
-        owner = re.search(r"(?:CREATE TABLE|ALTER TABLE ONLY| ON) (public\.\w+)", text)
+        owner = re.search(r"(?:CREATE (?:UNLOGGED )?TABLE|ALTER TABLE ONLY| ON) (public\.\w+)", text)
         if kind in ("FUNCTION", "ACL") or owner is None:
             return (len(tables), kind == "ACL")
         return (tables.index(owner[1]), kind != "TABLE")

@@ -162,6 +162,20 @@ class WorkerSettings(BaseSettings):
     enable_health_check: Annotated[
         bool, http("WORKER_ENABLE_HEALTH_CHECK", help="Serve `/health`, `/health/ready` and `/health/live`.")
     ] = True
+    enable_api: Annotated[bool, http("ENABLE_API", help="Serve the HTTP API under `/worker`.")] = True
+    api_requests_per_minute: Annotated[
+        int,
+        between(1, 1_000_000),
+        http(
+            "API_REQUESTS_PER_MINUTE",
+            help="Requests that one key may send, to the fleet together; a key may have its own.",
+        ),
+    ] = 600
+    api_most_waiting: Annotated[
+        int,
+        between(1, 1_000_000),
+        http("API_MOST_WAITING", help="Jobs that a user may have waiting when one is enqueued over HTTP."),
+    ] = 1000
     enable_metrics: Annotated[bool, http("WORKER_ENABLE_METRICS", help="Serve `/metrics` for Prometheus.")] = True
     enable_dashboard: Annotated[bool, http("ENABLE_DASHBOARD", "ENABLE_BULL_BOARD", help="Serve the dashboard.")] = True
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 from generation_worker import log
 from generation_worker.config import ConfigurationError, Settings
@@ -82,12 +81,12 @@ def logging_to(path: Path, settings: Settings) -> Generator[None]:
 
 
 @contextmanager
-def health_page(settings: Settings, wanted: int | None, report: Callable[[], dict[str, Any]]) -> Generator[str | None]:
+def health_page(settings: Settings, wanted: int | None, supervisor: Supervisor) -> Generator[str | None]:
     """The page's address, if one is wanted: on that port of loopback, or on a free one where it is taken."""
     with ExitStack() as stack:
         for port in [] if wanted is None else [wanted or _free_port(), _free_port(), _free_port()]:
             try:
-                stack.enter_context(served(settings.model_copy(update={"port": port}), report))
+                stack.enter_context(served(settings.model_copy(update={"port": port}), supervisor, Events()))
             except ConfigurationError:
                 continue  # taken
             yield f"http://{LOOPBACK}:{port}/health"

@@ -103,7 +103,7 @@ class Run:
             working(settings, self._ticker) as (supervisor, ending),
         ):
             stage.begin()
-            with health_page(settings, self._port(), supervisor.report) as page:
+            with health_page(settings, self._port(), supervisor) as page:
                 show = partial(watch, stage, ending, display_on(self._console), self._ticker)
                 progress = show()
                 if ending.done():

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+from collections.abc import Iterable
+
+from fastapi import APIRouter, FastAPI
 
 from generation_worker import __version__
-from generation_worker.web.health import Report, health_router
+from generation_worker.web.auth import check_scopes
+from generation_worker.web.document import describe
+from generation_worker.web.guard import Guard
+from generation_worker.web.headers import SecurityHeaders
+from generation_worker.web.problems import describe_problems
 
 
-def create_app(report: Report) -> FastAPI:
-    """The application; ``report`` gives the worker's state whenever it is asked for."""
-    app = FastAPI(title="generation-worker", version=__version__)
-    app.include_router(health_router(report))
+def create_app(routers: Iterable[APIRouter], guard: Guard | None = None) -> FastAPI:
+    """The application that ``routers`` make together. A route may raise ``Problem``.
+
+    ``guard`` lets callers in, for routes that ask for a scope. Raises LookupError if a route neither asks for one nor
+    is open to all.
+    """
+    app = FastAPI(title="generation-worker", version=__version__, redoc_url=None)
+    app.state.guard = guard
+    app.add_middleware(SecurityHeaders)
+    describe_problems(app)
+    for router in routers:
+        check_scopes(router.routes)
+        app.include_router(router)
+    describe(app)
     return app

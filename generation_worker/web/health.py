@@ -1,4 +1,7 @@
-"""Health for people and platforms. No route asks the database, so that a serverless one may sleep."""
+"""Health for people and platforms. No route asks the database, so that a serverless one may sleep.
+
+The routes are coroutines: they wait for nothing, so they need no thread, and answer while all threads wait.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
+
+from generation_worker.web.auth import open_to_all
 
 Report = Callable[[], dict[str, Any]]
 
@@ -39,17 +44,20 @@ def health_router(report: Report) -> APIRouter:
         return health
 
     @router.get("/health", responses={503: {"model": Health}})
-    def health(response: Response) -> Health:  # pyright: ignore[reportUnusedFunction]
+    @open_to_all
+    async def health(response: Response) -> Health:  # pyright: ignore[reportUnusedFunction]
         """The worker's state; 503 with what is wrong."""
         return answer(response, lambda health: health.status == "healthy")
 
     @router.get("/health/ready", responses={503: {"model": Health}})
-    def ready(response: Response) -> Health:  # pyright: ignore[reportUnusedFunction]
+    @open_to_all
+    async def ready(response: Response) -> Health:  # pyright: ignore[reportUnusedFunction]
         """200 while the worker takes jobs; 503 while it starts, drains or cannot reach the database."""
         return answer(response, lambda health: health.ready)
 
     @router.get("/health/live", responses={503: {"model": Health}})
-    def live(response: Response) -> Health:  # pyright: ignore[reportUnusedFunction]
+    @open_to_all
+    async def live(response: Response) -> Health:  # pyright: ignore[reportUnusedFunction]
         """200 unless only a restart helps; a database that is away does not count."""
         return answer(response, lambda health: health.live)
 

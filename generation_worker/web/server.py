@@ -24,6 +24,8 @@ class WebServer:
             log_level="warning",
             access_log=False,
             lifespan="off",
+            proxy_headers=False,  # who is on loopback is said by the connection, not by a header
+            server_header=False,
             timeout_graceful_shutdown=STOP_WITHIN,
         )
         self._server = uvicorn.Server(config)

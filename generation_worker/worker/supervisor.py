@@ -68,6 +68,10 @@ class Supervisor:
         shut_down(self.crew, ending, hurry=lambda: self._stops > 1)
         return ending
 
+    def wake(self) -> None:
+        """Look for work now, rather than at the next poll."""
+        self.crew.poller.look_now()
+
     def report(self) -> dict[str, Any]:
         """How the worker is. Asks nobody: a serverless database may sleep."""
         crew, problems, phase = self.crew, self._problems(), self._phase()

@@ -15,7 +15,7 @@ from generation_worker.db.fleet_settings import set_fleet_setting
 from generation_worker.db.history import UNKNOWN, Author, record
 from generation_worker.db.insights import Insights
 from generation_worker.db.operations import cancel_job, replay_job
-from generation_worker.db.refusals import InsufficientCredits, InvalidRequest, JobNotFound, JobNotReplayable
+from generation_worker.domain.refusals import InsufficientCredits, InvalidRequest, JobNotFound, JobNotReplayable
 from tests.support import jobs
 from tests.support.database import Connection, Database
 from tests.support.populated import Lent, Population, populate

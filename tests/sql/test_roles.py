@@ -27,7 +27,8 @@ NAMES = ("enqueuer", "reader", "worker")
 READS = sorted(path.name for path in FOLDER.glob("*.sql") if path.read_text().startswith("-- READS ONLY"))
 TABLES = (
     "generation_job", "job_attempt", "provider_call", "staged_image", "credit_account", "credit_entry", "fleet_setting",
-    "worker_process", "provider_gate", "maintenance_task", "audit_event", "alembic_version",
+    "worker_process", "provider_gate", "maintenance_task", "audit_event", "api_token",
+    "api_token_pace", "alembic_version",
 )  # fmt: skip
 NOBODY_MAY = [
     "CREATE TABLE mine (id int)",
@@ -45,6 +46,8 @@ NOBODY_MAY = [
     "UPDATE audit_event SET actor = 'somebody else'",
     "DELETE FROM audit_event",
     "DELETE FROM credit_account",
+    "DELETE FROM api_token",
+    "UPDATE api_token SET scopes = '{admin}'",
     "INSERT INTO credit_account (user_id, balance) VALUES ('eve', 1000)",
     "INSERT INTO generation_job (kind, user_id, provider, payload, cost) VALUES ('text_to_image', 'eve', 'x', '{}', 0)",
     "UPDATE generation_job SET payload = '{}'",
@@ -158,6 +161,7 @@ def test_the_reader_answers_every_question_but_what_a_job_asks_for(become: Becom
         "SELECT payload FROM generation_job",
         "SELECT * FROM generation_job",
         "SELECT bytes FROM staged_image",
+        "SELECT secret_hash FROM api_token",
         "UPDATE generation_job SET priority = 0",
         "UPDATE fleet_setting SET value = '0'",
         "INSERT INTO audit_event (actor, action, target) VALUES ('ada', 'nothing', 'nobody')",
@@ -176,7 +180,7 @@ def test_the_reader_sees_no_prompt_and_changes_nothing(become: Become, populatio
 # the worker
 
 
-@pytest.mark.parametrize("folder", ["queries", "questions"])
+@pytest.mark.parametrize("folder", ["queries", "questions", "desk"])
 def test_the_worker_may_run_every_statement_of_its_own(become: Become, population: Population, folder: str):
     """A statement that is new and meets a new table fails here: grant the table in sql/roles.sql."""
     role = become("worker")

@@ -1,0 +1,2 @@
+DROP TABLE api_token_pace;
+DROP TABLE api_token;

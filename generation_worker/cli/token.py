@@ -1,0 +1,119 @@
+"""``token``: keys of the HTTP API."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from generation_worker.cli.database import database
+from generation_worker.cli.options import Json, Reason
+from generation_worker.cli.output import print_facts, print_json, print_table
+from generation_worker.cli.problems import CommandFailed
+from generation_worker.cli.settings import author
+
+if TYPE_CHECKING:
+    from generation_worker.db.tokens import NewToken
+
+app = typer.Typer(help="Make keys of the HTTP API, list them, take them back.", no_args_is_help=True)
+COLUMNS = ("id", "name", "scopes", "user", "state", "created", "expires", "last used")
+NEVER = "never"
+
+
+@app.command("create")
+def create(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is for, for the record.")],
+    scope: Annotated[list[str], typer.Option(help="What it allows: enqueue, read, operate or admin; repeatable.")],
+    user: Annotated[str | None, typer.Option(help="The only user that it may see and act for.")] = None,
+    expires: Annotated[str, typer.Option(help="How long it lasts, such as 90d, or never.")] = "365d",
+    requests_per_minute: Annotated[
+        int | None, typer.Option(min=1, max=1_000_000, help="By default API_REQUESTS_PER_MINUTE.")
+    ] = None,
+    most_waiting: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="By default API_MOST_WAITING.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a key and show it, this one time."""
+    lasts = _read_lasting(expires)
+    with database() as own, own.connection() as connection:
+        from generation_worker.db.tokens import create_token  # noqa: PLC0415 - not for --help
+
+        made = create_token(
+            connection,
+            name,
+            scope,
+            user_id=user,
+            lasts=lasts,
+            requests_per_minute=requests_per_minute,
+            most_waiting=most_waiting,
+            by=author(None),
+        )
+    if as_json:
+        print_json({"key": made.key, **made.token._asdict()})
+    else:
+        _show(made)
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """List all keys that there have ever been, without their secrets."""
+    with database() as own, own.connection() as connection:
+        from generation_worker.db.tokens import list_tokens  # noqa: PLC0415 - not for --help
+
+        found = list_tokens(connection)
+    if as_json:
+        print_json({"tokens": found})
+        return
+    rows = [
+        [t.id, t.name, " ".join(t.scopes), t.user_id, t.state, t.created_at, t.expires_at, t.last_used_at]
+        for t in found
+    ]
+    print_table(COLUMNS, rows)
+    if not found:
+        typer.echo("There is no key: the HTTP API answers on loopback only.")
+
+
+@app.command("revoke")
+def revoke(
+    token: Annotated[str, typer.Argument(metavar="ID", help="The key's id.")],
+    reason: Reason = None,
+    as_json: Json = False,
+) -> None:
+    """Take a key back: within a second it lets nobody in."""
+    with database() as own, own.connection() as connection:
+        from generation_worker.db.tokens import revoke_token  # noqa: PLC0415 - not for --help
+
+        revoked = revoke_token(connection, token, by=author(reason))
+    if revoked is None:
+        raise CommandFailed("token_not_found", "There is no such key.", "See generation-worker token list")
+    if as_json:
+        print_json(revoked)
+    else:
+        typer.echo(f"{revoked.id}  {revoked.name}: revoked")
+
+
+def _read_lasting(text: str) -> float | None:
+    from generation_worker.config import parse_duration  # noqa: PLC0415 - not for --help
+
+    if text == NEVER:
+        return None
+    try:
+        seconds = parse_duration(text)
+    except (ValueError, OverflowError):
+        seconds = -1.0
+    if not 1 <= seconds <= 100 * 365 * 86_400:
+        raise typer.BadParameter("must be a span of time such as 90d, or never", param_hint="--expires")
+    return seconds
+
+
+def _show(made: NewToken) -> None:
+    token = made.token
+    print_facts(
+        [
+            ("key", made.key),
+            ("id", token.id),
+            ("scopes", " ".join(token.scopes)),
+            ("user", token.user_id or "every user"),
+            ("expires", token.expires_at or NEVER),
+        ]
+    )
+    typer.echo("Keep the key now: it is not stored and cannot be shown again.")

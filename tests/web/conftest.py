@@ -1,0 +1,63 @@
+"""Applications on loopback, asked over real HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import APIRouter
+
+from generation_worker.db.desk_pool import DeskConnections, open_desk_pool
+from generation_worker.db.token_desk import TokenDesk
+from generation_worker.db.tokens import create_token
+from generation_worker.domain.token import Scope
+from generation_worker.web.app import create_app
+from generation_worker.web.guard import Guard, KeyLimits
+from generation_worker.web.server import WebServer
+from tests.support.database import Connection, Database
+
+Serve = Callable[..., httpx.Client]
+MakeKey = Callable[..., dict[str, str]]
+
+LIMITS = KeyLimits(requests_per_minute=60_000, most_waiting=1000)
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Serves the routers that it is given, and returns a client for them."""
+    with ExitStack() as stack:
+
+        def start(*routers: APIRouter, guard: Guard | None = None) -> httpx.Client:
+            server = WebServer(create_app(routers, guard), host="127.0.0.1", port=0)
+            stack.callback(server.stop)
+            server.start()
+            url = f"http://127.0.0.1:{server.port}"
+            return stack.enter_context(httpx.Client(base_url=url, trust_env=False, timeout=30))
+
+        yield start
+
+
+@pytest.fixture
+def desk(database: Database) -> Iterator[DeskConnections]:
+    """The API's own connections to the test's database."""
+    with open_desk_pool(database.conninfo, prepare=not database.pooled) as pool:
+        yield DeskConnections(pool)
+
+
+@pytest.fixture
+def guard(desk: DeskConnections) -> Guard:
+    return Guard(TokenDesk(desk), LIMITS)
+
+
+@pytest.fixture
+def key(connection: Connection) -> MakeKey:
+    """Makes a key, and gives the headers that show it."""
+
+    def make(*scopes: Scope, user: str | None = None, **limits: Any) -> dict[str, str]:
+        made = create_token(connection, "test", scopes, user_id=user, **limits)
+        return {"Authorization": f"Bearer {made.key}"}
+
+    return make

@@ -1,0 +1,84 @@
+"""However the database is away, a request is answered within seconds, and the next one works again."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+
+from generation_worker.db import desk_pool
+from generation_worker.db.desk_pool import DeskConnections, open_desk_pool
+from generation_worker.db.token_desk import TokenDesk
+from generation_worker.ports import StoreUnavailable
+from tests.support.database import Database
+
+
+@pytest.fixture
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk_pool, "LENT_WITHIN", 0.5)
+    monkeypatch.setattr(desk_pool, "DONE_WITHIN", 0.5)
+
+
+@contextmanager
+def nobody() -> Generator[str]:
+    """The address of a server that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"postgresql://u@127.0.0.1:{server.getsockname()[1]}/d"
+
+
+@pytest.mark.usefixtures("hurry")
+def test_a_server_that_is_not_there():
+    with nobody() as silent, open_desk_pool(silent, prepare=True) as pool, pytest.raises(StoreUnavailable):
+        TokenDesk(DeskConnections(pool)).has_tokens()
+
+
+@pytest.mark.usefixtures("hurry")
+def test_a_statement_that_does_not_end(desk: DeskConnections):
+    with pytest.raises(StoreUnavailable), desk.connection() as connection:
+        connection.execute("SELECT pg_sleep(600)")
+    assert TokenDesk(desk).has_tokens() is False
+
+
+def test_a_server_that_went_away_and_came_back(desk: DeskConnections, database: Database):
+    tokens = TokenDesk(desk)
+    assert tokens.has_tokens() is False
+    ended = database.connect_direct().execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND application_name = %s",
+        [desk_pool.APPLICATION],
+    )
+    assert ended.rowcount == 1
+    assert tokens.has_tokens() is False
+
+
+@pytest.mark.usefixtures("hurry")
+def test_more_than_can_be_served_are_told_to_come_again(desk: DeskConnections):
+    held = threading.Barrier(desk_pool.CONNECTIONS + 1)
+    over = threading.Event()
+
+    def hold() -> None:
+        with desk.connection():
+            held.wait()
+            over.wait()
+
+    threads = [threading.Thread(target=hold) for _ in range(desk_pool.CONNECTIONS)]
+    for thread in threads:
+        thread.start()
+    held.wait()
+    try:
+        with pytest.raises(StoreUnavailable):
+            TokenDesk(desk).has_tokens()
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert TokenDesk(desk).has_tokens() is False
+
+
+def test_what_the_database_refuses_for_good_is_no_outage(desk: DeskConnections):
+    with pytest.raises(psycopg.errors.UndefinedTable), desk.connection() as connection:
+        connection.execute("SELECT FROM nowhere")
