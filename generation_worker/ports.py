@@ -270,14 +270,17 @@ class CallBegun(NamedTuple):
     permit: int | None = None
     wait: float | None = None
     reason: str | None = None
+    stamped_after: float = 0.0
+    """Seconds from the statement's arrival to the stamp: waiting for the gate's row does not make a permit older."""
 
 
 class Admission(NamedTuple):
-    """The permit as it is stamped now, or how many seconds to wait and why."""
+    """The permit as it is stamped now, or how many seconds to wait and why. For ``stamped_after`` see CallBegun."""
 
     permit: int
     wait: float | None
     reason: str | None
+    stamped_after: float = 0.0
 
 
 class GateNews(NamedTuple):

@@ -53,7 +53,8 @@ class PaidCall:
         self._lease = lease
         self._store = store
         self._events = events
-        self._permit = Permit(store, lease.job, key_label=provider.key_label, tenth=begun.permit, asked_at=asked_at)
+        stamped_at = asked_at + begun.stamped_after
+        self._permit = Permit(store, lease.job, key_label=provider.key_label, tenth=begun.permit, stamped_at=stamped_at)
         self._finish = finish
         self._started = time.monotonic()
         self._ref = begun.resume

@@ -18,7 +18,7 @@ MOST_RENEWALS = 3
 
 
 class Permit:
-    """Stamped by the database after ``asked_at``; ``tenth`` is None for a key without a limit."""
+    """Stamped by the database at ``stamped_at`` or later; ``tenth`` is None for a key without a limit."""
 
     def __init__(
         self,
@@ -27,14 +27,14 @@ class Permit:
         *,
         key_label: str,
         tenth: int | None,
-        asked_at: float,
+        stamped_at: float,
         clock: Clock = time.monotonic,
     ) -> None:
         self._store = store
         self._job = job
         self._key_label = key_label
         self._tenth = tenth
-        self._stamped_at = asked_at
+        self._stamped_at = stamped_at
         self._clock = clock
 
     def freshen(self, number: int) -> None:
@@ -52,7 +52,8 @@ class Permit:
             raise GateClosed("The database did not answer when the request was about to leave.", wait=1.0) from error
         if admission is not None and admission.wait is not None:
             raise closed(self._key_label, admission.reason, admission.wait)
-        self._tenth, self._stamped_at = admission and admission.permit, asked_at
+        self._tenth = admission and admission.permit
+        self._stamped_at = asked_at + (admission.stamped_after if admission else 0.0)
 
 
 def closed(key_label: str, reason: str | None, wait: float) -> GateClosed:

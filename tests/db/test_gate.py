@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
@@ -12,14 +14,14 @@ from psycopg.rows import dict_row
 from generation_worker.domain.gate import BreakerPolicy, Verdict
 from generation_worker.domain.job import Job
 from generation_worker.ports import CallBegun, CallReport, Claim, GateNews, Key, Staged, WorkerCard
-from tests.support.database import Connection
+from tests.support.database import Connection, Database
 from tests.support.jobs import configure, enqueue, job
 from tests.support.protocol import LIMITED, RETRY, Worker, calls
+from tests.support.waiting import wait_for_lock_waiters
 
 FAR = Key("far-1", "far", 3)
 OTHER = Key("far-2", "far", 2)
 KEPT = CallReport(milliseconds=1, spent=True)
-TENTHS = 606
 
 
 class Fleet:
@@ -272,6 +274,20 @@ def test_a_permit_is_not_renewed_through_a_gate_that_has_closed(fleet: Fleet) ->
     assert renewed is not None
     assert renewed.wait == pytest.approx(40, abs=5)
     assert renewed.reason == "it limited"
+
+
+def test_the_stamp_is_later_than_the_statement_by_the_wait_for_the_gate(fleet: Fleet, database: Database) -> None:
+    fleet.enqueue()
+    (claimed,) = fleet.claim().jobs
+    with database.connect(autocommit=False) as other, ThreadPoolExecutor(1) as thread:
+        other.execute("SELECT FROM provider_gate FOR UPDATE")
+        begun = thread.submit(fleet.begin, claimed)
+        wait_for_lock_waiters(database.connect(), 1)
+        before = time.monotonic()
+        time.sleep(0.2)
+        waited = time.monotonic() - before
+        other.rollback()
+        assert begun.result().stamped_after >= waited
 
 
 # closed by the provider

@@ -13,7 +13,7 @@ from tests.worker.scripted_store import Clock, ScriptedStore, unavailable
 
 
 def a_permit(store: ScriptedStore, clock: Clock, tenth: int | None = 100) -> Permit:
-    return Permit(store, a_job(), key_label="far-1", tenth=tenth, asked_at=clock(), clock=clock)
+    return Permit(store, a_job(), key_label="far-1", tenth=tenth, stamped_at=clock(), clock=clock)
 
 
 @pytest.fixture
@@ -54,6 +54,18 @@ def test_an_answer_that_took_long_is_asked_for_again_but_not_for_ever(store: Scr
     store.answer("renew_permit", *[slow] * 10)
     permit.freshen(1)
     assert len(store.calls("renew_permit")) == 3
+
+
+def test_waiting_for_the_gate_s_row_makes_no_stamp_older(store: ScriptedStore, clock: Clock) -> None:
+    def waited(*_: object, **__: object) -> Admission:
+        clock.advance(1)
+        return Admission(100, None, None, stamped_after=0.9)
+
+    permit = a_permit(store, clock)
+    clock.advance(1)
+    store.answer("renew_permit", waited)
+    permit.freshen(1)
+    assert len(store.calls("renew_permit")) == 1
 
 
 def test_a_gate_that_has_closed_lets_nothing_out(store: ScriptedStore, clock: Clock) -> None:

@@ -59,5 +59,6 @@ SELECT clock.cancel_requested, past.paid, coalesce(kept.number, (SELECT number F
        coalesce(kept.key_label, %(key_label)s) AS key_label,
        EXISTS (SELECT FROM worker_process w
                 WHERE kept.key_label = ANY (w.keys) AND w.seen_at > statement_timestamp() - interval '2 minutes') AS key_is_held,
-       coalesce((SELECT head FROM stamped), %(permit)s::bigint) AS permit, judged.wait, judged.reason
+       coalesce((SELECT head FROM stamped), %(permit)s::bigint) AS permit, judged.wait, judged.reason,
+       extract(epoch FROM clock.now - statement_timestamp())::float8 AS stamped_after
   FROM clock CROSS JOIN past LEFT JOIN kept ON NOT clock.cancel_requested LEFT JOIN judged ON true

@@ -20,4 +20,4 @@ WITH gate AS MATERIALIZED (
   UPDATE provider_call c SET started_at = j.now
     FROM judged j WHERE c.job_id = %(job_id)s AND c.number = %(number)s AND j.wait IS NULL
 )
-SELECT tenth, wait, reason FROM judged
+SELECT tenth, wait, reason, extract(epoch FROM now - statement_timestamp())::float8 FROM judged
