@@ -264,7 +264,8 @@ CREATE TABLE maintenance_task (
     next_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     last_ok_at timestamp with time zone,
     last_error text,
-    cursor text
+    cursor text,
+    found jsonb
 );
 
 ALTER TABLE ONLY maintenance_task

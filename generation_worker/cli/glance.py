@@ -83,7 +83,11 @@ class Glance:
             Part("Provider keys", ("key", "state", "used", "for", "reason"), self._gates()),
             Part("Ended", ("last", "completed", "failed", "cancelled", "per minute", "mean"), self._ended()),
             Part("Failures of the last day", ("code", "jobs", "latest", "message"), self._failures()),
-            Part("Paid more than once in the last day", ("jobs", "calls too many", "latest job"), self._duplicates()),
+            Part(
+                "Paid more than once in the last day",
+                ("jobs", "calls too many", "credits", "latest job"),
+                self._duplicates(),
+            ),
         ]
 
     def _note(self, count: JobCount) -> str:
@@ -147,7 +151,7 @@ class Glance:
     def _duplicates(self) -> list[list[Any]]:
         """Nothing if nothing was: then there is nothing to see."""
         found = self.duplicates
-        return [[found.jobs, found.calls, found.example]] if found.jobs else []
+        return [[found.jobs, found.calls, found.credits, found.example]] if found.jobs else []
 
     def _failures(self) -> list[list[Any]]:
         return [[failure.code, failure.jobs, failure.last_at, failure.message] for failure in self.failures]

@@ -97,6 +97,10 @@ class Throughput(NamedTuple):
     per_minute: float
     mean_seconds: float | None
     """From the first start to completion; None if nothing was completed."""
+    credits_charged: int
+    """For completed jobs."""
+    refunds: int
+    credits_refunded: int
     exact: bool
 
 
@@ -106,8 +110,20 @@ class DuplicateCalls(NamedTuple):
     jobs: int
     calls: int
     """Beyond the first of each job."""
+    credits: int
+    """What users pay for as many images: providers do not tell their price."""
     example: UUID | None
     """The latest of them."""
+
+
+class MaintenanceTask(NamedTuple):
+    name: str
+    seconds: float | None
+    """Since it was done to its end; None if it never was."""
+    last_error: str | None
+    """Of the last run; None if that went well."""
+    found: dict[str, Any] | None
+    """What it keeps for others; None if it keeps nothing."""
 
 
 class FailureCode(NamedTuple):

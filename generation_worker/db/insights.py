@@ -26,6 +26,7 @@ from generation_worker.db.answers import (
     JobCount,
     JobDetails,
     LaneFront,
+    MaintenanceTask,
     NextDue,
     ProcessingJob,
     Row,
@@ -90,6 +91,13 @@ class Insights:
     def duplicate_calls(self, *, seconds: float = 86_400, cap: int = FAR) -> DuplicateCalls:
         """What providers were, or may have been, paid for more than once within the last ``seconds``."""
         return self._ask(DuplicateCalls, "duplicate_calls", seconds=seconds, cap=cap)[0]
+
+    def oldest_snapshot(self) -> float:
+        """Seconds for which the oldest transaction has been looking at old rows; as far as the role may see."""
+        return self._rows("oldest_snapshot")[0]["seconds"]
+
+    def maintenance(self) -> list[MaintenanceTask]:
+        return self._ask(MaintenanceTask, "maintenance")
 
     # one job
 

@@ -264,6 +264,7 @@ maintenance_task = Table(
     Column("last_ok_at", Moment),
     Column("last_error", Text),
     Column("cursor", Text),
+    Column("found", JSONB),
 )
 
 api_token = Table(

@@ -187,6 +187,9 @@ class PostgresStore:
     def save_cursor(self, name: str, cursor: str | None) -> None:
         self._change("save_cursor", name=name, cursor=cursor)
 
+    def save_findings(self, name: str, found: Mapping[str, Any]) -> None:
+        self._change("save_findings", name=name, found=json.dumps(dict(found)))
+
     def find_orphans(self, objects: Sequence[tuple[str, StoredObject]], *, age: float) -> list[str]:
         rows = self._run(
             "find_orphans",
@@ -250,8 +253,8 @@ def _claim(rows: list[Row]) -> Claim:
 
 
 def _job(row: Row) -> Job:
-    """The first sixteen columns of a claim or a reclaim."""
-    return Job._make((*row[:14], Place(row[14], row[15], row[0])))
+    """The first seventeen columns of a claim or a reclaim."""
+    return Job._make((*row[:14], Place(row[14], row[15], row[0]), row[16]))
 
 
 def _key_rows(keys: Sequence[Key]) -> dict[str, list[Any]]:

@@ -25,7 +25,7 @@ class Place(NamedTuple):
 
 
 class Job(NamedTuple):
-    """What one attempt needs to know. The fields are the columns of a claim, in their order; ids are texts."""
+    """What one attempt needs to know. The fields are the columns of a claim; ids are texts."""
 
     id: str
     kind: str
@@ -47,6 +47,8 @@ class Job(NamedTuple):
     permit: int | None
     """The tenth of a second, from the epoch on, for which the permit counts."""
     place: Place
+    waited: float = 0.0
+    """Seconds from the moment it might have started to this claim."""
 
 
 FRONT = Place(-(2**31), "-infinity", "00000000-0000-0000-0000-000000000000")

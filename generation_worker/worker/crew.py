@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from generation_worker.events import Events
 from generation_worker.ports import Signals, Storage, Store
@@ -36,7 +36,9 @@ class Crew:
         work: Work,
         events: Events,
         may_claim: Callable[[], bool],
+        chores: Sequence[Task] = (),
     ) -> None:
+        """``chores`` are further tasks that may take their time."""
         self.settings = settings
         self.store = store
         self.events = events
@@ -67,7 +69,8 @@ class Crew:
         )
         self.maintenance = Maintenance(store, self._tasks(), events)
         # A thread of its own: while a storage does not answer, jobs of dead workers must be reclaimed all the same.
-        self.sweeping = Maintenance(store, [self._sweep(storage)], events, name=TASK) if storage else None
+        slow = [*([self._sweep(storage)] if storage else []), *chores]
+        self.sweeping = Maintenance(store, slow, events, name=TASK) if slow else None
 
     def start(self) -> None:
         self.pool.start()
@@ -92,7 +95,13 @@ class Crew:
     def _attempt(self, lease: Lease) -> None:
         job = lease.job
         self.events.emit(
-            "attempt.started", job=job.id, attempt=job.attempt, user=job.user_id, kind=job.kind, provider=job.provider
+            "attempt.started",
+            job=job.id,
+            attempt=job.attempt,
+            user=job.user_id,
+            kind=job.kind,
+            provider=job.provider,
+            waited=job.waited,
         )
         self.settler.put(lease, self._work(lease))
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from generation_worker.domain.errors import (
+    AttemptStopped,
     AttemptTimedOut,
     CancelRequested,
     InternalError,
@@ -82,14 +83,33 @@ class PaidCall:
         try:
             generated = self._provider.generate(replace(request, resume=self.resume), self)
         except BaseException as error:
+            self._say_finished(error)
             self._end(error)
             raise
+        self._say_finished()
         self._report(True, generated=generated)
         return generated
 
     def reject(self, error: JobError) -> None:
         """The answer that was paid for cannot be used: nobody needs to ask for it again."""
+        job = self._lease.job
+        self._events.emit("answer.rejected", job=job.id, user=job.user_id, attempt=job.attempt, error=str(error))
         self._report(True, error)
+
+    def _say_finished(self, error: BaseException | None = None) -> None:
+        job = self._lease.job
+        self._events.emit(
+            "call.finished",
+            job=job.id,
+            user=job.user_id,
+            attempt=job.attempt,
+            provider=self._provider.name,
+            outcome=_word_for(error),
+            milliseconds=self._milliseconds(),
+        )
+
+    def _milliseconds(self) -> int:
+        return round((time.monotonic() - self._started) * 1000)
 
     def _end(self, error: BaseException) -> None:
         is_its_end = isinstance(error, JobError | CancelRequested) and not isinstance(error, NOT_ITS_END)
@@ -103,7 +123,7 @@ class PaidCall:
     ) -> None:
         of_ours = isinstance(error, JobError)
         report = CallReport(
-            milliseconds=round((time.monotonic() - self._started) * 1000),
+            milliseconds=self._milliseconds(),
             spent=spent,
             error_code=error.code if of_ours else error and type(error).__name__,
             model=generated and generated.model,
@@ -148,6 +168,15 @@ class PaidCall:
     def _unrecorded(self, error: Exception) -> None:
         job = self._lease.job
         self._events.emit("call.unrecorded", job=job.id, user=job.user_id, error=str(error))
+
+
+def _word_for(error: BaseException | None) -> str:
+    """What came of the call: ok, the error's code, or stopped if it was we who did not wait for its end."""
+    if error is None:
+        return "ok"
+    if isinstance(error, AttemptStopped):
+        return "stopped"
+    return error.code if isinstance(error, JobError) else InternalError.code
 
 
 def _spent(error: BaseException) -> bool | None:

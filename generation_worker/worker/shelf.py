@@ -38,13 +38,15 @@ class Shelf:
 
         Raises StorageUnavailable after ``patience`` seconds, and what ``Lease.check`` raises.
         """
-        until = lease.elapsed() + patience
+        began = lease.elapsed()
+        until = began + patience
         thumbnail = None
         if rendered.thumbnail is not None:
             thumbnail = thumbnail_key(lease.job)
             self._put(lease, thumbnail, rendered.thumbnail, until)
         key = image_key(lease.job, rendered.image.content_type)
         self._put(lease, key, rendered.image, until)
+        self._say_stored(lease, rendered, lease.elapsed() - began)
         return describe(key, rendered.image, thumbnail)
 
     def put_paid(self, lease: Lease, rendered: Rendered, paid: Staged, *, staged: bool) -> dict[str, Any]:
@@ -90,6 +92,10 @@ class Shelf:
     def discard(self, job: Job) -> None:
         with suppress(StoreUnavailable):  # it is pruned when the job is over
             self.store.discard_staged(job)
+
+    def _say_stored(self, lease: Lease, rendered: Rendered, seconds: float) -> None:
+        job, size = lease.job, len(rendered.image.data)
+        self.events.emit("image.stored", job=job.id, user=job.user_id, attempt=job.attempt, bytes=size, seconds=seconds)
 
     def _put(self, lease: Lease, key: str, picture: Picture, until: float) -> None:
         """Also while the database is silent: should the lease be lost by then, who has the job next finds the image."""

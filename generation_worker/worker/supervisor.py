@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from generation_worker.events import Events
 from generation_worker.ports import Signals, Storage, Store
 from generation_worker.worker.attempt import Work
 from generation_worker.worker.crew import Crew
+from generation_worker.worker.maintenance import Task
 from generation_worker.worker.settings import Ending, WorkerSettings
 from generation_worker.worker.shutdown import shut_down
 
@@ -28,6 +30,7 @@ class Supervisor:
         work: Work,
         events: Events,
         storage: Storage | None = None,
+        chores: Sequence[Task] = (),
     ) -> None:
         self.settings = settings
         self._stops = 0
@@ -42,6 +45,7 @@ class Supervisor:
             work=work,
             events=events,
             may_claim=lambda: self._claiming,
+            chores=chores,
         )
 
     def start(self) -> None:

@@ -58,7 +58,7 @@ def test_as_json(cli: Command, population: Population):
     assert answer["gates"] == []
     assert (answer["throughput"]["hour"]["completed"], answer["throughput"]["day"]["failed"]) == (1, 2)
     assert [failure["code"] for failure in answer["failures"]] == ["content_blocked", "no_image"]
-    assert answer["duplicate_calls"] == {"jobs": 0, "calls": 0, "example": None}
+    assert answer["duplicate_calls"] == {"jobs": 0, "calls": 0, "credits": 0, "example": None}
 
 
 def test_the_gate_of_a_provider_s_key_says_why_nothing_is_asked(cli: Command, connection: Connection):
@@ -85,7 +85,7 @@ def test_what_was_paid_for_more_than_once_stands_out(cli: Command, connection: C
     )
     out = cli("status").out
     assert "Paid more than once in the last day" in out
-    assert ["1", "1", str(population.completed)] in [line.split() for line in out.splitlines()]
+    assert ["1", "1", "1", str(population.completed)] in [line.split() for line in out.splitlines()]
     assert cli("status", "--json").json["duplicate_calls"]["example"] == str(population.completed)
 
 

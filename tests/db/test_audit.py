@@ -8,8 +8,10 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg_pool import ConnectionPool
 
-from generation_worker.db.audit import audit, meaning
+from generation_worker.db.audit import MOST_PER_INVARIANT, audit, count_violations, meaning
+from generation_worker.db.pool import open_pool
 from generation_worker.db.statements import load_statements
 from tests.support.database import Connection, Database
 from tests.support.jobs import (
@@ -321,3 +323,36 @@ def test_an_audit_changes_nothing_and_waits_for_nobody(
     assert found(connection) == set()
     assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
     assert connection.execute("SHOW transaction_read_only").fetchone() == ("off",)
+
+
+# for the metrics, which look at counts
+
+
+@pytest.fixture
+def pool(database: Database) -> Iterator[ConnectionPool[Any]]:
+    with open_pool(database.conninfo, prepare=not database.pooled, size=1) as opened:
+        yield opened
+
+
+@pytest.mark.usefixtures("books")
+def test_violations_are_counted_invariant_by_invariant(connection: Connection, pool: ConnectionPool[Any]) -> None:
+    counts = count_violations(pool, max_paid_calls=MAX_PAID_CALLS, seconds=30)
+    assert counts == dict.fromkeys(load_statements("invariants"), 0)
+    for n in range(MOST_PER_INVARIANT + 7):
+        put_row(connection, "credit_account", user_id=f"user-{n}", balance=5, entries=0)
+    counts = count_violations(pool, max_paid_calls=MAX_PAID_CALLS, seconds=30)
+    assert {name: rows for name, rows in counts.items() if rows} == {
+        "balance_is_the_sum_of_entries": MOST_PER_INVARIANT
+    }
+
+
+@pytest.mark.usefixtures("books")
+def test_an_invariant_that_takes_too_long_is_left_out_and_the_others_are_not(
+    connection: Connection, database: Database, pool: ConnectionPool[Any]
+) -> None:
+    blocker = database.connect()
+    with blocker.transaction():
+        blocker.execute("LOCK TABLE credit_account IN ACCESS EXCLUSIVE MODE")
+        counts = count_violations(pool, max_paid_calls=MAX_PAID_CALLS, seconds=0.5)
+    assert counts["balance_is_the_sum_of_entries"] is None
+    assert counts["processing_means_leased"] == 0

@@ -60,7 +60,7 @@ def test_the_worker_learns_what_it_needs_to_know(worker: Worker, connection: Con
     grant(connection)
     job_id = enqueue(connection, cost=3, priority=-2)
     claimed = worker.claim_one(max_attempts=7)
-    assert claimed._replace(payload="", lease_token="", seconds_left=0) == Job(
+    assert claimed._replace(payload="", lease_token="", seconds_left=0, waited=0) == Job(
         id=str(job_id),
         kind="text_to_image",
         user_id="ada",
@@ -80,6 +80,17 @@ def test_the_worker_learns_what_it_needs_to_know(worker: Worker, connection: Con
     assert claimed.payload == '{"prompt": "a red kite over the sea"}'
     assert claimed.seconds_left == pytest.approx(86_400, abs=5)
     assert (claimed.place.priority, claimed.place.id) == (-2, str(job_id))
+
+
+@pytest.mark.parametrize(
+    ("run_at", "created_at", "waited"),
+    [("now() - interval '1 hour'", "now() - interval '2 hours'", 3600), ("now() - interval '9 hours'", "now()", 0)],
+)
+def test_a_job_has_waited_since_it_might_have_started(
+    worker: Worker, connection: Connection, run_at: str, created_at: str, waited: float
+) -> None:
+    put_job(connection, run_at=sql.SQL(run_at), created_at=sql.SQL(created_at))  # pyright: ignore[reportArgumentType]
+    assert worker.claim_one().waited == pytest.approx(waited, abs=30)
 
 
 def test_max_attempts_are_filled_in_once_by_the_worker_that_starts_the_job(

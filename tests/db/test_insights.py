@@ -7,6 +7,7 @@ import pytest
 from generation_worker.db.enqueue import replay
 from generation_worker.db.insights import Insights
 from generation_worker.db.statements import load_statements
+from generation_worker.db.store import PostgresStore
 from generation_worker.domain.refusals import InvalidRequest
 from tests.support import jobs
 from tests.support.database import Connection, Database
@@ -46,7 +47,8 @@ def test_an_empty_database_answers_everything(insights: Insights):
         ("day", 0, True),
     ]
     assert insights.failures_by_code() == []
-    assert insights.duplicate_calls() == (0, 0, None)
+    assert insights.duplicate_calls() == (0, 0, 0, None)
+    assert insights.maintenance() != []
     assert insights.job_details(uuid4()) is None
     assert insights.dead_letters() == ([], None)
     assert insights.balances() == []
@@ -120,6 +122,7 @@ def test_throughput(insights: Insights):
     hour, day = insights.throughput()
     assert (hour.completed, hour.failed, hour.cancelled, hour.exact) == (1, 2, 1, True)
     assert day[1:4] == hour[1:4]
+    assert (hour.credits_charged, hour.refunds, hour.credits_refunded) == (1, 2, 2)
     assert hour.mean_seconds is not None
     assert (hour.per_minute, day.per_minute) == (0.02, 0.0)
 
@@ -133,7 +136,7 @@ def test_throughput_of_many_is_scaled_up_from_the_latest(insights: Insights):
 
 def put_calls(connection: Connection, *spent: bool | None, days_ago: int = 0) -> UUID:
     """The calls of one job, that were charged, not charged, or nobody knows."""
-    job_id = jobs.put_job(connection)
+    job_id = jobs.put_job(connection, cost=4)
     for number, told in enumerate(spent, start=1):
         connection.execute(
             "INSERT INTO provider_call (job_id, number, lease_token, provider, key_label, started_at, spent)"
@@ -147,12 +150,42 @@ def test_what_was_paid_for_more_than_once_is_counted(connection: Connection, ins
     put_calls(connection, True)
     put_calls(connection, False, True)
     put_calls(connection, True, True, days_ago=2)
-    assert insights.duplicate_calls() == (0, 0, None)
+    assert insights.duplicate_calls() == (0, 0, 0, None)
     put_calls(connection, True, None)
     latest = put_calls(connection, True, False, None, True)
-    assert insights.duplicate_calls() == (2, 3, latest)
+    assert insights.duplicate_calls() == (2, 3, 12, latest)
     assert insights.duplicate_calls(cap=1).jobs == 1
     assert insights.duplicate_calls(seconds=3 * 86_400).jobs == 3
+
+
+def test_a_job_that_was_cancelled_or_failed_unpaid_gave_nothing_back(connection: Connection, insights: Insights):
+    jobs.put_job(connection, "cancelled", cost=5)
+    jobs.put_job(connection, "failed", cost=5)
+    jobs.put_job(connection, "failed", cost=3, debited=True)
+    hour, _ = insights.throughput()
+    assert (hour.credits_charged, hour.refunds, hour.credits_refunded) == (0, 1, 3)
+
+
+def test_a_snapshot_that_is_held_open_grows_old(connection: Connection, database: Database, insights: Insights):
+    holder = database.connect_direct()
+    with holder.transaction():
+        holder.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        holder.execute("SELECT 1")
+        connection.execute("SELECT pg_sleep(0.1)")
+        assert insights.oldest_snapshot() >= 0.1
+    assert insights.oldest_snapshot() < 0.1
+
+
+def test_what_maintenance_has_done_and_found(connection: Connection, insights: Insights):
+    store = PostgresStore(Lent(connection))
+    store.save_findings("audit", {"violations": {"one": 2}})
+    store.finish_task("audit", error=None)
+    store.finish_task("sweep", error="the storage is away")
+    tasks = {task.name: task for task in insights.maintenance()}
+    assert tasks["audit"].found == {"violations": {"one": 2}}
+    assert tasks["audit"].seconds is not None
+    assert 0 <= tasks["audit"].seconds < 30
+    assert (tasks["sweep"].seconds, tasks["sweep"].last_error) == (None, "the storage is away")
 
 
 def test_failures_by_code(connection: Connection, insights: Insights, population: Population):

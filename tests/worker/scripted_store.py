@@ -172,6 +172,9 @@ class ScriptedStore:
     def save_cursor(self, name: str, cursor: str | None) -> None:
         self._next("save_cursor", None, name, cursor)
 
+    def save_findings(self, name: str, found: Mapping[str, Any]) -> None:
+        self._next("save_findings", None, name, found)
+
     def find_orphans(self, objects: Sequence[tuple[str, StoredObject]], *, age: float) -> list[str]:
         return self._next("find_orphans", [], objects, age=age)
 

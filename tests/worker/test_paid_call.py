@@ -38,6 +38,7 @@ from generation_worker.ports import (
 from generation_worker.worker.keyring import KeyRing
 from generation_worker.worker.lease import Lease
 from generation_worker.worker.paid_calls import PaidCalls
+from tests.worker.scripted_store import Told
 
 JOB = Job("job-1", "text_to_image", "ada", "far", "{}", 1, 1, 4, 0, 0, "token", 3600.0, None, None, FRONT)
 REQUEST = GenerationRequest(JOB.id, 1, "a fox")
@@ -115,18 +116,18 @@ def a_lease() -> Lease:
     return Lease(JOB, claimed_at=0.0, duration=60.0, timeout=600.0, clock=lambda: 1.0)
 
 
-def make(store: Any, *ways: Generate, lease: Lease | None = None) -> Far:
+def make(store: Any, *ways: Generate, lease: Lease | None = None, events: Events | None = None) -> Far:
     provider = Far(list(ways))
     typed: Store = store
-    calls = PaidCalls(typed, Events(), KeyRing([provider]), 2, BREAKER)
+    calls = PaidCalls(typed, events or Events(), KeyRing([provider]), 2, BREAKER)
     _, generated = calls.make(lease or a_lease(), REQUEST)
     assert generated is IMAGE
     return provider
 
 
-def raised(store: Any, *ways: Generate) -> BaseException:
+def raised(store: Any, *ways: Generate, events: Events | None = None) -> BaseException:
     with pytest.raises(BaseException) as caught:  # noqa: PT011 - which one it is, is what is tested
-        make(store, *ways)
+        make(store, *ways, events=events)
     return caught.value
 
 
@@ -266,3 +267,32 @@ def test_no_call_is_begun_without_a_lease() -> None:
     lease.lose()
     with pytest.raises(LeaseLost):
         make(ScriptedStore([]), answers, lease=lease)
+
+
+# what is told of it
+
+
+def test_each_call_is_told_of_once_with_its_outcome(events: Events, told: Told) -> None:
+    make(ScriptedStore([KEPT, NEW]), fails(CallLost(), remembered=False), answers, events=events)
+    finished = [fields for name, fields in told.events if name == "call.finished"]
+    assert [fields["outcome"] for fields in finished] == ["call_lost", "ok"]
+    assert [(fields["provider"], fields["job"]) for fields in finished] == [("far", "job-1")] * 2
+    assert all(fields["milliseconds"] >= 0 for fields in finished)
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (ContentBlocked(), "content_blocked"),
+        (LeaseLost(), "stopped"),
+        (CancelRequested(), "stopped"),
+        (AttemptTimedOut(), "attempt_timeout"),
+        (ValueError("whatever it says"), "internal_error"),
+    ],
+    ids=repr,
+)
+def test_a_call_that_fails_is_told_of_by_its_code(
+    events: Events, told: Told, error: BaseException, outcome: str
+) -> None:
+    raised(ScriptedStore([NEW]), fails(error), events=events)
+    assert [fields["outcome"] for name, fields in told.events if name == "call.finished"] == [outcome]

@@ -74,7 +74,16 @@ def test_an_image_that_the_storage_does_not_take_is_staged(desk: Desk, told: Tol
     desk.storage.puts = [DOWN]
     assert kept(desk.run())
     assert desk.staged() == [STAGED]
+    assert "image.stored" not in told.names
     assert told.fields("image.staged")["bytes"] == len(IMAGE)
+
+
+def test_what_is_stored_is_told_of_with_its_time(desk: Desk, told: Told) -> None:
+    assert isinstance(desk.run(), Completed)
+    said = told.fields("image.stored")
+    assert (said["job"], said["bytes"]) == (a_job().id, len(b"rendered " + IMAGE))
+    assert said["seconds"] >= 0
+    assert told.names.count("image.stored") == 1
 
 
 def test_the_next_attempt_stores_it_and_asks_nobody(desk: Desk, told: Told) -> None:

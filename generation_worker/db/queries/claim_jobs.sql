@@ -154,7 +154,8 @@ WITH lane AS (
 -- else
             NULL AS key_label, NULL::bigint AS tenth,
 -- end
-            j.priority, to_jsonb(j.position) #>> '{}' AS position
+            j.priority, to_jsonb(j.position) #>> '{}' AS position,
+            (extract(epoch FROM clock_timestamp()) - extract(epoch FROM greatest(j.run_at, j.created_at)))::float8 AS waited
 ), refused AS (
   UPDATE generation_job j
      SET status = 'failed', error_code = 'insufficient_credits', finished_at = clock_timestamp(),
@@ -173,9 +174,9 @@ WITH lane AS (
 )
 SELECT *, 'started' AS what FROM started
 UNION ALL
-SELECT id, NULL, user_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'refused' FROM refused
+SELECT id, NULL, user_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'refused' FROM refused
 -- limited
 UNION ALL
-SELECT NULL, NULL, NULL, provider, NULL, NULL, NULL, NULL, NULL, NULL, NULL, room_in, NULL, NULL, NULL, NULL,
+SELECT NULL, NULL, NULL, provider, NULL, NULL, NULL, NULL, NULL, NULL, NULL, room_in, NULL, NULL, NULL, NULL, NULL,
        CASE WHEN broken THEN 'broken' ELSE 'outside' END FROM outside
 -- end

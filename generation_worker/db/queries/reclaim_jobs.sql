@@ -13,4 +13,5 @@ UPDATE generation_job j
  WHERE j.id = expired.id
 RETURNING j.id::text, j.kind, j.user_id, j.provider, j.payload::text, j.cost, j.attempt, j.max_attempts, j.crashes, j.waits,
           j.lease_token::text, (extract(epoch FROM j.deadline_at) - extract(epoch FROM clock_timestamp()))::float8 AS seconds_left,
-          NULL AS key_label, NULL::bigint AS permit, j.priority, to_jsonb(j.position) #>> '{}', j.locked_by, extract(epoch FROM clock_timestamp() - j.locked_at)::float8 AS held_for
+          NULL AS key_label, NULL::bigint AS permit, j.priority, to_jsonb(j.position) #>> '{}', 0::float8 AS waited,
+          j.locked_by, extract(epoch FROM clock_timestamp() - j.locked_at)::float8 AS held_for

@@ -1,0 +1,3 @@
+DELETE FROM maintenance_task WHERE name = 'audit';
+
+ALTER TABLE maintenance_task DROP COLUMN found;

@@ -1,0 +1,68 @@
+"""Asking on the worker's pool: nothing is changed, nothing takes long, and what goes wrong has a name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg_pool import ConnectionPool
+
+from generation_worker.db import reading as module
+from generation_worker.db.embedded import free_port
+from generation_worker.db.insights import Insights
+from generation_worker.db.pool import open_pool
+from generation_worker.db.reading import TookTooLong, reading
+from generation_worker.ports import StoreUnavailable
+from tests.support.database import Database
+
+
+@pytest.fixture
+def pool(database: Database) -> Iterator[ConnectionPool[Any]]:
+    with open_pool(database.conninfo, prepare=not database.pooled, size=1) as opened:
+        yield opened
+
+
+def test_questions_are_answered_again_and_again(pool: ConnectionPool[Any]) -> None:
+    for _ in range(4):  # prepared statements begin with the third
+        with reading(pool, seconds=5) as lent:
+            assert Insights(lent).count_jobs()[0].jobs == 0
+
+
+def test_nothing_can_be_changed(pool: ConnectionPool[Any]) -> None:
+    with (
+        pytest.raises(StoreUnavailable, match="read-only"),
+        reading(pool, seconds=5) as lent,
+        lent.connection() as connection,
+    ):
+        connection.execute("DELETE FROM worker_process")
+
+
+def test_a_question_that_takes_too_long_is_given_up_and_the_next_one_is_not(pool: ConnectionPool[Any]) -> None:
+    with pytest.raises(TookTooLong), reading(pool, seconds=0.05) as lent, lent.connection() as connection:
+        connection.execute("SELECT pg_sleep(20)")
+    with pool.connection() as connection:
+        assert connection.execute("SHOW statement_timeout").fetchone() == ("0",)
+
+
+def test_a_busy_pool_is_not_waited_for_for_long(pool: ConnectionPool[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WAIT", 0.05)
+    with pool.connection(), pytest.raises(StoreUnavailable), reading(pool, seconds=5):
+        pass
+
+
+def test_a_database_that_is_away_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WAIT", 0.2)
+    nowhere = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
+    with open_pool(nowhere, prepare=True, size=1) as pool, pytest.raises(StoreUnavailable), reading(pool, seconds=5):
+        pass
+
+
+def test_a_fault_of_ours_stays_one(pool: ConnectionPool[Any]) -> None:
+    with (
+        pytest.raises(psycopg.errors.UndefinedTable),
+        reading(pool, seconds=5) as lent,
+        lent.connection() as connection,
+    ):
+        connection.execute("SELECT * FROM no_such_table")
