@@ -9,13 +9,17 @@ import socket
 import tempfile
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING, Any
 
+from psycopg_pool import ConnectionPool
 from pydantic import SecretStr
 
 from generation_worker import __version__, log
 from generation_worker.config import ConfigurationError, DatabaseAddress, Settings
+from generation_worker.db.audit import count_violations
 from generation_worker.db.limits import Limits
 from generation_worker.db.pool import OwnConnection, open_pool
 from generation_worker.db.readiness import problems_of
@@ -28,18 +32,25 @@ from generation_worker.fetch.connector import Connector
 from generation_worker.fetch.fetcher import WebFetcher
 from generation_worker.images.tools import ImageTools
 from generation_worker.log.events import log_events
-from generation_worker.ports import Key, Storage
-from generation_worker.registrations import build_providers, limited_keys
+from generation_worker.ports import Key, Storage, Store
+from generation_worker.registrations import REGISTRATIONS, build_providers, limited_keys
 from generation_worker.storage.disk import DiskStorage
 from generation_worker.storage.s3 import S3Storage
 from generation_worker.storage.s3_client import Bucket, r2_bucket
 from generation_worker.worker.attempt import Attempt
+from generation_worker.worker.auditor import TASK, Auditor
 from generation_worker.worker.heartbeat import BEATS_PER_LEASE, STATEMENTS_PER_BEAT
 from generation_worker.worker.keyring import KeyRing
+from generation_worker.worker.maintenance import Task
 from generation_worker.worker.settings import Ending, WorkerSettings
 from generation_worker.worker.supervisor import Supervisor
 
+if TYPE_CHECKING:
+    from generation_worker.metrics import Metrics
+
 MIB = 1024 * 1024
+AUDIT_SECONDS = 15.0
+"""Longest time to check one invariant of the books, and so to hold back old rows for it."""
 EXIT_STATUS = {Ending.STOPPED: 0, Ending.EMPTY: 0, Ending.STUCK: 1, Ending.BROKEN: 1}
 
 
@@ -54,9 +65,10 @@ def run(settings: Settings, *, until_empty: bool = False) -> int:
     log_events(events, settings.log_level)
     for notice in settings.notices:
         events.emit("settings.notice", notice=notice)
+    metrics = build_metrics(settings, events)
     with (
         assembled(settings, events) as supervisor,
-        served(settings, supervisor, events),
+        served(settings, supervisor, events, metrics),
         stopped_by_signals(supervisor),
     ):
         supervisor.start()
@@ -77,7 +89,8 @@ def assembled(settings: Settings, events: Events) -> Generator[Supervisor]:
         fetcher = build_fetcher(settings, events)
         for adapter in (images, storage, fetcher, *providers):
             adapter.warm_up()
-        store = build_store(stack, address, settings.concurrency)
+        pool = build_pool(stack, address, settings.concurrency)
+        store = build_store(pool, address)
         keys = KeyRing(providers)
         attempt = Attempt(store, keys, storage, fetcher, images, events, settings.max_paid_calls)
         yield Supervisor(
@@ -88,20 +101,23 @@ def assembled(settings: Settings, events: Events) -> Generator[Supervisor]:
             work=attempt.run,
             events=events,
             storage=storage,
+            chores=[build_audit(settings, pool, store, events)],
         )
 
 
 @contextmanager
-def served(settings: Settings, supervisor: Supervisor, events: Events) -> Generator[None]:
+def served(
+    settings: Settings, supervisor: Supervisor, events: Events, metrics: Metrics | None = None
+) -> Generator[None]:
     """What the settings want served over HTTP, while the block runs."""
-    if not (settings.enable_health_check or settings.enable_api):
+    if not (settings.enable_health_check or settings.enable_api or metrics):
         yield
         return
     from generation_worker.web.server import WebServer  # noqa: PLC0415 - half a second that a worker without it saves
     from generation_worker.wiring_web import build_app  # noqa: PLC0415
 
     with ExitStack() as stack:
-        app = build_app(stack, settings, supervisor, events)
+        app = build_app(stack, settings, supervisor, events, metrics)
         try:
             server = WebServer(app, host=settings.health_host, port=settings.port)
         except OSError as error:
@@ -143,10 +159,19 @@ def check_database(address: DatabaseAddress, events: Events) -> None:
         raise ConfigurationError([f"DATABASE_URL: {problem}" for problem in problems])
 
 
-def build_store(stack: ExitStack, address: DatabaseAddress, concurrency: int) -> PostgresStore:
+def build_metrics(settings: Settings, events: Events) -> Metrics | None:
+    """They count from here on. None if nobody may ask for them."""
+    if not settings.enable_metrics:
+        return None
+    from generation_worker.metrics import Metrics  # noqa: PLC0415 - a tenth of a second that a worker without it saves
+
+    return Metrics(events, [each.name for each in REGISTRATIONS])
+
+
+def build_pool(stack: ExitStack, address: DatabaseAddress, concurrency: int) -> ConnectionPool[Any]:
     """Attempts hold no connection while they wait for a provider, so a few serve many."""
     size = address.pool_size or min(4 + concurrency // 4, 20)
-    session, statement = _limits(address, Limits())
+    session, _ = _limits(address, Limits())
     pool = open_pool(
         address.conninfo,
         prepare=not address.pooled,
@@ -154,7 +179,17 @@ def build_store(stack: ExitStack, address: DatabaseAddress, concurrency: int) ->
         timeout=address.pool_timeout or 10.0,
         limits=session,
     )
-    return PostgresStore(stack.enter_context(pool), limits=statement)
+    return stack.enter_context(pool)
+
+
+def build_store(pool: ConnectionPool[Any], address: DatabaseAddress) -> PostgresStore:
+    _, statement = _limits(address, Limits())
+    return PostgresStore(pool, limits=statement)
+
+
+def build_audit(settings: Settings, pool: ConnectionPool[Any], store: Store, events: Events) -> Task:
+    audit = partial(count_violations, pool, max_paid_calls=settings.max_paid_calls, seconds=AUDIT_SECONDS)
+    return Task(TASK, settings.cleanup_interval, Auditor(store, audit, events).check)
 
 
 def build_heartbeat_store(stack: ExitStack, address: DatabaseAddress, lease: float) -> PostgresStore:

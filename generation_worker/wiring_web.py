@@ -2,31 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, FastAPI
 
 from generation_worker.config import Settings
 from generation_worker.db.desk_pool import DeskConnections, open_desk_pool
+from generation_worker.db.insights import Insights
+from generation_worker.db.reading import reading
 from generation_worker.db.token_desk import TokenDesk
 from generation_worker.events import Events
 from generation_worker.web.app import create_app
 from generation_worker.web.guard import Guard, KeyLimits
 from generation_worker.web.health import health_router
+from generation_worker.web.metrics import metrics_router
 from generation_worker.worker.supervisor import Supervisor
 
+if TYPE_CHECKING:
+    from generation_worker.metrics import Metrics
 
-def build_app(stack: ExitStack, settings: Settings, supervisor: Supervisor, _events: Events) -> FastAPI:
+FLEET_SECONDS = 2.0
+"""Longest time of one question for the fleet's figures."""
+
+
+def build_app(
+    stack: ExitStack, settings: Settings, supervisor: Supervisor, _events: Events, metrics: Metrics | None = None
+) -> FastAPI:
     """What it holds is closed with ``stack``."""
     desk = open_desk(stack, settings)
-    return create_app(build_routers(settings, supervisor), build_guard(settings, desk))
+    if metrics:
+        metrics.watch(supervisor.report, partial(fleet_questions, desk))
+    return create_app(build_routers(settings, supervisor, metrics), build_guard(settings, desk))
 
 
-def build_routers(settings: Settings, supervisor: Supervisor) -> Iterator[APIRouter]:
+def build_routers(settings: Settings, supervisor: Supervisor, metrics: Metrics | None) -> Iterator[APIRouter]:
     """The routers that the settings want, by subject."""
     if settings.enable_health_check:
         yield health_router(supervisor.report)
+    if metrics:
+        yield metrics_router(metrics.scrape)
+
+
+@contextmanager
+def fleet_questions(desk: DeskConnections) -> Generator[Insights]:
+    """Who answers what the fleet's figures are made from."""
+    with reading(desk, seconds=FLEET_SECONDS) as lent:
+        yield Insights(lent)
 
 
 def build_guard(settings: Settings, desk: DeskConnections) -> Guard:

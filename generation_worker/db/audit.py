@@ -8,10 +8,10 @@ from typing import Any
 
 from psycopg import Connection
 from psycopg.rows import dict_row
-from psycopg_pool import ConnectionPool
 
 from generation_worker.db.reading import TookTooLong, reading
 from generation_worker.db.statements import load_statements
+from generation_worker.db.store import Connections
 
 MOST_PER_INVARIANT = 100
 """When one thing is broken everywhere, the first hundred say so."""
@@ -40,21 +40,21 @@ def audit(connection: Connection[Any], *, max_paid_calls: int) -> list[Violation
         ]
 
 
-def count_violations(pool: ConnectionPool[Any], *, max_paid_calls: int, seconds: float) -> dict[str, int | None]:
+def count_violations(connections: Connections, *, max_paid_calls: int, seconds: float) -> dict[str, int | None]:
     """How many rows break each invariant, at most MOST_PER_INVARIANT; None where that takes longer than ``seconds``.
 
     Each is asked in a transaction of its own, so that no old row is held back for longer than that. Raises
     StoreUnavailable.
     """
     return {
-        name: _count(pool, query, max_paid_calls, seconds)
+        name: _count(connections, query, max_paid_calls, seconds)
         for name, query in sorted(load_statements("invariants").items())
     }
 
 
-def _count(pool: ConnectionPool[Any], query: bytes, max_paid_calls: int, seconds: float) -> int | None:
+def _count(connections: Connections, query: bytes, max_paid_calls: int, seconds: float) -> int | None:
     try:
-        with reading(pool, seconds=seconds) as lent, lent.connection() as connection:
+        with reading(connections, seconds=seconds) as lent, lent.connection() as connection:
             return len(_ask(connection, query, max_paid_calls))
     except TookTooLong:
         return None

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any
 
 import psycopg
-from psycopg_pool import ConnectionPool
 
-from generation_worker.db.store import UNAVAILABLE, Row
+from generation_worker.db.store import UNAVAILABLE, Connections, Row
 from generation_worker.ports import StoreUnavailable
 
 Connection = psycopg.Connection[Row]
-WAIT = 2.0
-"""Seconds to wait for a connection of the pool: the worker's statements need them more."""
 
 
 class TookTooLong(StoreUnavailable):
@@ -33,14 +29,14 @@ class Lent:
 
 
 @contextmanager
-def reading(pool: ConnectionPool[Any], *, seconds: float) -> Generator[Lent]:
+def reading(connections: Connections, *, seconds: float) -> Generator[Lent]:
     """A connection in a transaction that only reads, in which no statement takes longer than ``seconds``.
 
     Raises StoreUnavailable, of which TookTooLong is one.
     """
     begin = f"SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = {round(seconds * 1000)}"
     try:
-        with pool.connection(timeout=WAIT) as connection, connection.transaction():
+        with connections.connection() as connection, connection.transaction():
             connection.execute(begin.encode(), prepare=False)
             yield Lent(connection)
     except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable) as error:

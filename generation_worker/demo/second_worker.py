@@ -15,6 +15,7 @@ NAME = "second"
 STARTS_AT = 5.0
 """Seconds after the start: when it is ready to claim, nothing waits any more but the studio's crowd."""
 JOBS = 4
+UNSERVED = {"WORKER_ENABLE_HEALTH_CHECK": "false", "WORKER_ENABLE_METRICS": "false", "ENABLE_API": "false"}
 
 IN_A_CALL = """
 SELECT j.id FROM generation_job j JOIN provider_call c ON c.job_id = j.id AND c.lease_token = j.lease_token
@@ -56,7 +57,7 @@ class SecondWorker:
         own = {"WORKER_ID": NAME, "WORKER_CONCURRENCY": str(JOBS), "LOCAL_DELAY": "10m"}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "generation_worker", "run"],
-            env={**_inherited(), **self._environment, **own, "WORKER_ENABLE_HEALTH_CHECK": "false"},
+            env={**_inherited(), **self._environment, **own, **UNSERVED},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -9,7 +9,6 @@ import psycopg
 import pytest
 from psycopg_pool import ConnectionPool
 
-from generation_worker.db import reading as module
 from generation_worker.db.embedded import free_port
 from generation_worker.db.insights import Insights
 from generation_worker.db.pool import open_pool
@@ -46,16 +45,23 @@ def test_a_question_that_takes_too_long_is_given_up_and_the_next_one_is_not(pool
         assert connection.execute("SHOW statement_timeout").fetchone() == ("0",)
 
 
-def test_a_busy_pool_is_not_waited_for_for_long(pool: ConnectionPool[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "WAIT", 0.05)
-    with pool.connection(), pytest.raises(StoreUnavailable), reading(pool, seconds=5):
+def test_a_busy_pool_counts_as_a_database_that_is_away(database: Database) -> None:
+    with (
+        open_pool(database.conninfo, prepare=not database.pooled, size=1, timeout=0.05) as pool,
+        pool.connection(timeout=30),
+        pytest.raises(StoreUnavailable),
+        reading(pool, seconds=5),
+    ):
         pass
 
 
-def test_a_database_that_is_away_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "WAIT", 0.2)
+def test_a_database_that_is_away_is_called_so() -> None:
     nowhere = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
-    with open_pool(nowhere, prepare=True, size=1) as pool, pytest.raises(StoreUnavailable), reading(pool, seconds=5):
+    with (
+        open_pool(nowhere, prepare=True, size=1, timeout=0.2) as pool,
+        pytest.raises(StoreUnavailable),
+        reading(pool, seconds=5),
+    ):
         pass
 
 

@@ -18,6 +18,8 @@ from tests.docs.documents import NOT_HERE, ROOT, Block, blocks, links, run
 from tests.support.database import Connection, Database
 
 DOCUMENTS = sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *ROOT.glob("d*/*.md")])
+LANGUAGES = ("", "sh", "sql", "ts", "python", "json", "mermaid", "yaml")
+"""yaml has the rules of Prometheus, which tests/scraped tries out."""
 ROLE = "web_app"
 """The role that the README makes."""
 VALUES = {
@@ -153,7 +155,9 @@ def test_links_lead_somewhere(document: str) -> None:
 
 @pytest.mark.parametrize("block", [b for name in DOCUMENTS for b in blocks(name)], ids=lambda block: block.place)
 def test_every_command_exists(block: Block) -> None:
-    assert block.language in ("", "sh", "sql", "ts", "python", "json", "mermaid"), "a language that nothing tries out"
+    assert block.language in ("", "sh", "sql", "ts", "python", "json", "mermaid", "yaml"), (
+        "a language that nothing tries out"
+    )
     if block.language != "sh":
         return
     for words in block.commands:

@@ -19,6 +19,8 @@ QUICK = {
     "IMAGE_CHILDREN": "2",
     "LOG_LEVEL": "debug",
     "WORKER_ENABLE_HEALTH_CHECK": "false",
+    "WORKER_ENABLE_METRICS": "false",
+    "ENABLE_API": "false",
 }
 
 

@@ -39,7 +39,13 @@ def start_worker(database: Database, behind_proxy: Bucket, tmp_path: Path) -> It
         "AWS_SECRET_ACCESS_KEY": behind_proxy.secret_access_key,
         "S3_ENDPOINT_URL": str(behind_proxy.endpoint_url),
     }
-    ours = {"POLL_INTERVAL_MS": "50", "IMAGE_CHILDREN": "1", "WORKER_ENABLE_HEALTH_CHECK": "false"}
+    ours = {
+        "POLL_INTERVAL_MS": "50",
+        "IMAGE_CHILDREN": "1",
+        "WORKER_ENABLE_HEALTH_CHECK": "false",
+        "WORKER_ENABLE_METRICS": "false",
+        "ENABLE_API": "false",
+    }
     with ExitStack() as stack:
 
         def start(*arguments: str, **settings: str) -> WorkerProcess:
