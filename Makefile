@@ -56,6 +56,9 @@ test-pgbouncer: ready-dev ## Run the tests that use a database through PgBouncer
 test-image: ready-dev ## Carry out the Dockerfile without Docker, and run what it makes
 	$(BIN)/python scripts/image.py
 
+test-prometheus: ready-dev ## Have a real Prometheus scrape a worker, and try out the alerts
+	$(LISTEN) $(BIN)/python -m tests.prometheus $(ARGS)
+
 provider-sim: ready-dev ## Start servers that answer as the providers do, and print the environment to use
 	@$(BIN)/python -m tests.simulators $(ARGS)
 
