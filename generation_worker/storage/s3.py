@@ -7,6 +7,7 @@ import hashlib
 import math
 import threading
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import UTC
 from typing import Any
 from urllib.parse import quote
@@ -150,7 +151,8 @@ class S3Storage:
         )
 
     def _body(self, key: str, answer: Mapping[str, Any]) -> bytes:
-        with answer["Body"] as body:
+        # In a "with" of its own it gives the stream below it, whose errors nobody translates.
+        with closing(answer["Body"]) as body:
             data: bytes = body.read(self._most_bytes + 1)
         if len(data) > self._most_bytes:
             raise too_large(key, self._most_bytes)

@@ -24,12 +24,13 @@ class Request:
 
 
 class Answer(NamedTuple):
-    """``cut``: close the connection after so many bytes of the body."""
+    """``cut``: close the connection after so many bytes of the body; if ``silent``, leave it open and say no more."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     cut: int | None = None
+    silent: bool = False
 
 
 Forward = Callable[[Request], Answer]
@@ -87,6 +88,10 @@ class Proxy:
         """No answer, until the test is over."""
         self.released.wait()
 
+    def silent_after(self, length: int) -> Fault:
+        """The answer stops in the middle of its body, until the test is over."""
+        return lambda request, forward: forward(request)._replace(cut=length, silent=True)
+
     def of(self, method: str) -> list[Request]:
         return [request for request in self.requests if request.method == method]
 
@@ -142,6 +147,8 @@ class Proxy:
                 self.send_header("Content-Length", str(len(answer.body)))
                 self.end_headers()
                 self.wfile.write(answer.body[: answer.cut])
+                if answer.silent:
+                    proxy.released.wait()
                 if answer.cut is not None:
                     self._close()
 
