@@ -129,6 +129,11 @@ class Storage(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def longest(self) -> float:
+        """Seconds after which any of its operations on one object has ended, though its server may hang."""
+        ...
+
     def warm_up(self) -> None: ...
 
     def put(self, key: str, data: bytes, content_type: str) -> None:

@@ -36,13 +36,13 @@ from generation_worker.ports import Key, Storage, Store
 from generation_worker.registrations import REGISTRATIONS, build_providers, limited_keys
 from generation_worker.storage.disk import DiskStorage
 from generation_worker.storage.s3 import S3Storage
-from generation_worker.storage.s3_client import Bucket, r2_bucket
+from generation_worker.storage.s3_client import Bucket, Patience, r2_bucket
 from generation_worker.worker.attempt import Attempt
 from generation_worker.worker.auditor import TASK, Auditor
 from generation_worker.worker.heartbeat import BEATS_PER_LEASE, STATEMENTS_PER_BEAT
 from generation_worker.worker.keyring import KeyRing
 from generation_worker.worker.maintenance import Task
-from generation_worker.worker.settings import Ending, WorkerSettings
+from generation_worker.worker.settings import Ending, WorkerSettings, overtime_for
 from generation_worker.worker.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def assembled(settings: Settings, events: Events) -> Generator[Supervisor]:
         keys = KeyRing(providers)
         attempt = Attempt(store, keys, storage, fetcher, images, events, settings.max_paid_calls)
         yield Supervisor(
-            worker_settings(settings, keys.providers, limited_keys(settings, providers)),
+            worker_settings(settings, storage, keys.providers, limited_keys(settings, providers)),
             store=store,
             heartbeat_store=build_heartbeat_store(stack, address, settings.lease_duration),
             signals=build_signals(settings),
@@ -209,12 +209,15 @@ def _limits(address: DatabaseAddress, limits: Limits) -> tuple[Limits | None, Li
 def build_storage(settings: Settings) -> Storage:
     """The storage that the settings name."""
     connections = settings.concurrency + 4  # as many as there are threads, and a few for links and maintenance
+    patience = Patience(answer=settings.storage_timeout)
     match settings.storage:
         case "s3":
-            return S3Storage(_s3_bucket(settings), connections=connections)
+            return S3Storage(_s3_bucket(settings), connections=connections, patience=patience)
         case "r2":
             public = settings.r2_public_url
-            return S3Storage(_r2_bucket(settings), name="r2", public_url=public, connections=connections)
+            return S3Storage(
+                _r2_bucket(settings), name="r2", public_url=public, connections=connections, patience=patience
+            )
         case "disk":
             return DiskStorage(settings.storage_dir)
 
@@ -283,7 +286,9 @@ def build_signals(settings: Settings) -> PostgresSignals | None:
     return PostgresSignals(direct.conninfo) if settings.listen_notify and direct else None
 
 
-def worker_settings(settings: Settings, providers: tuple[str, ...], keys: tuple[Key, ...] = ()) -> WorkerSettings:
+def worker_settings(
+    settings: Settings, storage: Storage, providers: tuple[str, ...], keys: tuple[Key, ...] = ()
+) -> WorkerSettings:
     return WorkerSettings(
         id=settings.worker_id or f"{socket.gethostname()}-{secrets.token_hex(3)}",
         version=__version__,
@@ -294,6 +299,7 @@ def worker_settings(settings: Settings, providers: tuple[str, ...], keys: tuple[
         idle_poll_interval=settings.idle_poll_interval,
         lease=settings.lease_duration,
         timeout=settings.job_timeout,
+        overtime=overtime_for(storage.longest, settings.image_timeout),
         grace=settings.shutdown_grace,
         max_attempts=settings.max_attempts,
         max_stuck=settings.max_stuck_threads,

@@ -23,6 +23,7 @@ from generation_worker.config.setting import between, group
 
 s3 = group("Storage: S3")
 r2 = group("Storage: Cloudflare R2")
+buckets = group("Storage: S3 and R2")
 disk = group("Storage: local disk")
 fetch = group("Inputs by URL")
 images = group("Images")
@@ -66,6 +67,12 @@ class AdapterSettings(ProviderSettings):
             help="Public address of the bucket; links are presigned without it.",
         ),
     ] = None
+
+    storage_timeout: Annotated[
+        Duration,
+        between(1, 600),
+        buckets("STORAGE_TIMEOUT", help="Longest wait for an answer; a request that got none is sent once more."),
+    ] = 10.0
 
     storage_dir: Annotated[
         Path, disk("STORAGE_DIR", help="Directory for the images, when neither S3 nor R2 is set.")

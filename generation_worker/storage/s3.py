@@ -53,6 +53,10 @@ class S3Storage:
         self._made: Client | None = None
         self._making = threading.Lock()
 
+    @property
+    def longest(self) -> float:
+        return self._patience.longest
+
     def __repr__(self) -> str:
         return f"S3Storage({self.name}, {self._bucket!r})"
 

@@ -49,8 +49,15 @@ class Patience:
     """
 
     connect: float = 5.0
-    answer: float = 20.0
+    answer: float = 10.0
     tries: int = 2
+
+    @property
+    def longest(self) -> float:
+        """Seconds after which an operation has ended on a server that falls silent at the worst moments: at each try,
+        and once more in the middle of an object that it sends. Between tries boto3 waits up to 1, 2, 4 … seconds.
+        """
+        return self.tries * (self.connect + self.answer) + 2 ** (self.tries - 1) - 1 + self.answer
 
 
 class Client(Protocol):

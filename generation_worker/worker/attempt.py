@@ -19,7 +19,6 @@ from generation_worker.domain.errors import (
     clean_message,
 )
 from generation_worker.domain.gate import BREAKER, BreakerPolicy
-from generation_worker.domain.job import Job
 from generation_worker.domain.outcome import Cancelled, Completed, Outcome, Released, outcome_of
 from generation_worker.domain.payload import (
     Generation,
@@ -85,7 +84,7 @@ class Attempt:
         payload = parse_payload(job.kind, job.payload, private_urls=True)  # the fetcher knows which it may ask
         if staged := self._shelf.find(job):
             return self._store_staged(lease, payload, staged)
-        if job.crashes and (stored := self._already_stored(job)):
+        if job.crashes and (stored := self._already_stored(lease)):
             return stored
         return self._process(lease, payload) if isinstance(payload, ImageProcessing) else self._generate(lease, payload)
 
@@ -130,6 +129,7 @@ class Attempt:
             raise OutputRejected(f"The provider's answer cannot be used: {error.message}") from error
 
     def _picture(self, lease: Lease, ref: ImageRef) -> Picture:
+        lease.check()  # each may take long
         return self.images.open(self._load(lease, ref))
 
     def _load(self, lease: Lease, ref: ImageRef) -> bytes:
@@ -157,15 +157,17 @@ class Attempt:
             raise
         return _result_of(self._shelf.put_paid(lease, rendered, staged, staged=True), staged)
 
-    def _already_stored(self, job: Job) -> dict[str, Any] | None:
+    def _already_stored(self, lease: Lease) -> dict[str, Any] | None:
         """The result of an earlier attempt that stored its image and crashed before it could say so."""
         try:
-            return self._found(job)
+            return self._found(lease)
         except StorageUnavailable as error:
             raise StorageUnavailable(error.message, kept=True) from error  # it may be there, so nothing else is tried
 
-    def _found(self, job: Job) -> dict[str, Any] | None:
+    def _found(self, lease: Lease) -> dict[str, Any] | None:
+        job = lease.job
         for key, _ in self.storage.keys(image_keys_begin(job), start_after="", limit=MOST_FOUND):
+            lease.check()
             content_type, data = content_type_of(key), self.storage.get(key)
             if content_type is None or data is None:
                 continue

@@ -8,8 +8,17 @@ from enum import Enum
 from generation_worker.domain.retry import RetryPolicy
 from generation_worker.ports import Key, WorkerCard
 
-OVERTIME = 10.0
-"""Seconds that an attempt may take past its deadline before its thread counts as stuck and its lease runs out."""
+LAST_STATEMENTS = 10.0
+"""Seconds for what an attempt says to the database at its end, with a wait for a lock."""
+
+
+def overtime_for(*steps: float) -> float:
+    """Seconds that an attempt may take past its deadline before its thread counts as stuck and its lease runs out.
+
+    After its deadline an attempt begins nothing more, but what it has begun may be of a kind that nobody can interrupt:
+    ``steps`` are the longest times of these. Whatever keeps a thread for longer than that will never let go of it.
+    """
+    return max(steps, default=0.0) + LAST_STATEMENTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +34,7 @@ class WorkerSettings:
     idle_poll_interval: float = 5.0
     lease: float = 60.0
     timeout: float = 600.0
-    overtime: float = OVERTIME
+    overtime: float = LAST_STATEMENTS
     grace: float = 100.0
     max_attempts: int = 4
     max_stuck: int = 1

@@ -105,6 +105,7 @@ def test_a_worker_with_a_stuck_thread_is_replaced_and_another_settles_the_job(
         "LEASE_DURATION": "2s",
         "WORKER_CONCURRENCY": "2",
         "MAX_STUCK_THREADS": "1",
+        "IMAGE_TIMEOUT": "1s",
     }
     stuck = start_worker(**settings)
     assert stuck.exit_status() == 1

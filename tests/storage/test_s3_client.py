@@ -34,7 +34,7 @@ def test_the_client_is_set_up_as_r2_and_many_threads_need_it(bucket: Bucket) -> 
     assert config.request_checksum_calculation == "when_required"
     assert config.response_checksum_validation == "when_required"
     assert config.retries == {"mode": "standard", "total_max_attempts": 2}
-    assert (config.connect_timeout, config.read_timeout, config.max_pool_connections) == (5, 20, 9)
+    assert (config.connect_timeout, config.read_timeout, config.max_pool_connections) == (5, 10, 9)
 
 
 def test_each_server_is_addressed_in_its_way() -> None:

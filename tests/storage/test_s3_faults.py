@@ -43,13 +43,23 @@ def test_a_write_that_is_not_confirmed_is_told_with_its_cause(
     hasty.put(KEY, b"x", "image/webp")
 
 
-def test_a_server_that_says_nothing_is_not_waited_for_long(behind_proxy: Bucket, proxy: Proxy) -> None:
-    s3 = S3Storage(behind_proxy, patience=Patience(connect=0.2, answer=0.2, tries=1))
-    proxy.fail(proxy.hang, proxy.hang)
-    with pytest.raises(StorageUnavailable, match="no answer in time"):
-        s3.put(KEY, b"x", "image/webp")
-    with pytest.raises(StorageUnavailable, match="no answer in time"):
-        s3.get(KEY)
+@pytest.mark.parametrize("tries", [1, 2, 3])
+def test_a_server_that_says_nothing_is_asked_as_often_as_is_reckoned_with(
+    behind_proxy: Bucket, proxy: Proxy, tries: int
+) -> None:
+    s3 = S3Storage(behind_proxy, patience=Patience(connect=0.2, answer=0.2, tries=tries))
+    operations = (
+        lambda: s3.put(KEY, b"x", "image/webp"),
+        lambda: s3.get(KEY),
+        lambda: s3.delete(KEY),
+        lambda: s3.keys("images/", start_after="", limit=10),
+    )
+    proxy.fail(*[proxy.hang] * 100)
+    for operation in operations:
+        before = len(proxy.requests)
+        with pytest.raises(StorageUnavailable, match="no answer in time"):
+            operation()
+        assert len(proxy.requests) - before == tries
 
 
 def test_a_server_that_falls_silent_in_the_middle_of_an_object_is_not_asked_again(
@@ -60,6 +70,12 @@ def test_a_server_that_falls_silent_in_the_middle_of_an_object_is_not_asked_agai
     with pytest.raises(StorageUnavailable, match="no answer in time"):
         S3Storage(behind_proxy, patience=Patience(connect=0.2, answer=0.2, tries=3)).get(KEY)
     assert len(proxy.requests) == 1
+
+
+def test_the_longest_that_an_operation_takes_counts_every_wait() -> None:
+    assert Patience(connect=5, answer=10, tries=1).longest == 5 + 10 + 10
+    assert Patience(connect=5, answer=10, tries=2).longest == 2 * (5 + 10) + 1 + 10
+    assert Patience(connect=5, answer=10, tries=3).longest == 3 * (5 + 10) + 1 + 2 + 10
 
 
 def test_a_stored_object_whose_answer_was_lost_is_stored_again_by_itself(

@@ -130,3 +130,22 @@ def test_while_the_storage_hangs_the_jobs_of_dead_workers_are_reclaimed(
     worker.terminate()
     worker.terminate()
     assert worker.exit_status(within=5) == 0
+
+
+def test_a_storage_that_hangs_past_an_attempts_deadline_makes_no_thread_stuck(
+    app: Connection, start_worker: StartWorker, proxy: Proxy
+) -> None:
+    """Otherwise one bad moment of the storage would end the worker, with everything that it is at."""
+    proxy.fail(proxy.hang, proxy.hang, match=stores_an_image)
+    job_id = enqueue(app)
+    worker = start_worker(
+        WORKER_JOB_TIMEOUT="3s",
+        LEASE_DURATION="3s",
+        RETRY_INITIAL_DELAY="100ms",
+        STORAGE_TIMEOUT="7s",
+        IMAGE_TIMEOUT="3s",
+    )
+    worker.wait_for("image.staged")
+    wait_until(lambda: job(app, job_id)["status"] == "completed", "the next attempt stores the image")
+    assert worker.events("thread.stuck") == []
+    assert (job(app, job_id)["attempt"], job(app, job_id)["crashes"], calls(app, job_id)) == (2, 0, 1)

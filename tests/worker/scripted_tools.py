@@ -46,6 +46,7 @@ class ScriptedStorage:
     """Keeps objects in memory, unless the next thing of a script is an error or a function to call first."""
 
     name = "memory"
+    longest = 0.0
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}

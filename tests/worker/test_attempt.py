@@ -28,7 +28,7 @@ from generation_worker.domain.errors import (
 from generation_worker.domain.outcome import Blocked, Cancelled, Completed, Failed, Outcome, RateLimited, Released
 from generation_worker.domain.payload import PROMPT_LIMIT
 from generation_worker.events import Events
-from generation_worker.ports import CallBegun, CallReport, Control, Generated, StoreUnavailable
+from generation_worker.ports import CallBegun, CallReport, Control, Generated, Picture, StoreUnavailable
 from generation_worker.worker.attempt import Attempt
 from generation_worker.worker.keyring import KeyRing
 from generation_worker.worker.lease import Lease
@@ -277,6 +277,21 @@ def test_a_job_that_cannot_be_done_here_fails_before_anything_is_paid(
     assert desk.provider.requests == []
 
 
+def test_inputs_are_not_loaded_past_the_deadline(desk: Desk, clock: Clock) -> None:
+    """Each may take as long as the storage hangs."""
+    opened = desk.images.open
+
+    def slowly(data: bytes) -> Picture:
+        clock.advance(400)
+        return opened(data)
+
+    desk.images.open = slowly
+    desk.storage.objects["inputs/1.png"] = b"input"
+    payload = json.dumps({"prompt": "a", "images": [{"key": "inputs/1.png"}] * 4})
+    assert code(desk.run(new_lease(a_job(payload=payload), clock=clock, duration=3600))) == "attempt_timeout"
+    assert len(desk.images.opened) == 2
+
+
 def test_an_input_that_is_no_image_fails_the_job(desk: Desk) -> None:
     desk.storage.objects["inputs/1.png"] = b"text"
     desk.images.errors = [InputRejected("not an image")]
@@ -467,6 +482,20 @@ def test_the_image_of_any_earlier_attempt_is_found(desk: Desk) -> None:
     outcome = desk.run(**NEXT)
     assert isinstance(outcome, Completed)
     assert outcome.result["images"][0]["key"] == others[1]
+
+
+def test_images_are_not_looked_at_past_the_deadline(desk: Desk, clock: Clock) -> None:
+    for token in ("aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc"):
+        desk.storage.objects[f"images/{JOB.id}-{token}.webp"] = b"half an image"
+
+    def slowly(data: bytes) -> Picture:
+        desk.images.opened.append(data)
+        clock.advance(400)
+        raise InputRejected("half an image")
+
+    desk.images.open = slowly
+    assert code(desk.run(new_lease(a_job(**NEXT), clock=clock, duration=3600))) == "attempt_timeout"
+    assert len(desk.images.opened) == 2
 
 
 @pytest.mark.parametrize(
