@@ -318,13 +318,18 @@ def test_a_lease_is_kept_while_the_job_runs(build: Build) -> None:
     wait_until(lambda: house.settled() == {"job-1": "completed"}, "the job is settled")
 
 
-def test_an_attempt_whose_surroundings_break_costs_no_thread(build: Build, told: Told, events: Events) -> None:
-    def break_once(name: str, _: dict[str, Any]) -> None:
-        if name == "attempt.started" and told.names.count("attempt.started") == 1:
-            raise KeyError("a listener's fault")
-
-    events.subscribe(break_once)
+def test_an_attempt_whose_surroundings_break_costs_no_thread(
+    build: Build, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
     house = build(concurrency=1)
+    put = house.supervisor.crew.settler.put
+
+    def break_once(lease: Lease, outcome: Outcome) -> None:
+        if lease.job.id == "job-1":
+            raise KeyError("a fault of ours")
+        put(lease, outcome)
+
+    monkeypatch.setattr(house.supervisor.crew.settler, "put", break_once)
     house.work.go_on.set()
     house.store.answer("claim_jobs", Claim(jobs(1), []), Claim(jobs(1, first=2), []))
     house.start()
