@@ -12,6 +12,7 @@ from psycopg_pool import ConnectionPool
 
 from generation_worker.db.audit import MOST_PER_INVARIANT, audit, count_violations, meaning
 from generation_worker.db.pool import open_pool
+from generation_worker.db.reading import Lent
 from generation_worker.db.statements import load_statements
 from tests.support.database import Connection, Database
 from tests.support.jobs import (
@@ -347,12 +348,15 @@ def test_violations_are_counted_invariant_by_invariant(connection: Connection, p
 
 
 @pytest.mark.usefixtures("books")
+@pytest.mark.parametrize(("first", "seconds"), [("SELECT", 0.5), ("SET lock_timeout = 500", 30)])
 def test_an_invariant_that_takes_too_long_is_left_out_and_the_others_are_not(
-    connection: Connection, database: Database, pool: ConnectionPool[Any]
+    database: Database, first: str, seconds: float
 ) -> None:
-    blocker = database.connect()
+    """Whichever limit it is that ends it: the one on statements, or that of the worker's sessions on locks."""
+    asker, blocker = database.connect_direct(), database.connect()
+    asker.execute(first.encode())
     with blocker.transaction():
         blocker.execute("LOCK TABLE credit_account IN ACCESS EXCLUSIVE MODE")
-        counts = count_violations(pool, max_paid_calls=MAX_PAID_CALLS, seconds=0.5)
+        counts = count_violations(Lent(asker), max_paid_calls=MAX_PAID_CALLS, seconds=seconds)
     assert counts["balance_is_the_sum_of_entries"] is None
     assert counts["processing_means_leased"] == 0

@@ -176,6 +176,13 @@ def test_a_snapshot_that_is_held_open_grows_old(connection: Connection, database
     assert insights.oldest_snapshot() < 0.1
 
 
+def test_who_asks_for_the_oldest_snapshot_does_not_count(connection: Connection):
+    """A scrape asks all its questions in one transaction."""
+    with connection.transaction():
+        connection.execute("SELECT pg_sleep(0.1)")
+        assert Insights(Lent(connection)).oldest_snapshot() < 0.1
+
+
 def test_what_maintenance_has_done_and_found(connection: Connection, insights: Insights):
     store = PostgresStore(Lent(connection))
     store.save_findings("audit", {"violations": {"one": 2}})

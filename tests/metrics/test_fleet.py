@@ -139,8 +139,9 @@ def test_many_scrapers_cost_one_question(questions: ScriptedQuestions, events: E
 
 
 def test_a_database_that_is_away_costs_the_fleets_figures_and_nothing_else(
-    questions: ScriptedQuestions, metrics: Metrics
+    questions: ScriptedQuestions, metrics: Metrics, events: Events
 ) -> None:
+    told = Told(events)
     questions.error = StoreUnavailable("away")
     found = scraped(metrics)
     assert value(found, "worker_database_up") == 0
@@ -149,6 +150,7 @@ def test_a_database_that_is_away_costs_the_fleets_figures_and_nothing_else(
     assert value(found, "worker_busy") == 1
     scraped(metrics)
     assert questions.asked == 1, "while it is away it is not asked at each scrape either"
+    assert told.names == [], "whoever needs the database has said so already"
 
 
 def test_it_comes_back(questions: ScriptedQuestions, events: Events) -> None:
