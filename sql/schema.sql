@@ -199,6 +199,8 @@ CREATE INDEX generation_job_deadline ON generation_job USING btree (deadline_at)
 
 CREATE INDEX generation_job_due ON generation_job USING btree (run_at) WHERE (status = ANY (ARRAY['scheduled'::text, 'rate_limited'::text]));
 
+CREATE INDEX generation_job_failed ON generation_job USING btree (finished_at, id) WHERE (status = 'failed'::text);
+
 CREATE INDEX generation_job_finished ON generation_job USING btree (finished_at) WHERE (finished_at IS NOT NULL);
 
 CREATE UNIQUE INDEX generation_job_idempotency ON generation_job USING btree (user_id, idempotency_key, batch_index) WHERE (idempotency_key IS NOT NULL);

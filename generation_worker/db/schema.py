@@ -94,6 +94,7 @@ Index(
     postgresql_where=text("lease_token IS NULL AND finished_at IS NULL"),
 )
 Index("generation_job_finished", job.finished_at, postgresql_where=job.finished_at.is_not(None))
+Index("generation_job_failed", job.finished_at, job.id, postgresql_where=text("status = 'failed'"))
 Index("generation_job_batch", job.batch_id, postgresql_where=job.batch_id.is_not(None))
 Index(
     "generation_job_idempotency",

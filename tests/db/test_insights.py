@@ -300,6 +300,33 @@ def test_a_long_queue_is_looked_at_through_its_front(connection: Connection, que
     assert _most_rows(row[0][0]["Plan"]) <= 10_001
 
 
+DONE = """
+INSERT INTO generation_job (kind, user_id, provider, payload, cost, status, started_at, finished_at, result, error_code)
+SELECT 'text_to_image', 'ada', 'local', '{}', 0, status, now(), now() + n * interval '1 second',
+       CASE status WHEN 'completed' THEN '{"images": [{"key": "a"}]}'::jsonb END,
+       CASE status WHEN 'failed' THEN CASE n WHEN 500 THEN 'rare' ELSE 'common' END END
+  FROM generate_series(1, 20000) n, LATERAL (SELECT CASE WHEN n % 100 = 0 THEN 'failed' ELSE 'completed' END) s (status)
+"""
+
+
+@pytest.mark.parametrize("code", [None, "rare"])
+def test_dead_letters_are_found_without_reading_what_was_completed(connection: Connection, code: str | None):
+    with connection.transaction():
+        connection.execute("SET LOCAL session_replication_role = replica")
+        connection.execute(DONE.encode())
+    connection.execute("ANALYZE generation_job")
+    values = dict.fromkeys(("before_time", "before_id", "user"), None) | {
+        "code": code,
+        "unreplayed": False,
+        "limit": 50,
+    }
+    plan = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + load_statements("questions")["dead_letters"]
+    row = connection.execute(plan, values).fetchone()
+    assert row is not None
+    assert row[0][0]["Plan"]["Actual Rows"] == (50 if code is None else 1)
+    assert row[0][0]["Plan"]["Shared Hit Blocks"] + row[0][0]["Plan"]["Shared Read Blocks"] < 400
+
+
 def _last(connection: Connection) -> UUID:
     row = connection.execute("SELECT id FROM generation_job ORDER BY position DESC LIMIT 1").fetchone()
     assert row is not None
