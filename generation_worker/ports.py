@@ -332,6 +332,27 @@ class WorkerCard(NamedTuple):
     keys: Sequence[Key] = ()
 
 
+class FleetPause(NamedTuple):
+    """Something that nobody starts. ``what`` is ``everything``, ``provider <name>`` or ``kind <name>``."""
+
+    what: str
+    since: str
+    by: str | None
+    reason: str | None
+
+
+class FleetNews(NamedTuple):
+    """What the whole fleet is to follow; None where each worker keeps what it was started with.
+
+    ``version`` is another one for each content. Pauses of users are not told.
+    """
+
+    version: str
+    concurrency: int | None = None
+    poll_interval: float | None = None
+    pauses: tuple[FleetPause, ...] = ()
+
+
 class Signals(Protocol):
     """Hints between processes, by LISTEN and NOTIFY on a connection of its own. All methods raise StoreUnavailable."""
 
@@ -431,7 +452,17 @@ class Store(Protocol):
 
     def register_worker(self, card: WorkerCard) -> None: ...
 
-    def touch_worker(self, card: WorkerCard, *, busy: int, stuck: int) -> None: ...
+    def touch_worker(self, card: WorkerCard, *, busy: int, stuck: int, known: str = "") -> FleetNews | None:
+        """Say that the worker lives; what it is to follow, if that is not the version ``known``."""
+        ...
+
+    def hold_jobs(self, *, limit: int) -> int:
+        """Put paused jobs aside that stand among the first ``limit`` of a lane; how many."""
+        ...
+
+    def free_jobs(self, *, limit: int) -> int:
+        """Give held jobs their places back that are not paused any more; how many."""
+        ...
 
     def set_asleep(self, worker: str, *, asleep: bool) -> None: ...
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from generation_worker.config import ConfigurationError, Settings
+from generation_worker.domain.control import HIGHEST_CONCURRENCY
 from generation_worker.ports import Key, Provider
 from generation_worker.providers.gemini import GeminiProvider
 from generation_worker.providers.local import LocalProvider
@@ -44,7 +45,7 @@ REGISTRATIONS: tuple[Registration, ...] = (
             base_url=settings.gemini_base_url,
             api_version=settings.gemini_api_version,
             timeout=settings.gemini_timeout,
-            threads=settings.concurrency,
+            threads=HIGHEST_CONCURRENCY,
         ),
         calls_per_minute=lambda settings: settings.gemini_rpm,
     ),
@@ -57,7 +58,7 @@ REGISTRATIONS: tuple[Registration, ...] = (
             model=settings.replicate_model,
             base_url=settings.replicate_base_url,
             timeout=settings.replicate_timeout,
-            threads=settings.concurrency,
+            threads=HIGHEST_CONCURRENCY,
         ),
         calls_per_minute=lambda settings: settings.replicate_rpm,
     ),

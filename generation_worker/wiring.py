@@ -7,7 +7,7 @@ import secrets
 import signal
 import socket
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from generation_worker.db.pool import OwnConnection, open_pool
 from generation_worker.db.readiness import problems_of
 from generation_worker.db.signals import PostgresSignals
 from generation_worker.db.store import PostgresStore
+from generation_worker.domain.control import HIGHEST_CONCURRENCY
 from generation_worker.domain.retry import RetryPolicy
 from generation_worker.events import Events
 from generation_worker.fetch.cache import DiskCache
@@ -39,6 +40,7 @@ from generation_worker.storage.s3 import S3Storage
 from generation_worker.storage.s3_client import Bucket, Patience, r2_bucket
 from generation_worker.worker.attempt import Attempt
 from generation_worker.worker.auditor import TASK, Auditor
+from generation_worker.worker.crew import FOLLOWED
 from generation_worker.worker.heartbeat import BEATS_PER_LEASE, STATEMENTS_PER_BEAT
 from generation_worker.worker.keyring import KeyRing
 from generation_worker.worker.maintenance import Task
@@ -89,7 +91,7 @@ def assembled(settings: Settings, events: Events) -> Generator[Supervisor]:
         fetcher = build_fetcher(settings, events)
         for adapter in (images, storage, fetcher, *providers):
             adapter.warm_up()
-        pool = build_pool(stack, address, settings.concurrency)
+        pool = build_pool(stack, address, settings.concurrency, events)
         store = build_store(pool, address)
         keys = KeyRing(providers)
         attempt = Attempt(store, keys, storage, fetcher, images, events, settings.max_paid_calls)
@@ -168,18 +170,27 @@ def build_metrics(settings: Settings, events: Events) -> Metrics | None:
     return Metrics(events, [each.name for each in REGISTRATIONS])
 
 
-def build_pool(stack: ExitStack, address: DatabaseAddress, concurrency: int) -> ConnectionPool[Any]:
+def build_pool(stack: ExitStack, address: DatabaseAddress, concurrency: int, events: Events) -> ConnectionPool[Any]:
     """Attempts hold no connection while they wait for a provider, so a few serve many."""
-    size = address.pool_size or min(4 + concurrency // 4, 20)
+
+    def size(threads: int) -> int:
+        return max(2, address.pool_size or min(4 + threads // 4, 20))
+
+    def follow(event: str, fields: Mapping[str, Any]) -> None:
+        if event == FOLLOWED:
+            pool.resize(min_size=1, max_size=size(fields["concurrency"]))
+
     session, _ = _limits(address, Limits())
     pool = open_pool(
         address.conninfo,
         prepare=not address.pooled,
-        size=max(size, 2),
+        size=size(concurrency),
         timeout=address.pool_timeout or 10.0,
         limits=session,
     )
-    return stack.enter_context(pool)
+    stack.enter_context(pool)
+    stack.callback(events.subscribe(follow))
+    return pool
 
 
 def build_store(pool: ConnectionPool[Any], address: DatabaseAddress) -> PostgresStore:
@@ -208,7 +219,7 @@ def _limits(address: DatabaseAddress, limits: Limits) -> tuple[Limits | None, Li
 
 def build_storage(settings: Settings) -> Storage:
     """The storage that the settings name."""
-    connections = settings.concurrency + 4  # as many as there are threads, and a few for links and maintenance
+    connections = HIGHEST_CONCURRENCY + 4  # as many as threads there may be, and a few for links and maintenance
     patience = Patience(answer=settings.storage_timeout)
     match settings.storage:
         case "s3":

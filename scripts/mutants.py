@@ -23,8 +23,10 @@ SCHEMA = "alembic/sql/0001_generation_job.up.sql"
 SETTLEMENT = "generation_worker/domain/settlement.py"
 FUNCTIONS = "alembic/sql/0005_provider_gate.up.sql"
 GATE = FUNCTIONS
-CLAIM, BEGIN, FINISH, MOVE = (
-    f"{QUERIES}/{name}.sql" for name in ("claim_jobs", "begin_call", "finish_call", "move_jobs")
+AUDIT = "alembic/sql/0006_audit_event.up.sql"
+CLAIM, BEGIN, FINISH, MOVE, HOLD, FREE = (
+    f"{QUERIES}/{name}.sql"
+    for name in ("claim_jobs", "begin_call", "finish_call", "move_jobs", "hold_jobs", "free_jobs")
 )
 ADDRESSES = "generation_worker/domain/addresses.py"
 URLS = "generation_worker/domain/urls.py"
@@ -122,6 +124,23 @@ MUTANTS = [
     Mutant(MOVE, "g.breaker = 'open' AND g.open_until > statement_timestamp()", "g.breaker = 'open'", "gate"),
     Mutant(MOVE, "EXISTS (SELECT FROM alive WHERE j.fallback_provider = ANY (alive.providers))", "true", "gate"),
     Mutant(GATE, "WHEN head <= old_head THEN used\n", "WHEN false THEN used\n", "gate"),
+    # pauses
+    Mutant(CLAIM, "name = 'paused' OR name = 'paused.provider.' || lane.provider", "name = 'paused'", "pauses"),
+    Mutant(CLAIM, "name = 'paused' OR name = 'paused.provider.' || lane.provider",
+           "name = 'paused.provider.' || lane.provider", "pauses"),
+    Mutant(CLAIM, "NOT j.held\n       AND NOT ARRAY['paused.user.' || j.user_id, 'paused.kind.' || j.kind] &&",
+           "NOT j.held\n       AND NOT ARRAY['paused.user.' || j.user_id] &&", "pauses"),
+    Mutant(CLAIM, "NOT j.held\n       AND NOT ARRAY['paused.user.' || j.user_id, 'paused.kind.' || j.kind] &&",
+           "NOT j.held\n       AND NOT ARRAY['paused.kind.' || j.kind] &&", "pauses"),
+    Mutant(CLAIM, "AND j.has_answer\n       AND NOT ARRAY['paused.user.' || j.user_id, 'paused.kind.' || j.kind] &&",
+           "AND j.has_answer\n       AND NOT ARRAY['paused.kind.' || j.kind] &&", "pauses"),
+    Mutant(HOLD, " ORDER BY name FOR SHARE", "", "pauses"),
+    Mutant(FREE, "AND 'paused.user.' || owner.user_id NOT IN (SELECT name FROM paused)", "", "pauses"),
+    Mutant(FREE, "AND 'paused.kind.' || owner.kind NOT IN (SELECT name FROM paused)", "", "pauses"),
+    Mutant(MOVE, "name = 'paused.provider.' || j.fallback_provider", "name = ''", "pauses"),
+    # the audit trail
+    Mutant(AUDIT, "BEFORE UPDATE OR DELETE ON audit_event", "BEFORE DELETE ON audit_event", "history"),
+    Mutant(AUDIT, "BEFORE TRUNCATE ON audit_event", "BEFORE TRUNCATE ON worker_process", "history"),
     # decisions
     Mutant(SETTLEMENT, "if not error.retry or job.attempt >= job.max_attempts:", "if not error.retry:", "settlement"),
     Mutant(SETTLEMENT, "-1 if self.status in (\"pending\", \"rate_limited\") else 0", "0", "settlement"),

@@ -52,8 +52,8 @@ SELECT format('GRANT SELECT (%s) ON %s TO %I', string_agg(quote_ident(attname), 
         OR attrelid = 'api_token'::regclass AND attname <> 'secret_hash'
         OR attrelid = 'staged_image'::regclass AND attname <> 'bytes')
  GROUP BY attrelid \gexec
-GRANT EXECUTE ON FUNCTION generation_price, generation_length, gate_tenth, gate_window, gate_sum, gate_room_in
-  TO :"reader";
+GRANT EXECUTE ON FUNCTION generation_price, generation_length, generation_pauses, gate_tenth, gate_window, gate_sum,
+  gate_room_in TO :"reader";
 
 -- the worker
 GRANT SELECT ON generation_job, job_attempt, provider_call, staged_image, credit_account, credit_entry, fleet_setting,
@@ -74,6 +74,6 @@ SELECT format('GRANT UPDATE (%s) ON %s TO %I', string_agg(quote_ident(attname), 
 GRANT DELETE ON generation_job, job_attempt, provider_call, staged_image, fleet_setting, worker_process, provider_gate
   TO :"worker";
 GRANT EXECUTE ON FUNCTION enqueue_generation, enqueue_generations, cancel_generation, grant_credits, adjust_credits,
-  offer_providers, generation_price, generation_length, generation_line_end, gate_tenth, gate_window, gate_sum,
-  gate_count, gate_stamp, gate_room_in TO :"worker";
+  offer_providers, generation_price, generation_length, generation_line_end, generation_pauses, gate_tenth,
+  gate_window, gate_sum, gate_count, gate_stamp, gate_room_in TO :"worker";
 COMMIT;

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from generation_worker import __version__
-from generation_worker.cli import audit, config, credits, dead, demo, enqueue, job, migrate, run, status, token  # noqa: A004
+from generation_worker.cli import audit, config, credits, dead, demo, enqueue, job, migrate, pause, run, status, token  # noqa: A004
 
 app = typer.Typer(
     help="Turns rows of a Postgres table into images.",
@@ -42,5 +42,7 @@ app.add_typer(job.app, name="job")
 app.add_typer(dead.app, name="dead")
 app.add_typer(credits.app, name="credits")
 app.add_typer(config.app, name="config")
+app.command("pause")(pause.pause)
+app.command("resume")(pause.resume)
 app.command("audit")(audit.audit)
 app.add_typer(token.app, name="token")

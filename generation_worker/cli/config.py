@@ -41,15 +41,52 @@ def set_(
     as_json: Json = False,
 ) -> None:
     """Change a setting of the whole fleet: price.KIND, price.KIND.PROVIDER, seconds_per_credit, caller_may_set_cost,
-    default_provider."""
+    default_provider; concurrency and poll_interval of every worker, while they run."""
     with database() as own, own.connection() as connection:
         from generation_worker.db.fleet_settings import set_fleet_setting  # noqa: PLC0415 - not for --help
 
-        kept = set_fleet_setting(connection, name, value, by=author(reason))
+        kept = set_fleet_setting(connection, name, _as_number(name, value), by=author(reason))
     if as_json:
         print_json({"name": name, "value": kept})
     else:
-        typer.echo(f"{name} is {_text(kept)} now, for jobs enqueued from here on")
+        typer.echo(f"{name} is {_text(kept)} now, {_for_whom(name)}")
+
+
+@app.command("unset")
+def unset(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="price.KIND.PROVIDER, concurrency, poll_interval")],
+    reason: Reason = None,
+    as_json: Json = False,
+) -> None:
+    """Take a setting of the whole fleet back: what stands behind it holds again."""
+    with database() as own, own.connection() as connection:
+        from generation_worker.db.fleet_settings import unset_fleet_setting  # noqa: PLC0415 - not for --help
+
+        before = unset_fleet_setting(connection, name, by=author(reason))
+    if as_json:
+        print_json({"name": name, "was": before})
+    elif before is None:
+        typer.echo(f"{name} was not set")
+    else:
+        typer.echo(f"{name} is no longer {_text(before)}, {_for_whom(name)}")
+
+
+def _as_number(name: str, value: str) -> Any:
+    """An interval may be written as a duration, as in the environment."""
+    from generation_worker.config import parse_duration  # noqa: PLC0415 - not for --help
+
+    if name != "poll_interval":
+        return value
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise typer.BadParameter(f"{name}: {error}") from None
+
+
+def _for_whom(name: str) -> str:
+    from generation_worker.db.fleet_settings import FOLLOWED  # noqa: PLC0415 - not for --help
+
+    return "in every worker within a heartbeat" if name in FOLLOWED else "for jobs enqueued from here on"
 
 
 def _fleet(settings: Settings) -> list[FleetSetting] | str:

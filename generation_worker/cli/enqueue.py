@@ -9,11 +9,13 @@ import typer
 
 from generation_worker.cli.database import database
 from generation_worker.cli.options import Json, read_moment
-from generation_worker.cli.output import print_json
+from generation_worker.cli.output import print_json, text
 from generation_worker.cli.payload import build_payload
 from generation_worker.cli.settings import load
+from generation_worker.domain.pause import extent_of
 
 if TYPE_CHECKING:
+    from generation_worker.db.answers import Pause
     from generation_worker.db.enqueue import EnqueuedJob
     from generation_worker.db.pool import OwnConnection
 
@@ -50,6 +52,7 @@ def enqueue(
     settings = load()
     with database(settings) as own:
         from generation_worker.db import enqueue as queue  # noqa: PLC0415 - not for --help
+        from generation_worker.db.pauses import pauses_of  # noqa: PLC0415
 
         start = _moment(own, moment)
         with own.connection() as connection:
@@ -68,7 +71,8 @@ def enqueue(
                 max_attempts=max_attempts,
                 private_urls=settings.fetch_allow_private,
             )
-    _say(enqueued, as_json=as_json)
+            paused = pauses_of(connection, enqueued[0].id)
+    _say(enqueued, paused, as_json=as_json)
 
 
 def _moment(own: OwnConnection, moment: datetime | timedelta | None) -> Any:
@@ -81,9 +85,12 @@ def _moment(own: OwnConnection, moment: datetime | timedelta | None) -> Any:
     return row[0] + moment
 
 
-def _say(enqueued: list[EnqueuedJob], *, as_json: bool) -> None:
+def _say(enqueued: list[EnqueuedJob], paused: list[Pause], *, as_json: bool) -> None:
     if as_json:
-        print_json({"jobs": enqueued})
+        print_json({"jobs": enqueued, "paused": paused})
         return
     for job in enqueued:
         typer.echo(f"{job.id}  {job.status}{'  (was there already)' if job.duplicate else ''}")
+    for pause in paused:
+        because = f": {text(pause.reason)}" if pause.reason else ""
+        typer.echo(f"It waits: {extent_of(pause.name)} is paused by {text(pause.by)}{because}", err=True)

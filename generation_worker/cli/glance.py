@@ -14,11 +14,13 @@ from generation_worker.db.answers import (
     JobCount,
     LaneFront,
     NextDue,
+    Pause,
     ProcessingJob,
     Throughput,
     Worker,
 )
 from generation_worker.db.insights import Insights
+from generation_worker.domain.pause import extent_of
 
 ROWS = 20
 """Most running jobs and workers that are listed."""
@@ -34,6 +36,7 @@ class Part(NamedTuple):
 class Glance:
     """One answer to each question about the whole queue."""
 
+    pauses: list[Pause]
     counts: list[JobCount]
     lanes: list[LaneFront]
     due: NextDue | None
@@ -46,6 +49,7 @@ class Glance:
 
     def as_json(self) -> dict[str, Any]:
         return {
+            "paused": plain(self.pauses),
             "jobs": {count.status: {"count": count.jobs, "exact": count.exact} for count in self.counts},
             "waiting": plain(self.lanes),
             "next_due": plain(self.due),
@@ -61,7 +65,8 @@ class Glance:
         """The counts and the workers, on one line."""
         alive = sum(worker.state != "silent" for worker in self.workers)
         counts = (f"{count.status} {_number(count.jobs, exact=count.exact)}" for count in self.counts)
-        return "  ".join([*counts, f"workers {alive}"])
+        paused = ["paused " + ", ".join(str(extent_of(pause.name)) for pause in self.pauses)] if self.pauses else []
+        return "  ".join([*counts, f"workers {alive}", *paused])
 
     def show(self) -> None:
         for part in self.parts():
@@ -77,6 +82,7 @@ class Glance:
     def parts(self) -> list[Part]:
         counts = [[count.status, _number(count.jobs, exact=count.exact), self._note(count)] for count in self.counts]
         return [
+            Part("Paused", ("what", "since", "by", "reason"), self._paused()),
             Part("Jobs", ("status", "jobs", ""), counts),
             Part("Processing", ("job", "kind", "user", "attempt", "worker", "for", "lease"), self._running()),
             Part("Workers", ("worker", "state", "busy", "providers", "version", "seen"), self._workers()),
@@ -89,6 +95,9 @@ class Glance:
                 self._duplicates(),
             ),
         ]
+
+    def _paused(self) -> list[list[Any]]:
+        return [[extent_of(pause.name), pause.since, pause.by, pause.reason] for pause in self.pauses]
 
     def _note(self, count: JobCount) -> str:
         if count.status == "pending":
@@ -160,6 +169,7 @@ class Glance:
 def look(insights: Insights) -> Glance:
     """Ask everything. Raises psycopg.Error."""
     return Glance(
+        pauses=insights.pauses(),
         counts=insights.count_jobs(),
         lanes=insights.oldest_waiting(),
         due=insights.next_due(),

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from generation_worker.config.kinds import Duration, Factor, Retention, WorkerId
 from generation_worker.config.setting import between, derived, group
+from generation_worker.domain.control import HIGHEST_CONCURRENCY, HIGHEST_RATE, LONGEST_POLL, SHORTEST_POLL
 
 DATABASE_EXAMPLE = "postgresql://user:password@host:5432/database"
 
@@ -47,7 +48,7 @@ class WorkerSettings(BaseSettings):
 
     concurrency: Annotated[
         int,
-        between(1, 1000),
+        between(1, HIGHEST_CONCURRENCY),
         worker("WORKER_CONCURRENCY", "WORKER_MAX_WORKERS", help="Jobs that one worker does at once."),
     ] = 5
     worker_id: Annotated[
@@ -56,7 +57,7 @@ class WorkerSettings(BaseSettings):
     ] = Field(default_factory=lambda: f"worker-{secrets.token_hex(4)}")
     poll_interval: Annotated[
         Duration,
-        between(0.01, 3600),
+        between(SHORTEST_POLL, LONGEST_POLL),
         worker(
             "POLL_INTERVAL_MS",
             "WORKER_POLL_INTERVAL",
@@ -181,6 +182,6 @@ class WorkerSettings(BaseSettings):
 
     max_jobs_per_minute: Annotated[
         int,
-        between(1, 30_000),
+        between(1, HIGHEST_RATE),
         rates("MAX_JOBS_PER_MINUTE", help="Provider calls per minute; the provider's own limit, below, wins over it."),
     ] = 60

@@ -194,6 +194,15 @@ class FleetSetting(NamedTuple):
     updated_by: str | None
 
 
+class Pause(NamedTuple):
+    """What nobody starts. ``name`` is the setting that keeps it, such as ``paused.provider.gemini``."""
+
+    name: str
+    reason: str | None
+    since: datetime
+    by: str | None
+
+
 class AuditEvent(NamedTuple):
     """One change by a person or a key."""
 

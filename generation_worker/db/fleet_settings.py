@@ -10,12 +10,24 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from generation_worker.db.history import UNKNOWN, Author, record, together
+from generation_worker.domain.control import concurrency_problem, poll_problem
+from generation_worker.domain.pause import PREFIX
 from generation_worker.domain.payload import KINDS
 from generation_worker.domain.refusals import InvalidRequest
 
 Connection = psycopg.Connection[Any]
 
-NAMES = ("price.KIND", "price.KIND.PROVIDER", "seconds_per_credit", "caller_may_set_cost", "default_provider")
+NAMES = (
+    "price.KIND",
+    "price.KIND.PROVIDER",
+    "seconds_per_credit",
+    "caller_may_set_cost",
+    "default_provider",
+    "concurrency",
+    "poll_interval",
+)
+FOLLOWED = {"concurrency": concurrency_problem, "poll_interval": poll_problem}
+"""What running workers follow instead of what they were started with, and what says what is wrong with a value."""
 HIGHEST_PRICE = 1_000_000_000
 LONGEST = 86_400
 
@@ -25,11 +37,15 @@ ON CONFLICT (name) DO UPDATE
    SET value = excluded.value, updated_at = clock_timestamp(), updated_by = excluded.updated_by
 """
 OFFERED = "SELECT value FROM fleet_setting WHERE name = 'providers'"
+UNSET = "DELETE FROM fleet_setting WHERE name = %s"
+HINT = "SELECT pg_notify('generation_worker', 'control')"
 LOCKED = "SELECT value FROM fleet_setting WHERE name = %s FOR NO KEY UPDATE"
 
 
 def set_fleet_setting(connection: Connection, name: str, value: Any, *, by: Author = UNKNOWN) -> Any:
-    """Set one of NAMES for the whole fleet, from the next enqueue on; returns the value as it is kept.
+    """Set one of NAMES for the whole fleet; returns the value as it is kept.
+
+    What concerns enqueueing holds from the next enqueue on; what workers follow, within a heartbeat.
 
     ``value`` may be a text, as from a command line. What it was before stands in the audit trail. Raises
     InvalidRequest, which names the setting.
@@ -39,8 +55,27 @@ def set_fleet_setting(connection: Connection, name: str, value: Any, *, by: Auth
         checked = _checked(name, _read(value), tuple(row[0]) if row else ())
         before = cursor.execute(LOCKED, (name,)).fetchone()
         cursor.execute(WRITE, (name, json.dumps(checked), by.actor))
+        cursor.execute(HINT)
         record(connection, by, "setting.set", f"setting:{name}", before=before and before[0], after=checked)
     return checked
+
+
+def unset_fleet_setting(connection: Connection, name: str, *, by: Author = UNKNOWN) -> Any:
+    """Take a setting back, so that what stands behind it holds again; returns what it was, None if it was not set.
+
+    Raises InvalidRequest for one without which there would be nothing.
+    """
+    if name not in FOLLOWED and not (name.startswith("price.") and name.count(".") > 1):
+        there_are = ", ".join(["price.KIND.PROVIDER", *FOLLOWED])
+        raise InvalidRequest(f"{name}: nothing stands behind it; set it instead", f"To unset there are {there_are}.")
+    with together(connection), connection.cursor(row_factory=tuple_row) as cursor:
+        before = cursor.execute(LOCKED, (name,)).fetchone()
+        if before is None:
+            return None
+        cursor.execute(UNSET, (name,))
+        cursor.execute(HINT)
+        record(connection, by, "setting.unset", f"setting:{name}", before=before[0])
+    return before[0]
 
 
 def _checked(name: str, value: Any, offered: tuple[str, ...]) -> Any:
@@ -55,6 +90,12 @@ def _checked(name: str, value: Any, offered: tuple[str, ...]) -> Any:
         raise InvalidRequest(f"{name}: must be true or false")
     if name == "default_provider":
         return _provider(name, value, offered)
+    if name in FOLLOWED:
+        if problem := FOLLOWED[name](value):
+            raise InvalidRequest(f"{name}: {problem}")
+        return value
+    if head == PREFIX:
+        raise InvalidRequest(f"{name}: is not set like this", "Use generation-worker pause and resume.")
     raise InvalidRequest(f"{name}: is not a setting of the fleet", f"There are {', '.join(NAMES)}.")
 
 

@@ -28,6 +28,7 @@ from generation_worker.db.answers import (
     LaneFront,
     MaintenanceTask,
     NextDue,
+    Pause,
     ProcessingJob,
     Row,
     Throughput,
@@ -79,6 +80,10 @@ class Insights:
     def gates(self, *, limit: int = 100) -> list[Gate]:
         """The gates of all keys, by provider."""
         return self._ask(Gate, "gates", limit=limit)
+
+    def pauses(self) -> list[Pause]:
+        """What nobody starts, and who decided that."""
+        return self._ask(Pause, "pauses")
 
     def throughput(self, *, cap: int = SAMPLE) -> list[Throughput]:
         """What ended in the last hour and the last day; scaled up beyond ``cap`` jobs."""

@@ -66,6 +66,7 @@ generation_job = Table(
     Column("finished_at", Moment),
     Column("has_answer", Boolean, nullable=False),
     Column("fallback_provider", Text),
+    Column("held", Boolean, nullable=False),
 )
 job = generation_job.c
 WAITING = text("status IN ('pending', 'scheduled', 'rate_limited')")
@@ -73,6 +74,7 @@ WAITING = text("status IN ('pending', 'scheduled', 'rate_limited')")
 Index(
     "generation_job_claim",
     job.provider,
+    job.held,
     job.priority,
     job.position,
     job.id,
@@ -115,6 +117,8 @@ Index(
     job.id,
     postgresql_where=text("status = 'pending' AND fallback_provider IS NOT NULL"),
 )
+
+Index("generation_job_held", job.kind, job.user_id, postgresql_where=text("status = 'pending' AND held"))
 
 job_attempt = Table(
     "job_attempt",

@@ -12,14 +12,18 @@ from psycopg_pool import PoolClosed, PoolTimeout
 
 from generation_worker.db.limits import Limits
 from generation_worker.db.statements import load_bare_statements
+from generation_worker.domain.control import concurrency_problem, poll_problem
 from generation_worker.domain.gate import BREAKER, BreakerPolicy
 from generation_worker.domain.job import Job, Place, Status
+from generation_worker.domain.pause import PREFIX, extent_of
 from generation_worker.domain.settlement import Settlement
 from generation_worker.ports import (
     Admission,
     CallBegun,
     CallReport,
     Claim,
+    FleetNews,
+    FleetPause,
     GateNews,
     Key,
     Promotion,
@@ -210,9 +214,16 @@ class PostgresStore:
             **_key_rows(card.keys),
         )
 
-    def touch_worker(self, card: WorkerCard, *, busy: int, stuck: int) -> None:
+    def touch_worker(self, card: WorkerCard, *, busy: int, stuck: int, known: str = "") -> FleetNews | None:
         named = {"worker": card.id, "concurrency": card.concurrency, **_key_rows(card.keys)}
-        self._change("touch_worker", **named, busy=busy, stuck=stuck)
+        rows = self._run("touch_worker", **named, busy=busy, stuck=stuck, known=known)
+        return _news(*rows[0]) if rows else None
+
+    def hold_jobs(self, *, limit: int) -> int:
+        return self._change("hold_jobs", limit=limit)
+
+    def free_jobs(self, *, limit: int) -> int:
+        return self._change("free_jobs", limit=limit)
 
     def set_asleep(self, worker: str, *, asleep: bool) -> None:
         self._change("set_asleep", worker=worker, asleep=asleep)
@@ -255,6 +266,24 @@ def _claim(rows: list[Row]) -> Claim:
 def _job(row: Row) -> Job:
     """The first seventeen columns of a claim or a reclaim."""
     return Job._make((*row[:14], Place(row[14], row[15], row[0]), row[16]))
+
+
+def _news(version: str, settings: Mapping[str, Mapping[str, Any]]) -> FleetNews:
+    """A value that somebody has written past the checks is as if it were not there: no worker may break over it."""
+    values = {name: setting["value"] for name, setting in settings.items()}
+    concurrency, poll_interval = values.get("concurrency"), values.get("poll_interval")
+    return FleetNews(
+        version,
+        concurrency=None if concurrency_problem(concurrency) else concurrency,
+        poll_interval=None if poll_problem(poll_interval) else poll_interval,
+        pauses=tuple(_pause(name, each) for name, each in sorted(settings.items()) if name.startswith(PREFIX)),
+    )
+
+
+def _pause(name: str, setting: Mapping[str, Any]) -> FleetPause:
+    value = setting["value"]
+    reason = value.get("reason") if isinstance(value, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return FleetPause(str(extent_of(name)), setting["since"], setting["by"], reason)  # pyright: ignore[reportUnknownArgumentType]
 
 
 def _key_rows(keys: Sequence[Key]) -> dict[str, list[Any]]:

@@ -12,6 +12,7 @@ from generation_worker.log.setup import get_logger
 
 LEVELS = {
     "attempt.started": logging.DEBUG,
+    "jobs.held": logging.DEBUG,
     "jobs.promoted": logging.DEBUG,
     "answer.rejected": logging.WARNING,
     "attempt.broke": logging.ERROR,

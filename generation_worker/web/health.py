@@ -16,11 +16,20 @@ from generation_worker.web.auth import open_to_all
 Report = Callable[[], dict[str, Any]]
 
 
+class Pause(BaseModel):
+    """What nobody starts: everything, a provider or a kind."""
+
+    what: str
+    since: str
+    by: str | None
+    reason: str | None
+
+
 class Health(BaseModel):
     """How the worker is. ``problems`` says what is wrong, in words."""
 
     status: Literal["healthy", "unhealthy"]
-    worker: Literal["starting", "running", "draining"]
+    worker: Literal["starting", "running", "paused", "draining"]
     problems: list[str]
     ready: bool
     live: bool
@@ -31,6 +40,7 @@ class Health(BaseModel):
     stuck: int
     unwritten: int
     listening: bool
+    paused: list[Pause]
     uptime_seconds: float
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from generation_worker.events import Events
-from generation_worker.ports import Signals, Storage, Store
+from generation_worker.ports import FleetNews, Signals, Storage, Store, StoreUnavailable
 from generation_worker.worker.attempt import Work
 from generation_worker.worker.heartbeat import BEATS_PER_LEASE, Heartbeat
+from generation_worker.worker.holder import Holder
 from generation_worker.worker.lease import Lease, LeaseBook
 from generation_worker.worker.listener import Listener
 from generation_worker.worker.loop import Loop
@@ -20,6 +22,9 @@ from generation_worker.worker.reclaimer import Reclaimer
 from generation_worker.worker.settings import WorkerSettings
 from generation_worker.worker.settler import Settler
 from generation_worker.worker.sweeper import TASK, Sweeper
+
+FOLLOWED = "fleet.followed"
+"""The event that the worker does something else from now on: ``concurrency``, ``poll_interval`` and ``paused``."""
 
 
 class Crew:
@@ -44,6 +49,7 @@ class Crew:
         self.events = events
         self._work = work
         self._heartbeat_store = heartbeat_store
+        self.fleet = FleetNews("")
         self.leases = LeaseBook()
         self.pool = Pool(
             settings.concurrency,
@@ -55,8 +61,10 @@ class Crew:
         self.settler = Settler(
             store, settings.policy, self.leases, events, due_in=self._due_in, written=self._job_finished
         )
-        self.heartbeat = Heartbeat(heartbeat_store, self.leases, events, settings=settings, touch=self._touch)
-        self.listener = Listener(signals, events, wake=self._look_now, cancel=self.heartbeat.loop.wake)
+        self.heartbeat = Heartbeat(
+            heartbeat_store, self.leases, events, settings=settings, touch=self._touch, follow=self._follow
+        )
+        self.listener = Listener(signals, events, wake=self._look_now, beat=self.heartbeat.loop.wake)
         self.poller = Poller(
             store,
             settings,
@@ -74,6 +82,7 @@ class Crew:
 
     def start(self) -> None:
         self.pool.start()
+        self._follow_the_fleet()
         for loop in (self.heartbeat.loop, self.settler.loop, self.maintenance.loop, self.poller.loop):
             loop.start()
         self.listener.start()
@@ -119,8 +128,30 @@ class Crew:
     def _look_now(self) -> None:
         self.poller.look_now()
 
-    def _touch(self) -> None:
-        self._heartbeat_store.touch_worker(self.settings.card, busy=self.pool.busy, stuck=len(self.stuck()))
+    def _follow_the_fleet(self) -> None:
+        """Before the first claim; if the database does not answer just now, the heartbeat brings it."""
+        with suppress(StoreUnavailable):
+            if news := self._touch():
+                self._follow(news)
+
+    def _touch(self) -> FleetNews | None:
+        card = self.settings.card._replace(concurrency=self.pool.size)
+        known = self.fleet.version
+        return self._heartbeat_store.touch_worker(card, busy=self.pool.busy, stuck=len(self.stuck()), known=known)
+
+    def _follow(self, news: FleetNews) -> None:
+        """Do from now on as the whole fleet does. Where it says nothing, what this worker was started with holds."""
+        size = news.concurrency or self.settings.concurrency
+        self.pool.resize(size)
+        self.poller.poll_interval = news.poll_interval or self.settings.poll_interval
+        self.fleet = news
+        self.events.emit(
+            FOLLOWED,
+            concurrency=size,
+            poll_interval=self.poller.poll_interval,
+            paused=[pause.what for pause in news.pauses],
+        )
+        self._look_now()
 
     def _tasks(self) -> list[Task]:
         settings = self.settings
@@ -130,6 +161,7 @@ class Crew:
         return [
             Task("reclaim", min(10.0, beat), reclaimer.reclaim),
             Task("expire", min(30.0, settings.lease / 2), pruner.expire),
+            Task("hold", beat, Holder(self.store, self.events).hold),
             Task("prune", settings.cleanup_interval, pruner.prune),
         ]
 

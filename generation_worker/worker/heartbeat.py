@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from generation_worker.events import Events
-from generation_worker.ports import Renewal, Store
+from generation_worker.ports import FleetNews, Renewal, Store
 from generation_worker.worker.lease import PROVED_FOR, Clock, Lease, LeaseBook
 from generation_worker.worker.loop import Loop
 from generation_worker.worker.settings import WorkerSettings
@@ -17,7 +17,7 @@ STATEMENTS_PER_BEAT = 2
 
 
 class Heartbeat:
-    """Beats on a connection of its own: a busy pool must not cost a lease."""
+    """Beats on a connection of its own: a busy pool must not cost a lease. It brings what the fleet is to follow."""
 
     def __init__(
         self,
@@ -26,7 +26,8 @@ class Heartbeat:
         events: Events,
         *,
         settings: WorkerSettings,
-        touch: Callable[[], None],
+        touch: Callable[[], FleetNews | None],
+        follow: Callable[[FleetNews], None],
         clock: Clock = time.monotonic,
     ) -> None:
         self._store = store
@@ -34,6 +35,7 @@ class Heartbeat:
         self._events = events
         self._settings = settings
         self._touch = touch
+        self._follow = follow
         self._clock = clock
         self._proved_at = clock()
         self.loop = Loop("heartbeat", self.step, events, longest_pause=settings.lease / BEATS_PER_LEASE)
@@ -47,8 +49,10 @@ class Heartbeat:
         sent_at = self._clock()
         held = self._leases.all()
         self._renew(held, sent_at)
-        self._touch()
+        news = self._touch()
         self._proved_at = sent_at
+        if news is not None:
+            self._follow(news)
         return self._settings.lease / BEATS_PER_LEASE
 
     def _renew(self, held: list[Lease], sent_at: float) -> None:

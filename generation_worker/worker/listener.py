@@ -20,11 +20,12 @@ class Listener:
     """``live`` is true while messages are known to arrive; only then may the poller sleep long."""
 
     def __init__(
-        self, signals: Signals | None, events: Events, *, wake: Callable[[], None], cancel: Callable[[], None]
+        self, signals: Signals | None, events: Events, *, wake: Callable[[], None], beat: Callable[[], None]
     ) -> None:
+        """``beat`` is called for what a heartbeat brings: who is to be cancelled, what the fleet is to follow."""
         self._signals = signals
         self._events = events
-        self._handlers = {"wake": wake, "cancel": cancel}
+        self._handlers = {"wake": wake, "cancel": beat, "control": beat}
         self.live = False
         self.loop = Loop("listener", self.step, events)
 

@@ -55,9 +55,10 @@ class Poller:
         self._may_claim = may_claim
         self._listening = listening
         self._clock = clock
-        self._most_held = pool.size + UNWRITTEN
         self._marks = dict.fromkeys((*settings.providers, NO_PROVIDER), FRONT)
         self._marks_until = clock()
+        self.poll_interval = settings.poll_interval
+        """Seconds; may be changed at any time."""
         self._asleep = False
         self._more = False
         self.empty = False
@@ -83,12 +84,12 @@ class Poller:
     def step(self) -> float | None:
         """Promote, claim, hand over. Returns when to look again."""
         if not self._may_claim():
-            return self._settings.poll_interval
+            return self.poll_interval
         self._promoter.promote(look_again=self._interval)
         slots = self._slots()
         if slots == 0:
             self._more = True  # and look again: who came before this did not wake us
-            return 0 if self._room() else self._settings.poll_interval
+            return 0 if self._room() else self.poll_interval
         claim = self._claim(slots)
         self._more = len(claim.jobs) == slots or bool(claim.refused)  # whoever stands behind a refused job comes next
         self.empty = not claim.jobs and not claim.refused and not _soon(claim.room_in)
@@ -100,9 +101,7 @@ class Poller:
             return 0
         if claim.room_in is not None:
             self._fall_asleep(False)
-            return min(
-                self._settings.poll_interval, max(claim.room_in, SHORTEST_REST), self._promoter.seconds_to_next_look
-            )
+            return min(self.poll_interval, max(claim.room_in, SHORTEST_REST), self._promoter.seconds_to_next_look)
         return self._rest(found=bool(claim.jobs))
 
     def _slots(self) -> int:
@@ -113,7 +112,7 @@ class Poller:
 
     def _room(self) -> int:
         """Idle threads, unless so many settlements are unwritten that claiming more would only pile them up."""
-        return self._pool.idle if len(self._leases) < self._most_held else 0
+        return self._pool.idle if len(self._leases) < self._pool.size + UNWRITTEN else 0
 
     def _gather(self) -> None:
         """Let threads that are about to finish do so."""
@@ -156,7 +155,7 @@ class Poller:
     def _rest(self, *, found: bool) -> float:
         """Seconds until the next look. Slowly only while a notification would wake us, and never past a due job."""
         if not self._listening():
-            return min(self._settings.poll_interval, self._promoter.seconds_to_next_look)
+            return min(self.poll_interval, self._promoter.seconds_to_next_look)
         if found or self._fall_asleep(True):
             return 0  # what was enqueued before we fell asleep did not notify: look once more
         return min(self._interval, self._promoter.seconds_to_next_look)
@@ -165,7 +164,7 @@ class Poller:
     def _interval(self) -> float:
         """Long only while enqueue knows that we sleep, and can wake us."""
         asleep = self._asleep and self._listening()
-        return self._settings.idle_poll_interval if asleep else self._settings.poll_interval
+        return max(self._settings.idle_poll_interval, self.poll_interval) if asleep else self.poll_interval
 
     def _fall_asleep(self, asleep: bool) -> bool:
         """Tell enqueue whether to notify; whether that was news."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from itertools import count
 from queue import SimpleQueue
 
 from generation_worker.worker.lease import Lease
@@ -12,8 +13,8 @@ Work = Callable[[Lease], None]
 
 
 class Pool:
-    """A fixed number of daemon threads. Not ``concurrent.futures``: the poller must know at any moment how many are
-    idle, an exception must not vanish in a future, and a stuck thread must not hold up the end of the process.
+    """Daemon threads, as many as was said last. Not ``concurrent.futures``: the poller must know at any moment how many
+    are idle, an exception must not vanish in a future, and a stuck thread must not hold up the end of the process.
     """
 
     def __init__(
@@ -29,15 +30,30 @@ class Pool:
         self._work = work
         self._finished = finished
         self._failed = failed
-        self._queue: SimpleQueue[Lease | None] = SimpleQueue()
+        self._queue: SimpleQueue[Lease | None] = SimpleQueue()  # None: look whether there are too many of you
         self._lock = threading.Lock()
         self._busy = 0
         self._running: dict[int, Lease] = {}
-        self._threads = [threading.Thread(target=self._run, name=f"job-{n}", daemon=True) for n in range(size)]
+        self._alive = 0
+        self._numbers = count()
 
     def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
+        self.resize(self.size)
+
+    def resize(self, size: int) -> None:
+        """Have so many threads from now on. What runs is left alone: a thread too many ends when it is done.
+
+        Raises RuntimeError if the system gives no more threads; those that there are work on.
+        """
+        with self._lock:
+            self.size = size
+            missing = size - self._alive
+        for _ in range(missing):
+            threading.Thread(target=self._run, name=f"job-{next(self._numbers)}", daemon=True).start()
+            with self._lock:
+                self._alive += 1
+        for _ in range(-missing):
+            self._queue.put(None)
 
     def submit(self, lease: Lease) -> None:
         """Start working. Call it for no more leases than are idle."""
@@ -51,7 +67,8 @@ class Pool:
 
     @property
     def idle(self) -> int:
-        return self.size - self._busy
+        """Never below 0, also while more are at work than there should be."""
+        return max(0, self.size - self._busy)
 
     def running(self) -> list[Lease]:
         """The leases that threads are at work on now."""
@@ -63,12 +80,16 @@ class Pool:
 
     def stop(self) -> None:
         """Let each thread end when it has nothing to do. Returns at once."""
-        for _ in self._threads:
-            self._queue.put(None)
+        self.resize(0)
 
     def _run(self) -> None:
         me = threading.get_ident()
-        while (lease := self._queue.get()) is not None:
+        while True:
+            lease = self._queue.get()
+            if lease is None:
+                if self._may_go():
+                    return
+                continue
             self._running[me] = lease
             try:
                 self._work(lease)
@@ -79,3 +100,10 @@ class Pool:
                 with self._lock:
                     self._busy -= 1
                 self._finished()
+
+    def _may_go(self) -> bool:
+        """Whether there is a thread too many, which then is this one. Not if there are to be more again meanwhile."""
+        with self._lock:
+            too_many = self._alive > self.size
+            self._alive -= too_many
+        return too_many

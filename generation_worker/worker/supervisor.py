@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from generation_worker.domain.pause import EVERYTHING
 from generation_worker.events import Events
 from generation_worker.ports import Signals, Storage, Store
 from generation_worker.worker.attempt import Work
@@ -15,6 +16,8 @@ from generation_worker.worker.settings import Ending, WorkerSettings
 from generation_worker.worker.shutdown import shut_down
 
 WATCH_EVERY = 0.05
+WORKING = ("running", "paused")
+"""Phases in which all loops must be there. A worker that is paused takes jobs as soon as it is resumed: it is ready."""
 
 
 class Supervisor:
@@ -83,15 +86,16 @@ class Supervisor:
             "status": "unhealthy" if problems else "healthy",
             "worker": phase,
             "problems": problems,
-            "ready": not problems and phase == "running",
+            "ready": not problems and phase in WORKING,
             "live": self._is_live(),
             "id": self.settings.id,
             "version": self.settings.version,
-            "concurrency": self.settings.concurrency,
+            "concurrency": crew.pool.size,
             "busy": crew.pool.busy,
             "stuck": len(crew.stuck()),
             "unwritten": crew.settler.waiting,
             "listening": crew.listener.live,
+            "paused": [pause._asdict() for pause in crew.fleet.pauses],
             "uptime_seconds": round(time.monotonic() - self._started_at, 1),
         }
 
@@ -121,7 +125,9 @@ class Supervisor:
     def _phase(self) -> str:
         if self._stops:
             return "draining"
-        return "running" if self._claiming else "starting"
+        if not self._claiming:
+            return "starting"
+        return "paused" if any(pause.what == str(EVERYTHING) for pause in self.crew.fleet.pauses) else "running"
 
     def _is_live(self) -> bool:
         """Whether waiting can help; if not, only a restart does."""
@@ -136,7 +142,7 @@ class Supervisor:
         return problems
 
     def _too_many_stuck(self) -> bool:
-        return len(self.crew.stuck()) >= self.settings.max_stuck
+        return len(self.crew.stuck()) >= min(self.settings.max_stuck, self.crew.pool.size)
 
     def _dead_loops(self) -> list[str]:
-        return [loop.name for loop in self.crew.loops() if not loop.alive] if self._phase() == "running" else []
+        return [loop.name for loop in self.crew.loops() if not loop.alive] if self._phase() in WORKING else []

@@ -14,6 +14,7 @@ from generation_worker.ports import (
     CallBegun,
     CallReport,
     Claim,
+    FleetNews,
     GateNews,
     Key,
     Promotion,
@@ -181,8 +182,14 @@ class ScriptedStore:
     def register_worker(self, card: WorkerCard) -> None:
         self._next("register_worker", None, card)
 
-    def touch_worker(self, card: WorkerCard, *, busy: int, stuck: int) -> None:
-        self._next("touch_worker", None, card, busy=busy, stuck=stuck)
+    def touch_worker(self, card: WorkerCard, *, busy: int, stuck: int, known: str = "") -> FleetNews | None:
+        return self._next("touch_worker", None, card, busy=busy, stuck=stuck, known=known)
+
+    def hold_jobs(self, *, limit: int) -> int:
+        return self._next("hold_jobs", 0, limit=limit)
+
+    def free_jobs(self, *, limit: int) -> int:
+        return self._next("free_jobs", 0, limit=limit)
 
     def set_asleep(self, worker: str, *, asleep: bool) -> None:
         self._next("set_asleep", None, worker, asleep=asleep)

@@ -27,7 +27,13 @@ def touched() -> list[None]:
 @pytest.fixture
 def heartbeat(store: ScriptedStore, leases: LeaseBook, events: Events, clock: Clock, touched: list[None]) -> Heartbeat:
     return Heartbeat(
-        store, leases, events, settings=settings(lease=60), touch=lambda: touched.append(None), clock=clock
+        store,
+        leases,
+        events,
+        settings=settings(lease=60),
+        touch=lambda: touched.append(None),
+        follow=lambda _: None,
+        clock=clock,
     )
 
 
@@ -137,7 +143,9 @@ def test_a_beat_that_failed_is_made_up_for_before_the_next_one_is_due(
     monkeypatch.setattr(loop, "LONGEST_PAUSE", 3600.0)
     hold(leases, clock)
     store.answer("renew_leases", unavailable)
-    heartbeat = Heartbeat(store, leases, events, settings=settings(lease=0.04), touch=lambda: None)
+    heartbeat = Heartbeat(
+        store, leases, events, settings=settings(lease=0.04), touch=lambda: None, follow=lambda _: None
+    )
     heartbeat.loop.start()
     wait_until(lambda: len(store.calls("renew_leases")) > 1, "it beats again")
     heartbeat.loop.stop()

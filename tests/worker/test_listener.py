@@ -26,7 +26,7 @@ def heard() -> list[str]:
 
 @pytest.fixture
 def listener(signals: ScriptedSignals, events: Events, heard: list[str]) -> Listener:
-    return Listener(signals, events, wake=lambda: heard.append("wake"), cancel=lambda: heard.append("cancel"))
+    return Listener(signals, events, wake=lambda: heard.append("wake"), beat=lambda: heard.append("cancel"))
 
 
 def test_an_address_on_which_our_own_message_comes_back_is_listened_to(
@@ -112,7 +112,7 @@ def test_a_server_that_is_not_there_is_tried_again(
 
 
 def test_a_worker_without_an_address_to_listen_on_does_without(events: Events) -> None:
-    listener = Listener(None, events, wake=lambda: None, cancel=lambda: None)
+    listener = Listener(None, events, wake=lambda: None, beat=lambda: None)
     listener.start()
     assert not listener.loop.alive
     listener.close()

@@ -10,6 +10,7 @@ import pytest
 
 from generation_worker.worker.lease import Lease
 from generation_worker.worker.pool import Pool
+from tests.support.waiting import wait_until
 from tests.worker.scripted_store import Clock, jobs, lease
 
 
@@ -113,3 +114,45 @@ def test_threads_end_when_they_have_nothing_to_do(hall: Callable[[int], Hall]) -
     while any(thread.name.startswith("job-") and thread.is_alive() for thread in threading.enumerate()):
         assert time.monotonic() < until
         time.sleep(0.001)
+
+
+def threads() -> int:
+    return sum(thread.name.startswith("job-") for thread in threading.enumerate())
+
+
+def test_a_pool_that_grows_works_on_more_at_once(hall: Callable[[int], Hall]) -> None:
+    made = hall(1)
+    first, *more = [lease(job) for job in jobs(3)]
+    made.submit(first)
+    made.pool.resize(3)
+    assert (made.pool.size, made.pool.idle) == (3, 2)
+    made.submit(*more)
+    assert (made.pool.busy, made.pool.idle) == (3, 0)
+    made.finish(3)
+
+
+def test_a_pool_that_shrinks_ends_no_attempt(hall: Callable[[int], Hall]) -> None:
+    others = threads()
+    made = hall(3)
+    made.submit(*(lease(job) for job in jobs(3)))
+    made.pool.resize(1)
+    assert (made.pool.size, made.pool.busy, made.pool.idle) == (1, 3, 0)
+    made.finish(3)
+    assert len(made.done) == 3
+    wait_until(lambda: threads() == others + 1, "two threads end")
+    made.submit(lease(jobs(1)[0]))
+    made.finish(1)
+    assert made.pool.idle == 1
+
+
+def test_a_pool_that_shrinks_and_grows_again_has_as_many_threads_as_was_said_last(hall: Callable[[int], Hall]) -> None:
+    others = threads()
+    made = hall(4)
+    made.submit(*(lease(job) for job in jobs(4)))
+    for size in (1, 4, 2, 3):
+        made.pool.resize(size)
+    made.finish(4)
+    wait_until(lambda: threads() == others + 3, "one thread ends")
+    made.go_on.clear()
+    made.submit(*(lease(job) for job in jobs(3)))
+    assert made.pool.idle == 0

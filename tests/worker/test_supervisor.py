@@ -280,7 +280,7 @@ def test_as_many_threads_may_be_stuck_as_was_said(build: Build) -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_worker_without_one_of_its_loops_ends(build: Build) -> None:
     house = build()
-    house.store.answer("touch_worker", SystemExit())
+    house.store.answer("touch_worker", None, SystemExit())  # the first is before the loops
     house.start()
     assert house.end() is Ending.BROKEN
 

@@ -7,6 +7,9 @@
 -- and accounts in the order of their names, as everywhere: two claims wait for each other, never in a circle. A balance is
 -- read from the locked row, which is fresh, and so is a gate; every other table is seen as it was when the statement began.
 --
+-- What is paused is left out: whole lanes, or the jobs of a kind or a user. The latter are put aside by hold_jobs.sql, so that
+-- a claim seldom meets one; which ones are held decides nothing but that.
+--
 -- Only gates of lanes in which jobs wait are locked, so an idle worker writes nothing. A breaker that has been open for its
 -- time lets one job through, the probe, and is open again for two minutes, in which that job tells or is not heard of any
 -- more. A job whose answer is paid for already needs no permit and passes a closed gate.
@@ -24,7 +27,9 @@
 --
 -- The rows that come back: jobs that started, jobs that were refused, and for each lane in which jobs wait outside its
 -- gates the seconds until one of them may let somebody in.
-WITH lane AS (
+WITH paused AS MATERIALIZED (
+  SELECT name FROM fleet_setting WHERE starts_with(name, 'paused')
+), lane AS (
 -- limited
   SELECT *, provider = ANY (%(gated)s::text[]) AS gated
 -- else
@@ -32,12 +37,13 @@ WITH lane AS (
 -- end
     FROM unnest(%(providers)s::text[], %(priorities)s::int[], %(positions)s::timestamptz[], %(ids)s::uuid[])
       AS lane (provider, priority, position, id)
+   WHERE NOT EXISTS (SELECT FROM paused WHERE name = 'paused' OR name = 'paused.provider.' || lane.provider)
 -- limited
 ), gate AS MATERIALIZED (
   SELECT g.* FROM provider_gate g JOIN lane ON lane.provider = g.provider AND lane.gated
    WHERE g.key_label = ANY (%(keys)s::text[])
      AND EXISTS (SELECT FROM generation_job j
-                  WHERE j.status = 'pending' AND j.provider = lane.provider
+                  WHERE j.status = 'pending' AND j.provider = lane.provider AND NOT j.held
                     AND (j.priority, j.position, j.id) >= (lane.priority, lane.position, lane.id))
    ORDER BY g.key_label FOR NO KEY UPDATE OF g
 ), clock AS MATERIALIZED (
@@ -64,7 +70,8 @@ WITH lane AS (
 -- end
     SELECT j.id, j.user_id, j.priority, j.position, j.debited, j.cost
       FROM generation_job j
-     WHERE j.status = 'pending' AND j.provider = lane.provider
+     WHERE j.status = 'pending' AND j.provider = lane.provider AND NOT j.held
+       AND NOT ARRAY['paused.user.' || j.user_id, 'paused.kind.' || j.kind] && ARRAY(SELECT name FROM paused)
 -- limited
        AND NOT (lane.gated AND j.has_answer)
 -- end
@@ -84,6 +91,7 @@ WITH lane AS (
     SELECT j.id, j.user_id, j.priority, j.position, j.debited, j.cost
       FROM generation_job j
      WHERE j.status = 'pending' AND j.provider = lane.provider AND j.has_answer
+       AND NOT ARRAY['paused.user.' || j.user_id, 'paused.kind.' || j.kind] && ARRAY(SELECT name FROM paused)
      ORDER BY j.priority, j.position, j.id LIMIT %(slots)s
        FOR NO KEY UPDATE SKIP LOCKED) job
    WHERE lane.gated

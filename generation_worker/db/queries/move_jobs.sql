@@ -2,7 +2,8 @@
 -- they would start. The two change places, so they come back should it be the other way round. A breaker that is due for its
 -- probe does not count as open: somebody has to find out. A job whose answer is kept stays with it.
 --
--- Only gates count whose keys a living worker holds, and jobs move only to where a living worker makes images.
+-- Only gates count whose keys a living worker holds, and jobs move only to where a living worker makes images and nobody
+-- has paused that.
 WITH alive AS (
   SELECT providers, keys FROM worker_process WHERE seen_at > statement_timestamp() - interval '2 minutes'
 ), broken AS (
@@ -13,6 +14,7 @@ WITH alive AS (
   SELECT j.id FROM generation_job j
    WHERE j.status = 'pending' AND j.fallback_provider IS NOT NULL AND NOT j.has_answer
      AND j.provider IN (SELECT provider FROM broken) AND j.fallback_provider NOT IN (SELECT provider FROM broken)
+     AND NOT EXISTS (SELECT FROM fleet_setting WHERE name = 'paused.provider.' || j.fallback_provider)
      AND EXISTS (SELECT FROM alive WHERE j.fallback_provider = ANY (alive.providers))
    ORDER BY j.priority, j.position, j.id LIMIT %(limit)s
      FOR NO KEY UPDATE SKIP LOCKED

@@ -1,11 +1,19 @@
 -- Says that the worker lives, and what it is doing. A gate that somebody has deleted is there again: without it, nothing of
--- its provider would be claimed.
+-- its provider would be claimed. What comes back is what the whole fleet is to follow, if it is not what the worker knows.
 WITH gate AS (
   INSERT INTO provider_gate (key_label, provider, calls_per_minute)
   SELECT * FROM unnest(%(keys)s::text[], %(key_providers)s::text[], %(limits)s::int[]) AS key (label, provider, calls)
    WHERE NOT EXISTS (SELECT FROM provider_gate g WHERE g.key_label = label)
   ON CONFLICT (key_label) DO NOTHING
+), seen AS (
+  UPDATE worker_process
+     SET seen_at = clock_timestamp(), concurrency = %(concurrency)s, busy = %(busy)s, stuck = %(stuck)s
+   WHERE id = %(worker)s
+), control AS (
+  SELECT coalesce(jsonb_object_agg(name, jsonb_build_object('value', value, 'since', updated_at, 'by', updated_by)), '{}')
+           AS settings
+    FROM fleet_setting
+   WHERE name IN ('concurrency', 'poll_interval', 'paused')
+      OR starts_with(name, 'paused.provider.') OR starts_with(name, 'paused.kind.')
 )
-UPDATE worker_process
-   SET seen_at = clock_timestamp(), concurrency = %(concurrency)s, busy = %(busy)s, stuck = %(stuck)s
- WHERE id = %(worker)s
+SELECT md5(settings::text) AS version, settings FROM control WHERE md5(settings::text) <> %(known)s

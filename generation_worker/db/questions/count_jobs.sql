@@ -3,7 +3,7 @@
 -- order of an index that has only its rows.
 WITH looked AS MATERIALIZED (
   (SELECT 'pending' AS part, status FROM generation_job
-    WHERE status = 'pending' ORDER BY provider, priority, position, id LIMIT %(cap)s + 1)
+    WHERE status = 'pending' ORDER BY provider, held, priority, position, id LIMIT %(cap)s + 1)
   UNION ALL
   (SELECT 'due', status FROM generation_job
     WHERE status IN ('scheduled', 'rate_limited') ORDER BY run_at LIMIT %(cap)s + 1)

@@ -1,5 +1,6 @@
 -- For each lane: which job has been due for longest among the first in line, and how many living workers serve it. A
 -- job far down the line waits for its own user's other jobs, so only the front is looked at.
+-- What is put aside, because its user or kind is paused, is not in line.
 WITH RECURSIVE lane (provider) AS (
   (SELECT provider FROM generation_job WHERE status = 'pending' ORDER BY provider LIMIT 1)
   UNION ALL
@@ -15,7 +16,7 @@ SELECT lane.provider, oldest.id, oldest.user_id, oldest.kind, oldest.run_at AS s
   FROM lane CROSS JOIN LATERAL (
     SELECT * FROM (
       SELECT id, user_id, kind, run_at FROM generation_job
-       WHERE status = 'pending' AND provider = lane.provider
+       WHERE status = 'pending' AND provider = lane.provider AND NOT held
        ORDER BY priority, position, id LIMIT %(cap)s) AS front
      ORDER BY run_at, id LIMIT 1) AS oldest
  ORDER BY seconds DESC

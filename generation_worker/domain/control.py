@@ -1,0 +1,35 @@
+"""What may be changed while workers run, and within which bounds. The settings of a start keep to the same ones."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+HIGHEST_CONCURRENCY = 1000
+SHORTEST_POLL, LONGEST_POLL = 0.01, 3600
+"""Seconds."""
+HIGHEST_RATE = 30_000
+"""Calls per minute."""
+
+
+def concurrency_problem(value: Any) -> str | None:
+    """What is wrong with a number of jobs at once."""
+    return _whole(value, HIGHEST_CONCURRENCY)
+
+
+def rate_problem(value: Any) -> str | None:
+    """What is wrong with a number of calls per minute."""
+    return _whole(value, HIGHEST_RATE)
+
+
+def poll_problem(value: Any) -> str | None:
+    """What is wrong with a number of seconds between two looks."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if number and SHORTEST_POLL <= value <= LONGEST_POLL:
+        return None
+    return f"must be a number of seconds from {SHORTEST_POLL} to {LONGEST_POLL}"
+
+
+def _whole(value: Any, highest: int) -> str | None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return None if whole and 1 <= value <= highest else f"must be a whole number from 1 to {highest}"
