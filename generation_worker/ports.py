@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from generation_worker.domain import finding
 from generation_worker.domain.gate import BREAKER, BreakerPolicy, Verdict
 from generation_worker.domain.job import Job, Place, Status
 from generation_worker.domain.payload import Operation, Output
@@ -113,6 +114,15 @@ class Provider(Protocol):
 
     def generate(self, request: GenerationRequest, control: Control) -> Generated:
         """One call. Raises ProviderError with the right answer to retry, wait and spent; AttemptStopped via control."""
+        ...
+
+
+@runtime_checkable
+class Checkable(Protocol):
+    """An adapter that can tell whether it would work, without spending anything."""
+
+    def check(self, *, seconds: float) -> finding.Verdict:
+        """Ask the other side, for at most about ``seconds``. Never raises for what the other side does."""
         ...
 
 

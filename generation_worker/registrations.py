@@ -81,7 +81,12 @@ def configured_providers(settings: Settings) -> list[str]:
 
 def build_providers(settings: Settings) -> list[Provider]:
     """An adapter for each key that the settings name, the preferred provider first. Raises ConfigurationError."""
-    return [_built(each, settings, key) for each in REGISTRATIONS for key in each.keys(settings)]
+    return [adapter for each in REGISTRATIONS for adapter in build_adapters(each, settings)]
+
+
+def build_adapters(registration: Registration, settings: Settings) -> list[Provider]:
+    """An adapter for each key of this provider. Raises ConfigurationError."""
+    return [_built(registration, settings, key) for key in registration.keys(settings)]
 
 
 def _built(registration: Registration, settings: Settings, key: SecretStr) -> Provider:

@@ -7,7 +7,21 @@ from typing import Annotated
 import typer
 
 from generation_worker import __version__
-from generation_worker.cli import audit, config, credits, dead, demo, enqueue, job, migrate, pause, run, status, token  # noqa: A004
+from generation_worker.cli import (
+    audit,
+    config,
+    credits,  # noqa: A004
+    dead,
+    demo,
+    doctor,
+    enqueue,
+    job,
+    migrate,
+    pause,
+    run,
+    status,
+    token,
+)
 
 app = typer.Typer(
     help="Turns rows of a Postgres table into images.",
@@ -41,6 +55,7 @@ app.command("status")(status.status)
 app.add_typer(job.app, name="job")
 app.add_typer(dead.app, name="dead")
 app.add_typer(credits.app, name="credits")
+app.command("doctor")(doctor.doctor)
 app.add_typer(config.app, name="config")
 app.command("pause")(pause.pause)
 app.command("resume")(pause.resume)

@@ -9,6 +9,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from generation_worker.domain import spans
+
 NOTHING = "–"
 
 Cells = Sequence[Any]
@@ -90,13 +92,5 @@ def text(value: Any) -> str:
 
 
 def span(seconds: float | None) -> str:
-    """A span of time in its two largest units: 350ms, 3s, 2m 5s, 1h 12m, 3d 4h."""
-    if seconds is None:
-        return NOTHING
-    if 0 < abs(seconds) < 1:
-        return f"{seconds * 1000:.0f}ms"
-    whole = round(abs(seconds))
-    parts = [(whole // 86_400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "m"), (whole % 60, "s")]
-    first = next((n for n, (number, _) in enumerate(parts) if number), 3)
-    shown = [f"{number}{unit}" for number, unit in parts[first : first + 2] if number or first == 3]
-    return ("-" if seconds < 0 and whole else "") + " ".join(shown)
+    """A span of time, or that there is none."""
+    return NOTHING if seconds is None else spans.span(seconds)

@@ -3,7 +3,7 @@
 from generation_worker.config.database import DatabaseAddress, parse_database_url
 from generation_worker.config.durations import format_duration, parse_duration
 from generation_worker.config.errors import ConfigurationError
-from generation_worker.config.load import load_settings
+from generation_worker.config.load import examine_settings, load_settings
 from generation_worker.config.settings import Settings
 from generation_worker.config.table import SettingRow, describe, environment_table, example_file
 
@@ -14,6 +14,7 @@ __all__ = [
     "Settings",
     "describe",
     "environment_table",
+    "examine_settings",
     "example_file",
     "format_duration",
     "load_settings",

@@ -34,13 +34,22 @@ def notices(settings: Settings) -> list[str]:
     ]
 
 
-def _addresses(settings: Settings) -> Iterator[str]:
-    for name, url in (("DATABASE_URL", settings.database_url), ("DIRECT_URL", settings.direct_url)):
+def unreadable_addresses(settings: Settings) -> dict[str, list[str]]:
+    """The fields that hold no address of a database, and what is wrong with each."""
+    faults: dict[str, list[str]] = {}
+    for field in ("database_url", "direct_url"):
+        url = getattr(settings, field)
         try:
             if url is not None:
-                parse_database_url(url.get_secret_value(), name)
+                parse_database_url(url.get_secret_value(), declarations()[field].name)
         except ConfigurationError as error:
-            yield from error.problems
+            faults[field] = error.problems
+    return faults
+
+
+def _addresses(settings: Settings) -> Iterator[str]:
+    for problems in unreadable_addresses(settings).values():
+        yield from problems
 
 
 def _storage(settings: Settings) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from generation_worker.config import checks
 from generation_worker.config.declarations import declarations, expectation
-from generation_worker.config.environment import find_values, misspelt_variables, read_layers, retired_variables
+from generation_worker.config.environment import Layer, find_values, misspelt_variables, read_layers, retired_variables
 from generation_worker.config.errors import ConfigurationError
 from generation_worker.config.setting import Origin
 from generation_worker.config.settings import Settings
@@ -23,17 +24,34 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
     given. A variable that is empty counts as not set. Raises ConfigurationError with every fault
     at once, and TypeError for an override that is no setting.
     """
-    given = {field: value for field, value in overrides.items() if value is not None}
-    _refuse_unknown(given)
-    layers = read_layers(environ)
-    found = find_values([*layers])
-    origins = found.origins | {field: Origin("option", declarations()[field].name) for field in given}
-    settings, faults = _validate(found.values | given, origins)
-    problems = found.problems + faults + checks.problems(settings)
+    settings, problems = examine_settings(environ, **overrides)
     if problems:
         raise ConfigurationError(problems)
+    return settings
+
+
+def examine_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> tuple[Settings, list[str]]:
+    """The settings as far as they are right, and a line for each fault: what is wrong counts as not set.
+
+    For whoever looks at everything all the same. Otherwise as ``load_settings``.
+    """
+    given = {field: value for field, value in overrides.items() if value is not None}
+    _refuse_unknown(given)
+    layers, unread = _layers(environ)
+    found = find_values(layers)
+    origins = found.origins | {field: Origin("option", declarations()[field].name) for field in given}
+    settings, faults = _validate(found.values | given, origins)
+    problems = unread + found.problems + faults + checks.problems(settings)
+    settings = settings.model_copy(update=dict.fromkeys(checks.unreadable_addresses(settings)))
     notices = retired_variables(layers) + misspelt_variables(layers) + checks.notices(settings)
-    return settings.model_copy(update={"notices": notices})
+    return settings.model_copy(update={"notices": notices}), problems
+
+
+def _layers(environ: Mapping[str, str] | None) -> tuple[list[Layer], list[str]]:
+    try:
+        return read_layers(environ), []
+    except ConfigurationError as error:
+        return read_layers(os.environ), error.problems
 
 
 def _refuse_unknown(overrides: Mapping[str, Any]) -> None:

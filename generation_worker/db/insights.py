@@ -5,6 +5,7 @@ Every answer is bounded: a queue of a million jobs is looked at as quickly as on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -22,6 +23,7 @@ from generation_worker.db.answers import (
     Entry,
     FailureCode,
     FleetSetting,
+    Function,
     Gate,
     JobCount,
     JobDetails,
@@ -31,7 +33,12 @@ from generation_worker.db.answers import (
     Pause,
     ProcessingJob,
     Row,
+    SchemaPlace,
+    Server,
+    TableHealth,
+    TableRights,
     Throughput,
+    VacuumHolder,
     Worker,
 )
 from generation_worker.db.statements import load_statements
@@ -204,6 +211,32 @@ class Insights:
             before=before,
             limit=limit,
         )
+
+    # the server
+
+    def server(self) -> Server:
+        """What kind of server this is and how it is set up."""
+        return self._ask(Server, "server")[0]
+
+    def vacuum_holders(self, *, limit: int = 5) -> list[VacuumHolder]:
+        """Who keeps dead rows from being removed, the oldest first."""
+        return self._ask(VacuumHolder, "vacuum_holders", limit=limit)
+
+    def table_health(self, tables: Sequence[str]) -> list[TableHealth]:
+        """Dead rows of those of ``tables`` that are there, the most first."""
+        return self._ask(TableHealth, "table_health", tables=list(tables))
+
+    def table_rights(self, tables: Sequence[str]) -> list[TableRights]:
+        """What this role may do with those of ``tables`` that are there."""
+        return self._ask(TableRights, "table_rights", tables=list(tables))
+
+    def functions(self) -> list[Function]:
+        """The functions beside our tables, and whether this role may call them."""
+        return self._ask(Function, "functions")
+
+    def schema_place(self) -> SchemaPlace:
+        """Where this role looks for the tables."""
+        return self._ask(SchemaPlace, "schema_place")[0]
 
     def _ask(self, answer: type[T], question: str, **values: Any) -> list[T]:
         return self._run(class_row(answer), question, values)

@@ -26,8 +26,10 @@ class PostgresSignals:
             raise StoreUnavailable(f"listen: {error}") from error
 
     def send(self, message: str) -> None:
+        """Over another connection: behind a pooler our own would bring its message back, and nobody else's."""
         try:
-            self._opened().execute("SELECT pg_notify(%s, %s)", (CHANNEL, message))
+            with connect(self._conninfo, prepare=False) as other:
+                other.execute("SELECT pg_notify(%s, %s)", (CHANNEL, message))
         except psycopg.Error as error:
             raise StoreUnavailable(f"notify: {error}") from error
 

@@ -185,14 +185,18 @@ class StorageUnavailable(JobError):
     """The image could not be stored.
 
     ``kept``: it is paid for and waits to be stored, or may be stored already. Trying again costs nothing.
+    ``remedy`` is the part of the message that says what to put right, if it is known.
     """
 
     code = "storage_unavailable"
     retry = True
 
-    def __init__(self, message: str | None = None, *, spent: bool | None = None, kept: bool = False) -> None:
+    def __init__(
+        self, message: str | None = None, *, spent: bool | None = None, kept: bool = False, remedy: str = ""
+    ) -> None:
         super().__init__(message, spent=spent)
         self.kept = kept
+        self.remedy = remedy
 
 
 class AttemptTimedOut(JobError):

@@ -18,6 +18,28 @@ if TYPE_CHECKING:
 Clock = Callable[[], float]
 
 
+class Unattended:
+    """The control of a request that belongs to no attempt and costs nothing: nobody stops it, its time ends it."""
+
+    def __init__(self, seconds: float) -> None:
+        self._deadline = time.monotonic() + seconds
+
+    def check(self) -> None:
+        """It may go on; the watch counts the time."""
+
+    def pause(self, seconds: float) -> None:
+        time.sleep(min(seconds, self.seconds_left()))
+
+    def seconds_left(self) -> float:
+        return max(0.0, self._deadline - time.monotonic())
+
+    def admit(self) -> None:
+        """Nothing is paid, so it needs no permit."""
+
+    def remember(self, provider_ref: str) -> None:
+        """There is nobody who would ask for it again."""
+
+
 class AnswerTooLarge(Exception):
     """The answer is larger than any picture; the rest of it is not read."""
 

@@ -25,8 +25,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from generation_worker.domain.errors import (
     AttemptStopped,
@@ -37,13 +38,17 @@ from generation_worker.domain.errors import (
     ProviderRejected,
     ProviderUnavailable,
 )
+from generation_worker.domain.finding import Verdict
 from generation_worker.ports import Control, Generated, GenerationRequest
-from generation_worker.providers.call_watch import AnswerTooLarge, CallWatch, watched
+from generation_worker.providers import gemini_check
+from generation_worker.providers.call_watch import AnswerTooLarge, CallWatch, Unattended, watched
 from generation_worker.providers.gemini_answers import read_answer
 from generation_worker.providers.gemini_errors import ErrorAnswer, Refusal, error_of
 
 if TYPE_CHECKING:
     from generation_worker.providers.gemini_client import GeminiClient
+
+Asked = TypeVar("Asked")
 
 LARGEST_ANSWER = 64_000_000
 """Bytes. The largest picture, as 4K PNG in base64, has about half of that."""
@@ -93,12 +98,22 @@ class GeminiProvider:
         client = self._warm_client()
         limit = min(self._timeout, control.seconds_left())
         watch = CallWatch(control, limit=limit, most_bytes=LARGEST_ANSWER, paid=True)
-        return read_answer(self._ask(client, request, watch), self.model)
+        return read_answer(self._watched(lambda: client.ask(self.model, request, watch.limit), watch), self.model)
 
-    def _ask(self, client: GeminiClient, request: GenerationRequest, watch: CallWatch) -> str:
+    def check(self, *, seconds: float) -> Verdict:
+        """Look the model up with this key, which costs nothing."""
+        client = self._warm_client()
+        watch = CallWatch(Unattended(seconds), limit=min(self._timeout, seconds), most_bytes=LARGEST_ANSWER)
+        try:
+            found = self._watched(lambda: client.look(self.model, watch.limit), watch)
+        except JobError as error:
+            return gemini_check.refused(error, self.key_label)
+        return gemini_check.judge(found, self.key_label, self.model)
+
+    def _watched(self, ask: Callable[[], Asked], watch: CallWatch) -> Asked:
         try:
             with watched(watch):
-                return client.ask(self.model, request, watch.limit)
+                return ask()
         except (JobError, AttemptStopped):
             raise
         except Exception as error:  # noqa: BLE001 - whatever the SDK and three libraries below it raise has an outcome

@@ -11,6 +11,7 @@ from google import genai
 from google.genai import errors, types
 
 from generation_worker.ports import GenerationRequest
+from generation_worker.providers.gemini_check import Known
 from generation_worker.providers.gemini_errors import ErrorAnswer
 from generation_worker.providers.watched_http import watched_client
 
@@ -46,6 +47,15 @@ class GeminiClient:
             raise _error_answer(error) from None
         http = answer.sdk_http_response
         return (http.body if http else None) or ""
+
+    def look(self, model: str, timeout: float) -> Known:
+        """What Google says of the model, without using it. Raises as ``ask`` does."""
+        options = types.HttpOptions(timeout=_milliseconds(timeout))
+        try:
+            found = self._client.models.get(model=model, config=types.GetModelConfig(http_options=options))
+        except errors.APIError as error:
+            raise _error_answer(error) from None
+        return Known(found.name or "", found.display_name or "", tuple(found.supported_actions or ()))
 
     def close(self) -> None:
         self._client.close()

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 
 from generation_worker.domain.errors import ProviderRejected
+from generation_worker.domain.finding import Verdict, ok, warning
 from generation_worker.ports import Control, Generated, GenerationRequest
 from generation_worker.providers.local_faults import Fault
 
@@ -46,6 +47,13 @@ class LocalProvider:
         data = self._struck(request, control) or _draw(request, size)
         control.check()
         return Generated(data, self.model, usage={"pixels": size[0] * size[1]})
+
+    def check(self, *, seconds: float) -> Verdict:  # noqa: ARG002 - it asks nobody
+        """Draw something: the drawing library and its font may be missing or broken."""
+        _draw(GenerationRequest("doctor", 1, "doctor"), (SHORTEST, SHORTEST))
+        if self._faults:
+            return warning("draws the prompt, and plays the faults that it was told to", "Remove LOCAL_FAULTS")
+        return ok("draws the prompt on the CPU: no key, no network, no AI")
 
     def _wait(self, request: GenerationRequest, control: Control) -> None:
         if self._delay:

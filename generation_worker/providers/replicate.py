@@ -29,7 +29,9 @@ import hashlib
 from datetime import UTC, datetime
 
 from generation_worker.domain.errors import ProviderUnavailable
+from generation_worker.domain.finding import Verdict
 from generation_worker.ports import Control, Generated, GenerationRequest, Picture
+from generation_worker.providers import replicate_check
 from generation_worker.providers.http_answers import NoAnswer
 from generation_worker.providers.loose_json import object_in
 from generation_worker.providers.replicate_answers import UNSEEN, Prediction, decoded
@@ -79,6 +81,10 @@ class ReplicateProvider:
         address = ended.picture(resumed=resumed)
         data = decoded(address) if address[:5].lower() == "data:" else download(http, address, control)
         return Generated(data, ended.model or self.model, ended.id, ended.usage)
+
+    def check(self, *, seconds: float) -> Verdict:
+        """Look up whose token it is, and the model: two requests that cost nothing."""
+        return replicate_check.examine(self._http, self.key_label, self.model, seconds=seconds)
 
     def _create(self, http: ReplicateHttp, request: GenerationRequest, control: Control) -> Prediction:
         asked = model_input(request, lambda picture: self._uploaded(http, picture, control))

@@ -42,6 +42,10 @@ class ReplicateHttp:
     def prediction(self, prediction_id: str, control: Control) -> Answer:
         return self._ask("GET", f"/v1/predictions/{prediction_id}", control)
 
+    def look(self, path: str, control: Control) -> Answer:
+        """Read what costs nothing."""
+        return self._ask("GET", path, control)
+
     def cancel(self, prediction_id: str, control: Control) -> Answer:
         return self._ask("POST", f"/v1/predictions/{prediction_id}/cancel", control)
 

@@ -58,9 +58,11 @@ def told(storage: str, what: str) -> Generator[None]:
     except JobError:
         raise
     except Exception as error:
-        if (cause := _cause(error)) is None:
+        if (found := _cause(error)) is None:
             raise
-        raise StorageUnavailable(f"{storage}: {what}: {cause}") from error
+        cause, remedy = found
+        told = f"{storage}: {what}: {cause}" + (f": {remedy}" if remedy else "")
+        raise StorageUnavailable(told, remedy=remedy) from error
 
 
 def code_of(error: BaseException) -> str | None:
@@ -70,21 +72,21 @@ def code_of(error: BaseException) -> str | None:
     return re.sub(r"\W", "", str(code))[:64] if code else None
 
 
-def _cause(error: Exception) -> str | None:
+def _cause(error: Exception) -> tuple[str, str] | None:
+    """The cause and its remedy, which may be empty; None if it is no failure of a request."""
     exceptions = import_module("botocore.exceptions")
     if isinstance(error, exceptions.ClientError):
         return _refusal(error)
     if isinstance(error, exceptions.BotoCoreError):
         name = type(error).__name__
-        return FAULTS.get(name, name)
+        return FAULTS.get(name, name), ""
     return None
 
 
-def _refusal(error: Exception) -> str:
+def _refusal(error: Exception) -> tuple[str, str]:
     code, status = code_of(error), _status(error)
     refusal = f"{code} (HTTP {status})" if code != str(status) else f"HTTP {status}"
-    remedy = REMEDIES.get(code or "") or (_NOT_ALLOWED if status == 403 else None)
-    return f"{refusal}: {remedy}" if remedy else refusal
+    return refusal, REMEDIES.get(code or "") or (_NOT_ALLOWED if status == 403 else "")
 
 
 def _status(error: Exception) -> int:

@@ -58,12 +58,18 @@ class Listener:
     def _connect(self, signals: Signals) -> bool:
         """Listen, and prove it: behind some poolers LISTEN succeeds and nothing is ever heard."""
         signals.open()
-        test = f"test {uuid.uuid4()}"
-        signals.send(test)
-        until = time.monotonic() + SELF_TEST
-        while not self.live and (left := until - time.monotonic()) > 0:
-            self.live = test in signals.wait(left)
+        self.live = hears_itself(signals)
         self._events.emit("listen.live" if self.live else "listen.deaf")
         if self.live:
             self._handlers["wake"]()  # what came while nobody listened
         return self.live
+
+
+def hears_itself(signals: Signals) -> bool:
+    """Whether a message that is sent on ``signals``, which are open, comes back. Raises StoreUnavailable."""
+    test = f"test {uuid.uuid4()}"
+    signals.send(test)
+    heard, until = False, time.monotonic() + SELF_TEST
+    while not heard and (left := until - time.monotonic()) > 0:
+        heard = test in signals.wait(left)
+    return heard

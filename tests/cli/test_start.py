@@ -54,7 +54,7 @@ def test_version(process: Command):
 def test_help_lists_the_commands(process: Command):
     done = process("--help")
     assert done.status == 0
-    for name in ("run", "demo", "migrate", "enqueue", "status", "job", "dead", "credits", "config"):
+    for name in ("run", "demo", "migrate", "enqueue", "status", "job", "dead", "credits", "doctor", "config"):
         assert f" {name} " in done.out
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from generation_worker.config import ConfigurationError, Settings, load_settings
+from generation_worker.config import ConfigurationError, Settings, examine_settings, load_settings
 
 ENVIRONMENT = {
     "WORKER_CONCURRENCY": ("8", "concurrency", 8),
@@ -226,3 +226,24 @@ def test_env_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigurationError, match=r"^\.env cannot be read"):
         load_settings()
+
+
+def test_whoever_looks_at_everything_gets_what_is_right_and_every_fault() -> None:
+    settings, problems = examine_settings(
+        {"PORT": "many", "WORKER_CONCURRENCY": "7", "DATABASE_URL": "not an address", "DIRECT_URL": "postgresql://h/d"}
+    )
+    assert (settings.concurrency, settings.port) == (7, 8080)
+    assert list(settings.database_addresses()) == ["DIRECT_URL"]
+    assert settings.secret_values() == ["postgresql://h/d"]
+    assert [problem.split()[0] for problem in problems] == ["PORT", "DATABASE_URL"]
+
+
+def test_a_file_that_cannot_be_read_does_not_hide_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_bytes(b"PORT=\xff\xfe\n")
+    monkeypatch.setenv("WORKER_CONCURRENCY", "9")
+    settings, [problem] = examine_settings()
+    assert settings.concurrency == 9
+    assert problem.startswith(".env cannot be read")

@@ -23,7 +23,7 @@ from generation_worker.domain.errors import (
     ProviderTimedOut,
     ProviderUnavailable,
 )
-from generation_worker.ports import GenerationRequest, Picture, Provider
+from generation_worker.ports import Checkable, GenerationRequest, Picture, Provider
 from generation_worker.providers.local import LocalProvider
 from generation_worker.providers.local_faults import Fault
 
@@ -298,3 +298,16 @@ def test_a_setting_is_read() -> None:
 def test_a_setting_that_is_wrong_is_refused_by_name(text: str, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         Fault.parse_all(f"fine=blocked,{text}")
+
+
+def test_doctor_sees_it_draw() -> None:
+    provider = LocalProvider()
+    assert isinstance(provider, Checkable)
+    found = provider.check(seconds=1)
+    assert (found.status, found.remedy) == ("ok", None)
+    assert "no key" in found.detail
+
+
+def test_doctor_warns_of_faults_that_are_played() -> None:
+    found = LocalProvider(faults=Fault.parse_all("fox=hang")).check(seconds=1)
+    assert (found.status, found.remedy) == ("warning", "Remove LOCAL_FAULTS")

@@ -1,11 +1,13 @@
-"""A simulated Gemini API: ``POST /{version}/models/{model}:generateContent``.
+"""A simulated Gemini API: ``POST /{version}/models/{model}:generateContent``, and ``GET`` of a model.
 
-A request gets the first of these that there is:
+A request to generate gets the first of these that there is:
 
 1. the next reply of the script that a test has set;
 2. 429 in Google's form, if a limit per minute is set and reached;
 3. what a word of the prompt asks for, see WORDS: for playing by hand, and for tests with a worker in another process;
 4. a picture made of the prompt.
+
+A look at a model gets the next reply of the script, or what is known of the key and the model.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from tests.simulators.server import Exchange
 
 KEY = "simulated-key"
 PATH = re.compile(r"^(?P<prefix>.*)/(?P<version>v1\w*)/models/(?P<model>[^/:]+):generateContent$")
+LOOK = re.compile(r"^.*/v1\w*/models/(?P<model>[^/:]+)$")
 WORD = re.compile(r"\bsim:(?P<name>[a-z_]+)(?:=(?P<number>[0-9.]+))?")
 
 
@@ -78,6 +81,11 @@ class GeminiSimulator:
         self.arrivals: dict[str, Arrivals] = {}
         """By key: limits are counted for each."""
         self.requests: list[Request] = []
+        self.looks: list[Request] = []
+        self.accepted: frozenset[str] | None = None
+        """The keys that are right, for whoever looks at a model; None: any."""
+        self.models = {bodies.MODEL: ["generateContent", "countTokens"]}
+        """What each model that there is can do."""
         self._script: deque[Reply] = deque()
         self._lock = threading.Lock()
 
@@ -87,9 +95,11 @@ class GeminiSimulator:
             self._script.extend(answers)
 
     def accepts(self, path: str) -> bool:
-        return PATH.match(path) is not None
+        return PATH.match(path) is not None or LOOK.match(path) is not None
 
     def answer(self, exchange: Exchange) -> None:
+        if found := LOOK.match(exchange.path):
+            return self._look(exchange, found["model"])
         request = Request(exchange.path, exchange.headers, exchange.json(), exchange.client)
         with self._lock:
             self.requests.append(request)
@@ -98,7 +108,20 @@ class GeminiSimulator:
         wait = arrivals.admit(self.limit)
         if scripted is None and wait is not None:
             scripted = json_reply(bodies.rate_limited(f"{wait:.3f}s"), 429)
-        (scripted or self._unscripted(request))(exchange)
+        return (scripted or self._unscripted(request))(exchange)
+
+    def _look(self, exchange: Exchange, model: str) -> None:
+        key = exchange.headers.get("x-goog-api-key", "")
+        with self._lock:
+            self.looks.append(Request(exchange.path, exchange.headers, {}, exchange.client))
+            scripted = self._script.popleft() if self._script else None
+        if scripted is not None:
+            return scripted(exchange)
+        if self.accepted is not None and key not in self.accepted:
+            return json_reply(bodies.wrong_key(), 400)(exchange)
+        if model not in self.models:
+            return json_reply(bodies.no_model(model), 404)(exchange)
+        return json_reply(bodies.model(model, self.models[model]))(exchange)
 
     def _unscripted(self, request: Request) -> Reply:
         word = WORD.search(request.prompt)

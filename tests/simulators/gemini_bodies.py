@@ -76,3 +76,26 @@ PER_DAY = "GenerateRequestsPerDayPerProjectPerModel"
 def rate_limited(delay: Any = "34.074824224s", quota_id: str = PER_MINUTE) -> dict[str, Any]:
     message = "You exceeded your current quota, please check your plan and billing details."
     return error(429, "RESOURCE_EXHAUSTED", message, [quota_failure(quota_id), retry_info(delay)])
+
+
+def wrong_key() -> dict[str, Any]:
+    return error(
+        400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.", [error_info("API_KEY_INVALID")]
+    )
+
+
+def no_model(name: str) -> dict[str, Any]:
+    said = f"models/{name} is not found for API version v1beta, or is not supported for generateContent."
+    return error(404, "NOT_FOUND", said)
+
+
+def model(name: str, methods: Sequence[str]) -> dict[str, Any]:
+    return {
+        "name": f"models/{name}",
+        "version": "001",
+        "displayName": "Nano Banana",
+        "description": "Makes and edits images.",
+        "inputTokenLimit": 65_536,
+        "outputTokenLimit": 32_768,
+        "supportedGenerationMethods": list(methods),
+    }

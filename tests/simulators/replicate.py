@@ -29,6 +29,8 @@ KINDS = {
     "look": re.compile(r"^GET /v1/predictions/(?P<id>[^/]+)$"),
     "cancel": re.compile(r"^POST /v1/predictions/(?P<id>[^/]+)/cancel$"),
     "upload": re.compile(r"^POST /v1/files$"),
+    "account": re.compile(r"^GET /v1/account$"),
+    "model": re.compile(r"^GET /v1/models/(?P<name>[^/]+/[^/]+)(/versions/(?P<version>[0-9a-f]+))?$"),
     "download": re.compile(r"^GET /delivery/(?P<id>[^/]+)\.png$"),
 }
 WORD = re.compile(r"\bsim:(?P<name>[a-z_]+)(?:=(?P<number>[0-9.]+))?")
@@ -146,6 +148,14 @@ class ReplicateSimulator:
     def _upload(self, exchange: Exchange) -> Reply:
         name = f"file{next(self._numbers)}"
         return json_reply({"id": name, "urls": {"get": f"https://api.replicate.com/v1/files/{name}"}}, 201)
+
+    def _account(self, exchange: Exchange) -> Reply:
+        return json_reply(bodies.account())
+
+    def _model(self, exchange: Exchange, name: str, version: str | None = None) -> Reply:
+        if name != bodies.MODEL:
+            return json_reply({"detail": "The requested resource could not be found.", "status": 404}, 404)
+        return json_reply(bodies.model() if version is None else bodies.version(version))
 
     def _download(self, exchange: Exchange, id: str) -> Reply:  # noqa: A002
         made = self.made.get(id)

@@ -42,3 +42,24 @@ def problem(status: int, title: str, detail: str, **more: Any) -> dict[str, Any]
 
 def throttled(seconds: int) -> dict[str, Any]:
     return {"detail": f"Request was throttled. Your rate limit resets in ~{seconds}s."}
+
+
+def account() -> dict[str, Any]:
+    return {"type": "organization", "username": "pixelglow", "name": "Pixelglow", "github_url": None}
+
+
+def model() -> dict[str, Any]:
+    owner, _, name = MODEL.partition("/")
+    return {
+        "url": f"https://replicate.com/{MODEL}",
+        "owner": owner,
+        "name": name,
+        "description": "Makes and edits images.",
+        "visibility": "public",
+        "run_count": 1,
+        "latest_version": version("0" * 64),
+    }
+
+
+def version(version_id: str) -> dict[str, Any]:
+    return {"id": version_id, "created_at": "2026-11-02T12:00:00.000Z", "cog_version": "0.16.8", "openapi_schema": {}}

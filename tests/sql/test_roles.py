@@ -14,6 +14,7 @@ from psycopg.errors import InsufficientPrivilege
 from psycopg.types.json import Jsonb
 
 from generation_worker.db.audit import audit
+from generation_worker.db.diagnosis.rights import judge_rights, our_tables
 from generation_worker.db.insights import Insights
 from generation_worker.db.statements import load_bare_statements
 from tests.sql.conftest import FOLDER, Psql
@@ -186,6 +187,14 @@ def test_the_worker_may_run_every_statement_of_its_own(become: Become, populatio
     role = become("worker")
     for statement in load_bare_statements(folder).values():
         explain(role, statement)
+
+
+def test_doctor_finds_that_the_worker_may_do_enough_and_the_others_not(become: Become):
+    def look(name: str) -> str:
+        insights = Insights(Lent(become(name)))
+        return judge_rights(insights.table_rights(our_tables()), insights.functions(), name).status
+
+    assert [look(name) for name in NAMES] == ["fault", "fault", "ok"]
 
 
 def test_a_whole_worker(connection: Connection, database: Database, roles: dict[str, str], tmp_path: Path):

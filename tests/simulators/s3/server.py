@@ -18,6 +18,8 @@ from generation_worker.storage.s3 import S3Storage
 from generation_worker.storage.s3_client import Bucket, Patience
 
 BUCKET, KEY_ID, SECRET = "images", "test-key-id", "test-secret-access-key"
+READER = ("reading-key-id", "reading-secret-access-key")
+"""A key that may list and get, and nothing else."""
 GRPC = 10_000
 """Each port has a second one so much higher."""
 HIGHEST = 65_535 - GRPC
@@ -41,9 +43,9 @@ def s3_server() -> Generator[Bucket]:
 
 
 def _start(directory: Path, log: Path) -> tuple[subprocess.Popen[bytes], Bucket]:
-    identity = {"name": "app", "credentials": [{"accessKey": KEY_ID, "secretKey": SECRET}], "actions": ["Admin"]}
+    identities = [_identity("app", (KEY_ID, SECRET), "Admin"), _identity("reader", READER, "Read", "List")]
     config = directory / "s3.json"
-    config.write_text(json.dumps({"identities": [identity]}))
+    config.write_text(json.dumps({"identities": identities}))
     ports = _free_ports(5)
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -57,6 +59,10 @@ def _start(directory: Path, log: Path) -> tuple[subprocess.Popen[bytes], Bucket]
     return process, Bucket(
         name=BUCKET, access_key_id=KEY_ID, secret_access_key=SECRET, region="us-east-1", endpoint_url=address
     )
+
+
+def _identity(name: str, key: tuple[str, str], *actions: str) -> dict[str, object]:
+    return {"name": name, "credentials": [{"accessKey": key[0], "secretKey": key[1]}], "actions": actions}
 
 
 def _command(directory: Path, config: Path, ports: list[int]) -> list[str]:

@@ -1,0 +1,113 @@
+"""The workers that are alive, and whether somebody serves what waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import psycopg
+from psycopg import errors
+
+from generation_worker import __version__
+from generation_worker.db.answers import Gate, LaneFront, MaintenanceTask, Worker
+from generation_worker.db.diagnosis.causes import unreachable
+from generation_worker.db.diagnosis.sessions import Sessions
+from generation_worker.db.insights import Insights
+from generation_worker.doctor.check import Check, Verdicts, not_looked_at
+from generation_worker.domain.finding import Verdict, fault, ok, skipped, warning
+from generation_worker.domain.spans import span
+
+SHOWN = 5
+NO_PROVIDER = "none"
+
+
+def fleet_checks(sessions: Sessions | None) -> list[Check]:
+    if sessions is None:
+        return [not_looked_at("fleet", "DATABASE_URL is not set")]
+    insights = Insights(sessions)
+    return [
+        Check("fleet.workers", lambda: _asked(lambda: judge_workers(insights.workers()))),
+        Check("fleet.lanes", lambda: _asked(lambda: judge_lanes(insights.oldest_waiting()))),
+        Check("fleet.gates", lambda: _asked(lambda: judge_gates(insights.gates()))),
+        Check("fleet.maintenance", lambda: _asked(lambda: judge_maintenance(insights.maintenance()))),
+    ]
+
+
+def _asked(look: Callable[[], Verdicts]) -> Verdicts:
+    try:
+        return look()
+    except (errors.UndefinedTable, errors.UndefinedColumn):
+        return skipped("the tables are not there yet, see database.schema")
+    except psycopg.Error as error:
+        return unreachable(error, "DATABASE_URL")
+
+
+def judge_workers(workers: Sequence[Worker]) -> Verdict:
+    alive = [worker for worker in workers if worker.state != "silent"]
+    silent = [worker for worker in workers if worker.state == "silent"]
+    lost = f"; {len(silent)} fell silent within the last day, {silent[-1].id} the latest" if silent else ""
+    if not alive:
+        return ok(f"none is running{lost}")
+    told = ", ".join(_told(worker) for worker in alive[:SHOWN]) + (", …" if len(alive) > SHOWN else "")
+    stuck = [worker.id for worker in alive if worker.stuck]
+    if stuck:
+        return warning(f"{told}{lost}", f"Jobs of {', '.join(stuck)} outlived their timeout: look at its log")
+    if {worker.version for worker in alive} != {__version__}:
+        return warning(
+            f"{told}; this is {__version__}{lost}",
+            "While a deployment is under way all is well; otherwise bring all to one version",
+        )
+    return ok(f"{told}{lost}")
+
+
+def judge_lanes(fronts: Sequence[LaneFront]) -> list[Verdict]:
+    alone = [front for front in fronts if not front.workers]
+    if alone:
+        return [
+            warning(
+                f"jobs for {front.provider} wait since {span(front.seconds)}, and no living worker serves them",
+                "Start a worker"
+                + (f" that has what {front.provider} needs" if front.provider != NO_PROVIDER else "")
+                + "; or replay or cancel the jobs",
+            )
+            for front in alone
+        ]
+    if fronts:
+        return [ok(f"somebody serves each; {fronts[0].provider} has waited longest, {span(fronts[0].seconds)}")]
+    return [ok("nothing waits")]
+
+
+def judge_gates(gates: Sequence[Gate]) -> list[Verdict]:
+    """A limit that is reached is how things go; a breaker that opened is not."""
+    broken = [gate for gate in gates if gate.state in ("open", "probing")]
+    if broken:
+        return [
+            warning(
+                f"nothing is asked with key {gate.key_label}: {gate.reason}; tried again in {span(gate.seconds)}",
+                f"What does providers.{gate.provider} say? When it is mended, jobs go on by themselves",
+            )
+            for gate in broken
+        ]
+    limited = [gate.key_label for gate in gates if gate.state == "limited"]
+    if limited:
+        return [ok(f"{', '.join(limited)} wait for the provider's limit")]
+    return [ok("every provider's key is asked" if gates else "no provider's key is known yet")]
+
+
+def judge_maintenance(tasks: Sequence[MaintenanceTask]) -> list[Verdict]:
+    """What failed, and what the hourly check of the books found."""
+    failed = [
+        warning(
+            f"{task.name} failed: {task.last_error}", "It is tried again by itself; if it fails each time, mend that"
+        )
+        for task in tasks
+        if task.last_error
+    ]
+    broken = [name for task in tasks for name, rows in (task.found or {}).get("violations", {}).items() if rows]
+    books = [
+        fault(f"the books break a rule: {name}", "See which rows: generation-worker credits audit") for name in broken
+    ]
+    return [*books, *failed] or [ok("the last run of each task went well")]
+
+
+def _told(worker: Worker) -> str:
+    return f"{worker.id} ({worker.version}, {worker.state}, {worker.busy} of {worker.concurrency})"

@@ -1,0 +1,45 @@
+"""What a check of ``doctor`` found, as a value.
+
+A fault keeps a worker from doing its work, or will cost credits or images. A warning is worth knowing today. What was
+skipped says why.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+Grade = Literal["ok", "warning", "fault", "skipped"]
+
+
+class Verdict(NamedTuple):
+    """``detail`` is one line about what was found, ``remedy`` what to do about it; neither holds a secret."""
+
+    status: Grade
+    detail: str
+    remedy: str | None = None
+
+
+class Finding(NamedTuple):
+    """A verdict with the name of its check, such as ``storage.put``, and how long that took."""
+
+    check: str
+    status: Grade
+    detail: str
+    remedy: str | None
+    milliseconds: int
+
+
+def ok(detail: str) -> Verdict:
+    return Verdict("ok", detail)
+
+
+def warning(detail: str, remedy: str) -> Verdict:
+    return Verdict("warning", detail, remedy)
+
+
+def fault(detail: str, remedy: str) -> Verdict:
+    return Verdict("fault", detail, remedy)
+
+
+def skipped(reason: str) -> Verdict:
+    return Verdict("skipped", reason)
