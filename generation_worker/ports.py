@@ -50,8 +50,12 @@ class Watch(Protocol):
 class Control(Watch, Protocol):
     """The attempt's own view of whether it may go on."""
 
-    def pause(self, seconds: float) -> None:
-        """Sleep, but no longer than the attempt may go on. Raises as ``check`` does, as soon as it is true."""
+    def pause(self, seconds: float, *, wake_on: str | None = None) -> None:
+        """Sleep, but no longer than the attempt may go on. Raises as ``check`` does, as soon as it is true.
+
+        ``wake_on`` is the provider's id of the call: a notice about it ends the pause, also one that came before. Each
+        ends one pause at most, may come early, late, twice or never, and says nothing but that a look may be worth it.
+        """
         ...
 
     def admit(self) -> None:
@@ -477,3 +481,7 @@ class Store(Protocol):
     def set_asleep(self, worker: str, *, asleep: bool) -> None: ...
 
     def remove_worker(self, worker: str) -> None: ...
+
+    def send_message(self, message: str) -> None:
+        """Tell every worker that listens, this one too."""
+        ...

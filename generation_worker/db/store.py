@@ -231,6 +231,9 @@ class PostgresStore:
     def remove_worker(self, worker: str) -> None:
         self._change("remove_worker", worker=worker)
 
+    def send_message(self, message: str) -> None:
+        self._run("send_message", message=message)
+
     def _run(self, statement: str, **values: Any) -> list[Row]:
         return self._execute(statement, values).fetchall()
 

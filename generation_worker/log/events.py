@@ -13,7 +13,9 @@ from generation_worker.log.setup import get_logger
 LEVELS = {
     "attempt.started": logging.DEBUG,
     "jobs.held": logging.DEBUG,
+    "call.noticed": logging.DEBUG,
     "jobs.promoted": logging.DEBUG,
+    "webhook.received": logging.DEBUG,
     "answer.rejected": logging.WARNING,
     "attempt.broke": logging.ERROR,
     "breaker.closed": logging.WARNING,
@@ -36,6 +38,7 @@ LEVELS = {
     "maintenance.failed": logging.ERROR,
     "settlement.refused": logging.ERROR,
     "thread.stuck": logging.ERROR,
+    "webhook.refused": logging.WARNING,
 }
 """Everything else is worth an info line."""
 

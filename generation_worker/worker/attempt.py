@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from generation_worker.domain.errors import (
@@ -42,6 +42,7 @@ from generation_worker.ports import (
 from generation_worker.worker.artifact import content_type_of, describe, image_keys_begin, thumbnail_key_beside
 from generation_worker.worker.keyring import KeyRing
 from generation_worker.worker.lease import Lease
+from generation_worker.worker.notices import Notices
 from generation_worker.worker.paid_calls import PaidCalls
 from generation_worker.worker.shelf import Shelf
 
@@ -61,6 +62,7 @@ class Attempt:
     events: Events
     max_paid_calls: int
     breaker: BreakerPolicy = BREAKER
+    notices: Notices = field(default_factory=Notices)
 
     def run(self, lease: Lease) -> Outcome:
         """Work on the job; whatever happens is an outcome."""
@@ -99,7 +101,7 @@ class Attempt:
     # generate
 
     def _generate(self, lease: Lease, payload: Generation) -> dict[str, Any]:
-        calls = PaidCalls(self.store, self.events, self.keys, self.max_paid_calls, self.breaker)
+        calls = PaidCalls(self.store, self.events, self.keys, self.max_paid_calls, self.breaker, self.notices)
         call, generated = calls.make(lease, self._request(lease, payload))
         paid = Staged(generated.data, lease.job.provider, clean_message(generated.model))
         try:

@@ -14,6 +14,7 @@ from generation_worker.worker.lease import Lease, LeaseBook
 from generation_worker.worker.listener import Listener
 from generation_worker.worker.loop import Loop
 from generation_worker.worker.maintenance import Maintenance, Task
+from generation_worker.worker.notices import Notices
 from generation_worker.worker.poller import Poller
 from generation_worker.worker.pool import Pool
 from generation_worker.worker.promoter import Promoter
@@ -42,6 +43,7 @@ class Crew:
         events: Events,
         may_claim: Callable[[], bool],
         chores: Sequence[Task] = (),
+        notices: Notices | None = None,
     ) -> None:
         """``chores`` are further tasks that may take their time."""
         self.settings = settings
@@ -64,7 +66,10 @@ class Crew:
         self.heartbeat = Heartbeat(
             heartbeat_store, self.leases, events, settings=settings, touch=self._touch, follow=self._follow
         )
-        self.listener = Listener(signals, events, wake=self._look_now, beat=self.heartbeat.loop.wake)
+        self.notices = notices or Notices()
+        self.listener = Listener(
+            signals, events, wake=self._look_now, beat=self.heartbeat.loop.wake, notice=self.notices.post
+        )
         self.poller = Poller(
             store,
             settings,

@@ -71,15 +71,24 @@ class Lease:
         if proof and not self._is_proved():
             raise LeaseLost("The lease cannot be proved any more.")
 
-    def pause(self, seconds: float, *, proof: bool = True) -> None:
-        """Sleep for ``seconds``, or until the attempt may not go on. Raises as ``check`` does."""
+    def pause(self, seconds: float, *, proof: bool = True, enough: Callable[[], bool] = lambda: False) -> None:
+        """Sleep for ``seconds``, or until the attempt may not go on. Raises as ``check`` does.
+
+        Also until ``enough``, which is asked at the beginning and after each ``rouse``.
+        """
         self._interrupted = self._interrupted or threading.Event()
         until = self._clock() + seconds
-        self.check(proof=proof)  # after the event is there: whoever stops the attempt from here on sets it
-        while (left := min(until, self.deadline) - self._clock()) > 0:
+        self.check(proof=proof)  # after the event is there: whoever stops or rouses the attempt from here on sets it
+        while not enough() and (left := min(until, self.deadline) - self._clock()) > 0:
             self._interrupted.wait(min(left, self.duration / 8))
+            self._interrupted.clear()  # before what it was set for is looked at: what is set from here on is not lost
             self.check(proof=proof)
         self.check(proof=proof)
+
+    def rouse(self) -> None:
+        """A pause that waits for more than time has to look whether it is enough."""
+        if self._interrupted is not None:
+            self._interrupted.set()
 
     def seconds_left(self) -> float:
         return max(0.0, self.deadline - self._clock())
@@ -115,8 +124,7 @@ class Lease:
     def _stop(self, reason: type[AttemptStopped]) -> None:
         if self._stopped_by is None or reason is LeaseLost:
             self._stopped_by = reason
-        if self._interrupted is not None:
-            self._interrupted.set()
+        self.rouse()
 
 
 class LeaseBook:

@@ -1,4 +1,4 @@
-"""Hears hints from other processes: work came in, or somebody asked to cancel. Losing it is not an error."""
+"""Hears hints from other processes: work came in, somebody asked to cancel, a call ended. Losing one is no error."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable
 
+from generation_worker.domain.notice import Notice
 from generation_worker.events import Events
 from generation_worker.ports import Signals, StoreUnavailable
 from generation_worker.worker.loop import Loop
@@ -20,12 +21,19 @@ class Listener:
     """``live`` is true while messages are known to arrive; only then may the poller sleep long."""
 
     def __init__(
-        self, signals: Signals | None, events: Events, *, wake: Callable[[], None], beat: Callable[[], None]
+        self,
+        signals: Signals | None,
+        events: Events,
+        *,
+        wake: Callable[[], None],
+        beat: Callable[[], None],
+        notice: Callable[[Notice], object],
     ) -> None:
         """``beat`` is called for what a heartbeat brings: who is to be cancelled, what the fleet is to follow."""
         self._signals = signals
         self._events = events
         self._handlers = {"wake": wake, "cancel": beat, "control": beat}
+        self._notice = notice
         self.live = False
         self.loop = Loop("listener", self.step, events)
 
@@ -47,6 +55,8 @@ class Listener:
         for message in dict.fromkeys(messages):
             if handler := self._handlers.get(message):
                 handler()
+            elif notice := Notice.read(message):
+                self._notice(notice)
         return 0
 
     def close(self) -> None:

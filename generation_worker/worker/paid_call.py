@@ -21,10 +21,13 @@ from generation_worker.domain.gate import verdict_of
 from generation_worker.events import Events
 from generation_worker.ports import CallBegun, CallReport, GateNews, Generated, GenerationRequest, Provider, Store
 from generation_worker.worker.lease import Lease
+from generation_worker.worker.notices import Ear, Notices
 from generation_worker.worker.permit import Permit
 
 NOT_ITS_END = (AttemptTimedOut, ProviderRefused, InternalError)
 """Errors that say nothing of the picture: what the provider was asked for may still be had there."""
+WRITE_AGAIN = 5.0
+"""Seconds: no pause keeps an id unwritten for longer, since a crash would lose what is paid."""
 
 Finish = Callable[[int, CallReport], GateNews | None]
 
@@ -44,6 +47,7 @@ class PaidCall:
         *,
         provider: Provider,
         asked_at: float,
+        notices: Notices,
         finish: Finish,
     ) -> None:
         """``asked_at`` is when the database was asked to begin the call; ``finish`` writes its end."""
@@ -56,6 +60,7 @@ class PaidCall:
         self._events = events
         stamped_at = asked_at + begun.stamped_after
         self._permit = Permit(store, lease.job, key_label=provider.key_label, tenth=begun.permit, stamped_at=stamped_at)
+        self._ear = Ear(notices, lease.rouse)
         self._finish = finish
         self._started = time.monotonic()
         self._ref = begun.resume
@@ -67,9 +72,15 @@ class PaidCall:
     def seconds_left(self) -> float:
         return self._lease.seconds_left()
 
-    def pause(self, seconds: float) -> None:
-        self._write_ref()
-        self._lease.pause(seconds, proof=False)
+    def pause(self, seconds: float, *, wake_on: str | None = None) -> None:
+        if wake_on is None:
+            return self._pause(seconds, lambda: False)
+        with self._ear.open(wake_on) as has_news:
+            self._pause(seconds, has_news)
+        if self._ear.heed(wake_on):
+            job = self._lease.job
+            self._events.emit("call.noticed", job=job.id, user=job.user_id, number=self.number)
+        return None
 
     def admit(self) -> None:
         self._permit.freshen(self.number)
@@ -95,6 +106,15 @@ class PaidCall:
         job = self._lease.job
         self._events.emit("answer.rejected", job=job.id, user=job.user_id, attempt=job.attempt, error=str(error))
         self._report(True, error)
+
+    def _pause(self, seconds: float, enough: Callable[[], bool]) -> None:
+        while True:
+            self._write_ref()
+            step = seconds if self._ref_is_written else min(seconds, WRITE_AGAIN)
+            self._lease.pause(step, proof=False, enough=enough)
+            seconds -= step
+            if seconds <= 0 or enough():
+                return
 
     def _say_finished(self, error: BaseException | None = None) -> None:
         job = self._lease.job

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from generation_worker.domain.errors import (
@@ -20,6 +20,7 @@ from generation_worker.events import Events
 from generation_worker.ports import CallBegun, CallReport, GateNews, Generated, GenerationRequest, Provider, Store
 from generation_worker.worker.keyring import KeyRing
 from generation_worker.worker.lease import Lease
+from generation_worker.worker.notices import Notices
 from generation_worker.worker.paid_call import PaidCall
 from generation_worker.worker.permit import closed
 
@@ -36,6 +37,7 @@ class PaidCalls:
     keys: KeyRing
     max_paid_calls: int
     breaker: BreakerPolicy
+    notices: Notices = field(default_factory=Notices)
 
     def make(self, lease: Lease, request: GenerationRequest) -> tuple[PaidCall, Generated]:
         """One answer, by one call; by another one, within the bound, if the provider has lost what it kept for us."""
@@ -64,7 +66,16 @@ class PaidCalls:
             provider = self._holder(provider, begun)
             self.events.emit("call.resumed", job=job.id, user=job.user_id, number=begun.number)
         finish = partial(self._finish, job, provider)
-        return PaidCall(lease, self.store, self.events, begun, provider=provider, asked_at=asked_at, finish=finish)
+        return PaidCall(
+            lease,
+            self.store,
+            self.events,
+            begun,
+            provider=provider,
+            asked_at=asked_at,
+            notices=self.notices,
+            finish=finish,
+        )
 
     def _see_that_it_may(self, begun: CallBegun, provider: Provider) -> None:
         if not begun.held:

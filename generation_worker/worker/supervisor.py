@@ -12,6 +12,7 @@ from generation_worker.ports import Signals, Storage, Store
 from generation_worker.worker.attempt import Work
 from generation_worker.worker.crew import Crew
 from generation_worker.worker.maintenance import Task
+from generation_worker.worker.notices import Inbox, Notices
 from generation_worker.worker.settings import Ending, WorkerSettings
 from generation_worker.worker.shutdown import shut_down
 
@@ -34,6 +35,7 @@ class Supervisor:
         events: Events,
         storage: Storage | None = None,
         chores: Sequence[Task] = (),
+        notices: Notices | None = None,
     ) -> None:
         self.settings = settings
         self._stops = 0
@@ -49,6 +51,7 @@ class Supervisor:
             events=events,
             may_claim=lambda: self._claiming,
             chores=chores,
+            notices=notices,
         )
 
     def start(self) -> None:
@@ -78,6 +81,11 @@ class Supervisor:
     def wake(self) -> None:
         """Look for work now, rather than at the next poll."""
         self.crew.poller.look_now()
+
+    @property
+    def inbox(self) -> Inbox:
+        """Where webhooks of providers go."""
+        return Inbox(self.crew.notices, self.crew.store)
 
     def report(self) -> dict[str, Any]:
         """How the worker is. Asks nobody: a serverless database may sleep."""

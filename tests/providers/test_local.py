@@ -41,7 +41,7 @@ class Control:
         if self.asked == self.stop_at:
             raise CancelRequested
 
-    def pause(self, seconds: float) -> None:
+    def pause(self, seconds: float, *, wake_on: str | None = None) -> None:
         self.paused.append(seconds)
         self.check()
 

@@ -197,6 +197,9 @@ class ScriptedStore:
     def remove_worker(self, worker: str) -> None:
         self._next("remove_worker", None, worker)
 
+    def send_message(self, message: str) -> None:
+        self._next("send_message", None, message)
+
 
 class ScriptedSignals:
     """Hears its own messages (unless deaf), and what a test puts into `heard`: messages, or an exception to raise."""

@@ -414,7 +414,7 @@ def real_lease(*, duration: float = 60, timeout: float = 30) -> Lease:
 def test_a_storage_that_is_away_for_a_while_costs_no_second_call(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
 
-    def pause(_: Lease, seconds: float, *, proof: bool = True) -> None:
+    def pause(_: Lease, seconds: float, **_also: Any) -> None:
         pauses.append(seconds)
 
     monkeypatch.setattr(Lease, "pause", pause)

@@ -138,3 +138,58 @@ def test_the_book_forgets_the_lease_it_is_told_to_and_no_newer_one() -> None:
     book.remove(newer)
     book.remove(newer)
     assert len(book) == 0
+
+
+def slow_lease() -> Lease:
+    """Looks about in a pause only when it is roused, and times out if it is not."""
+    return Lease(a_job(), claimed_at=time.monotonic(), duration=6000, timeout=60)
+
+
+def test_a_pause_ends_when_it_is_enough() -> None:
+    attempt = slow_lease()
+    came = threading.Event()
+
+    def come() -> None:
+        came.set()
+        attempt.rouse()
+
+    threading.Timer(0.01, come).start()
+    attempt.pause(300, enough=came.is_set)
+    assert came.is_set()
+
+
+def test_a_pause_does_not_begin_when_it_is_enough_already() -> None:
+    attempt = slow_lease()
+    attempt.rouse()
+    attempt.pause(300, enough=lambda: True)
+
+
+def test_who_is_roused_for_nothing_sleeps_on() -> None:
+    attempt = slow_lease()
+    asked: list[float] = []
+
+    def enough() -> bool:
+        asked.append(time.monotonic())
+        return len(asked) == 3
+
+    timers = [threading.Timer(delay, attempt.rouse) for delay in (0.05, 0.1)]
+    for timer in timers:
+        timer.start()
+    attempt.pause(300, enough=enough)
+    assert len(asked) == 3
+
+
+@pytest.mark.parametrize(("stop", "reason"), STOPS)
+def test_a_stop_is_not_lost_when_the_attempt_is_roused_as_well(
+    stop: Callable[[Lease], None], reason: type[Exception]
+) -> None:
+    attempt = slow_lease()
+
+    def both() -> None:
+        attempt.rouse()
+        stop(attempt)
+        attempt.rouse()
+
+    threading.Timer(0.01, both).start()
+    with pytest.raises(reason):
+        attempt.pause(300, enough=lambda: False)

@@ -26,7 +26,13 @@ def heard() -> list[str]:
 
 @pytest.fixture
 def listener(signals: ScriptedSignals, events: Events, heard: list[str]) -> Listener:
-    return Listener(signals, events, wake=lambda: heard.append("wake"), beat=lambda: heard.append("cancel"))
+    return Listener(
+        signals,
+        events,
+        wake=lambda: heard.append("wake"),
+        beat=lambda: heard.append("cancel"),
+        notice=lambda notice: heard.append(notice.message),
+    )
 
 
 def test_an_address_on_which_our_own_message_comes_back_is_listened_to(
@@ -64,7 +70,7 @@ def test_our_own_message_may_come_after_others(listener: Listener, signals: Scri
     assert listener.live
 
 
-@pytest.mark.parametrize("message", ["wake", "cancel"])
+@pytest.mark.parametrize("message", ["wake", "cancel", "call p-1 0123456789abcdef"])
 def test_a_message_reaches_who_it_is_for(
     listener: Listener, signals: ScriptedSignals, heard: list[str], message: str
 ) -> None:
@@ -75,10 +81,13 @@ def test_a_message_reaches_who_it_is_for(
     assert heard == [message]
 
 
-def test_a_message_that_nobody_knows_is_ignored(listener: Listener, signals: ScriptedSignals, heard: list[str]) -> None:
+@pytest.mark.parametrize("message", ["from a newer version", "call", "call p-1 and more to come"])
+def test_a_message_that_nobody_knows_is_ignored(
+    listener: Listener, signals: ScriptedSignals, heard: list[str], message: str
+) -> None:
     listener.step()
     heard.clear()
-    signals.heard.append("from a newer version")
+    signals.heard.append(message)
     assert listener.step() == 0
     assert heard == []
 
@@ -112,7 +121,7 @@ def test_a_server_that_is_not_there_is_tried_again(
 
 
 def test_a_worker_without_an_address_to_listen_on_does_without(events: Events) -> None:
-    listener = Listener(None, events, wake=lambda: None, beat=lambda: None)
+    listener = Listener(None, events, wake=lambda: None, beat=lambda: None, notice=lambda notice: None)
     listener.start()
     assert not listener.loop.alive
     listener.close()

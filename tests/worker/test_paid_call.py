@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -25,6 +27,7 @@ from generation_worker.domain.errors import (
 )
 from generation_worker.domain.gate import BREAKER
 from generation_worker.domain.job import FRONT, Job
+from generation_worker.domain.notice import Notice
 from generation_worker.events import Events
 from generation_worker.ports import (
     CallBegun,
@@ -37,8 +40,9 @@ from generation_worker.ports import (
 )
 from generation_worker.worker.keyring import KeyRing
 from generation_worker.worker.lease import Lease
+from generation_worker.worker.notices import Notices
 from generation_worker.worker.paid_calls import PaidCalls
-from tests.worker.scripted_store import Told
+from tests.worker.scripted_store import Clock, Told
 
 JOB = Job("job-1", "text_to_image", "ada", "far", "{}", 1, 1, 4, 0, 0, "token", 3600.0, None, None, FRONT)
 REQUEST = GenerationRequest(JOB.id, 1, "a fox")
@@ -296,3 +300,118 @@ def test_a_call_that_fails_is_told_of_by_its_code(
 ) -> None:
     raised(ScriptedStore([NEW]), fails(error), events=events)
     assert [fields["outcome"] for name, fields in told.events if name == "call.finished"] == [outcome]
+
+
+# notices
+
+
+@dataclass
+class Waiting:
+    """An attempt that waits for p-1, with what it was told in the meantime."""
+
+    notices: Notices = field(default_factory=Notices)
+    clock: Clock = field(default_factory=Clock)
+    pauses: list[float] = field(default_factory=list[float])
+    """How many seconds each pause took."""
+
+    def run(self, *steps: Callable[[], object], away: int = 0, seconds: float = 30.0) -> tuple[ScriptedStore, Told]:
+        """Do each step, then pause."""
+        store = ScriptedStore([NEW], away=away)
+
+        def generate(_request: GenerationRequest, control: Control) -> Generated:
+            control.remember("p-1")
+            for step in steps:
+                step()
+                before = self.clock()
+                control.pause(seconds, wake_on="p-1")
+                self.pauses.append(self.clock() - before)
+            return IMAGE
+
+        events = Events()
+        told = Told(events)
+        lease = Sleeper(JOB, claimed_at=self.clock(), duration=60.0, timeout=600.0, clock=self.clock)
+        calls = PaidCalls(cast("Store", store), events, KeyRing([Far([generate])]), 2, BREAKER, self.notices)
+        calls.make(lease, REQUEST)
+        return store, told
+
+    def post(self, ref: str, delivery: str) -> Callable[[], object]:
+        return lambda: self.notices.post(Notice.of(ref, delivery))
+
+
+class Sleeper(Lease):
+    """Its waits take no time, but the clock says that they did."""
+
+    def pause(self, seconds: float, *, proof: bool = True, enough: Callable[[], bool] = lambda: False) -> None:
+        if not enough():
+            cast("Clock", self._clock).advance(seconds)
+        self.check(proof=proof)
+
+
+def nothing() -> None: ...
+
+
+def test_without_a_notice_a_pause_lasts() -> None:
+    waiting = Waiting()
+    _, told = waiting.run(nothing, waiting.post("p-2", "msg_1"))
+    assert waiting.pauses == [30, 30]
+    assert "call.noticed" not in told.names
+
+
+def test_a_notice_that_came_before_ends_the_first_pause_and_no_other() -> None:
+    waiting = Waiting()
+    waiting.post("p-1", "msg_1")()
+    _, told = waiting.run(nothing, nothing)
+    assert waiting.pauses == [0, 30]
+    assert told.fields("call.noticed") == {"job": "job-1", "user": "ada", "number": 1}
+    assert told.names.count("call.noticed") == 1
+
+
+def test_a_notice_that_comes_again_ends_no_second_pause_but_another_one_does() -> None:
+    waiting = Waiting()
+    first = waiting.post("p-1", "msg_1")
+    waiting.run(first, first, nothing, waiting.post("p-1", "msg_2"), first, nothing)
+    assert waiting.pauses == [0, 30, 30, 0, 0, 30]  # the last one that came is known, so never more looks than webhooks
+
+
+def test_another_attempt_at_the_same_call_hears_of_the_notice_too() -> None:
+    waiting = Waiting()
+    waiting.post("p-1", "msg_1")()
+    waiting.run(nothing)
+    waiting.run(nothing)
+    assert waiting.pauses == [0, 0]
+
+
+def test_a_notice_wakes_an_attempt_that_sleeps() -> None:
+    notices, store = Notices(), ScriptedStore([NEW])
+    lease = Lease(JOB, claimed_at=time.monotonic(), duration=6000.0, timeout=60.0)  # who is not woken is timed out
+
+    def generate(_request: GenerationRequest, control: Control) -> Generated:
+        threading.Timer(0.05, notices.post, [Notice.of("p-1", "msg_1")]).start()
+        control.pause(500, wake_on="p-1")
+        return IMAGE
+
+    calls = PaidCalls(cast("Store", store), Events(), KeyRing([Far([generate])]), 2, BREAKER, notices)
+    calls.make(lease, REQUEST)
+    assert store.ends() == [(1, True, None)]
+
+
+def test_a_long_pause_does_not_keep_an_id_unwritten() -> None:
+    waiting = Waiting()
+    store, _ = waiting.run(nothing, away=3, seconds=20)
+    assert store.remembered == [(1, "p-1")]
+    assert store.away == 0
+    assert waiting.pauses == [20]
+
+
+def test_an_attempt_that_is_stopped_waits_for_no_notice() -> None:
+    notices, lease = Notices(), a_lease()
+
+    def generate(_request: GenerationRequest, control: Control) -> Generated:
+        lease.cancel()
+        control.pause(30, wake_on="p-1")
+        return IMAGE
+
+    calls = PaidCalls(cast("Store", ScriptedStore([NEW])), Events(), KeyRing([Far([generate])]), 2, BREAKER, notices)
+    with pytest.raises(CancelRequested):
+        calls.make(lease, REQUEST)
+    assert not notices.post(Notice.of("p-1", "msg_1"))

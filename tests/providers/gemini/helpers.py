@@ -37,7 +37,7 @@ class Control:
         if now >= self._deadline:
             raise AttemptTimedOut
 
-    def pause(self, seconds: float) -> None:
+    def pause(self, seconds: float, *, wake_on: str | None = None) -> None:
         raise AssertionError("a call has nothing to pause for")
 
     def seconds_left(self) -> float:

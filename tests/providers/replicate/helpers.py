@@ -27,6 +27,7 @@ class Control:
         self._deadline = time.monotonic() + seconds
         self._stop_at, self._reason = stop_at, reason
         self.paused: list[float] = []
+        self.awake_for: list[str | None] = []
         self.remembered: list[str] = []
 
     def check(self) -> None:
@@ -35,8 +36,9 @@ class Control:
         if time.monotonic() >= self._deadline:
             raise AttemptTimedOut
 
-    def pause(self, seconds: float) -> None:
+    def pause(self, seconds: float, *, wake_on: str | None = None) -> None:
         self.paused.append(seconds)
+        self.awake_for.append(wake_on)
         time.sleep(NAP)
         self.check()
 
