@@ -13,6 +13,7 @@ from generation_worker.config.settings import Settings
 
 _S3 = ("s3_bucket", "aws_access_key_id", "aws_secret_access_key")
 _R2 = ("r2_bucket", "r2_account_id", "r2_access_key_id", "r2_secret_access_key")
+_WEBHOOK = ("replicate_webhook_secrets", "replicate_webhook_url")
 
 _BYTES_PER_PIXEL = 8
 """An image and its converted copy, four bytes each."""
@@ -20,7 +21,7 @@ _BYTES_PER_PIXEL = 8
 
 def problems(settings: Settings) -> list[str]:
     """One line for each fault, naming every variable that has a part in it."""
-    return [*_addresses(settings), *_storage(settings), *_numbers(settings)]
+    return [*_addresses(settings), *_webhook(settings), *_storage(settings), *_numbers(settings)]
 
 
 def notices(settings: Settings) -> list[str]:
@@ -50,6 +51,11 @@ def unreadable_addresses(settings: Settings) -> dict[str, list[str]]:
 def _addresses(settings: Settings) -> Iterator[str]:
     for problems in unreadable_addresses(settings).values():
         yield from problems
+
+
+def _webhook(settings: Settings) -> Iterator[str]:
+    if settings.is_set(*_WEBHOOK):
+        yield from _half(settings, "Replicate's webhook", _WEBHOOK)
 
 
 def _storage(settings: Settings) -> Iterator[str]:

@@ -5,7 +5,10 @@ A validator here says what a value must be and never repeats it: it may be a sec
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
+from ipaddress import ip_address
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -41,10 +44,36 @@ def _check_web_address(value: str) -> str:
     return value.rstrip("/")
 
 
+def _check_public_address(value: str) -> str:
+    address = _check_web_address(value)
+    parts = urlsplit(address)
+    if (parts.scheme != "https" and not _is_loopback(parts.hostname or "")) or "?" in address or "#" in address:
+        raise ValueError("must be an https address without ? and #, such as https://worker.example.com")
+    return address
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _check_secret(value: SecretStr) -> SecretStr:
     # A stray newline or space from copying would only show up later, as a refused request.
     if re.fullmatch(r"[!-~]+", value.get_secret_value()) is None:
         raise ValueError("must be printable ASCII without spaces: copy it again, without line breaks")
+    return value
+
+
+def _check_webhook_secret(value: SecretStr) -> SecretStr:
+    head, _, key = value.get_secret_value().partition("_")
+    try:
+        usable = head == "whsec" and len(base64.b64decode(key, validate=True)) >= 16
+    except binascii.Error:
+        usable = False
+    if not usable:
+        raise ValueError("must be a webhook's signing secret, whsec_ and base64: copy all of it again")
     return value
 
 
@@ -53,6 +82,11 @@ def _split_keys(value: object) -> object:
     if isinstance(value, str):
         return tuple(dict.fromkeys(key.strip() for key in value.split(",") if key.strip()))
     return value
+
+
+def _split_secrets(value: object) -> object:
+    """As keys; but commas alone are no way to say that there is none."""
+    return (_split_keys(value) or (value,)) if isinstance(value, str) else value
 
 
 def _retention(value: float) -> float:
@@ -69,7 +103,10 @@ Retention = Annotated[float, DURATION, AfterValidator(_retention)]
 Factor = Annotated[float, Field(allow_inf_nan=False)]
 Secret = Annotated[SecretStr, AfterValidator(_check_secret)]
 Keys = Annotated[tuple[Secret, ...], BeforeValidator(_split_keys)]
+WebhookSecret = Annotated[Secret, AfterValidator(_check_webhook_secret)]
+WebhookSecrets = Annotated[tuple[WebhookSecret, ...], BeforeValidator(_split_secrets)]
 WebAddress = Annotated[str, AfterValidator(_check_web_address)]
+PublicAddress = Annotated[str, AfterValidator(_check_public_address)]
 WorkerId = Annotated[str, _matching(r"[!-~]{1,100}", "1 to 100 printable ASCII characters without spaces")]
 Bucket = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}", "a bucket's name, not its address")]
 AccountId = Annotated[str, _matching(r"[A-Za-z0-9-]{1,64}", "the account's id, not an address")]

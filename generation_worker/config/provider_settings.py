@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from generation_worker.config.kinds import ApiVersion, Duration, Keys, ModelName, ReplicateModel, Secret, WebAddress
+from generation_worker.config.kinds import (
+    ApiVersion,
+    Duration,
+    Keys,
+    ModelName,
+    PublicAddress,
+    ReplicateModel,
+    Secret,
+    WebAddress,
+    WebhookSecrets,
+)
 from generation_worker.config.setting import between, derived, group
 from generation_worker.config.worker_settings import WorkerSettings
 
@@ -71,6 +81,33 @@ class ProviderSettings(WorkerSettings):
         between(1, 600),
         replicate("REPLICATE_TIMEOUT", help="Longest wait for one HTTP call; a prediction may take the job's timeout."),
     ] = 12.0
+    replicate_webhook_secrets: Annotated[
+        WebhookSecrets,
+        replicate(
+            "REPLICATE_WEBHOOK_SECRET",
+            secret=True,
+            help="Signing secret of the account's webhooks, which end the wait for a prediction sooner. While it is "
+            "exchanged: the new one and the old one, comma separated.",
+        ),
+    ] = ()
+    replicate_webhook_url: Annotated[
+        PublicAddress | None,
+        replicate(
+            "REPLICATE_WEBHOOK_URL",
+            example="https://worker.example.com",
+            help="Where Replicate reaches the HTTP server of this worker, or of another one on the same database.",
+        ),
+    ] = None
+    replicate_poll_interval: Annotated[
+        Duration,
+        between(0.1, 60),
+        replicate(
+            "REPLICATE_POLL_INTERVAL",
+            default="5s, or 20s with `REPLICATE_WEBHOOK_URL`",
+            example="5s",
+            help="Longest pause between two looks at a prediction.",
+        ),
+    ] = derived("replicate_webhook_url", lambda url: 20.0 if url else 5.0)
 
     local_provider: Annotated[
         bool, local("LOCAL_PROVIDER", help="Offer `local`, which draws the prompt as a picture, without any key.")

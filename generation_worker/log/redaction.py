@@ -25,7 +25,7 @@ _NAMED = re.compile(
     r"(?:b?\"(?:[^\"\\]|\\.)*\"?|b?'(?:[^'\\]|\\.)*'?|[^\s&,;\"'<>\\)}\]]+)"
 )
 _QUERY = re.compile(r"([?&](?:key|token|signature|sig)=)[^\s&\"'<>]+")
-_ISSUED = re.compile(r"\bAIza[\w-]{20,}|\br8_\w{20,}|\bgw_live_\w{20,}")
+_ISSUED = re.compile(r"\bAIza[\w-]{20,}|\br8_\w{20,}|\bgw_live_\w{20,}|\bwhsec_[\w+/=-]{16,}")
 
 _TELLING_KEY = re.compile(
     r"(?i)(?:proxy-)?authorization|(?:set-)?cookie|x-(?:goog-)?api-key|(?:.*[_-])?(?:api_?keys?|password|passwd|secret)"

@@ -21,6 +21,8 @@ known whether a request went out, and so whether it may have been paid.
 | create: no connection | ProviderUnavailable | no |
 | await and download: 429, 5xx, no answer, no prediction | asked again until the attempt's deadline | |
 | await: 401, 402, 403 | ProviderRefused; the prediction is taken up again by the next attempt | |
+
+A webhook, if there is one, ends a pause between two looks. What is true is always what the look brings.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ from generation_worker.providers.replicate_answers import UNSEEN, Prediction, de
 from generation_worker.providers.replicate_errors import error_of
 from generation_worker.providers.replicate_http import ReplicateHttp
 from generation_worker.providers.replicate_input import creation, model_input
-from generation_worker.providers.replicate_wait import await_end, download
+from generation_worker.providers.replicate_wait import LONGEST_PAUSE, Pace, await_end, download
 
 REPLICATE = "https://api.replicate.com"
 SHORTEST_RUN, LONGEST_RUN = 5, 1800
@@ -48,17 +50,30 @@ SHORTEST_RUN, LONGEST_RUN = 5, 1800
 class ReplicateProvider:
     """One token. Safe to use from many threads at once; ``threads`` is how many these may be.
 
-    ``timeout`` is for one HTTP request, in seconds; a prediction may take as long as the attempt.
+    ``timeout`` is for one HTTP request, in seconds; a prediction may take as long as the attempt. ``longest_pause``, in
+    seconds too, lies between two looks at it at most. ``webhook`` is the address that Replicate tells of its end.
     """
 
     name = "replicate"
 
-    def __init__(self, *, token: str, model: str, base_url: str | None, timeout: float, threads: int) -> None:
+    def __init__(
+        self,
+        *,
+        token: str,
+        model: str,
+        base_url: str | None,
+        timeout: float,
+        threads: int,
+        longest_pause: float = LONGEST_PAUSE,
+        webhook: str | None = None,
+    ) -> None:
         if not (token.isascii() and token.isprintable() and token.strip() == token != ""):
             raise ValueError("the token must be printable ASCII without spaces around it")
         self.key_label = "replicate-" + hashlib.sha256(token.encode()).hexdigest()[:8]
         self.model = model
         self._http = ReplicateHttp(token=token, base_url=base_url or REPLICATE, timeout=timeout, threads=threads)
+        self._webhook = webhook
+        self._pace = Pace.of_looks(longest_pause, told=webhook is not None)
 
     def __repr__(self) -> str:
         return f"ReplicateProvider(key_label={self.key_label!r}, model={self.model!r})"
@@ -77,7 +92,7 @@ class ReplicateProvider:
         http = self._http
         resumed = request.resume is not None
         begun = Prediction(request.resume, UNSEEN) if request.resume else self._create(http, request, control)
-        ended = await_end(http, begun, control)
+        ended = await_end(http, begun, control, self._pace)
         address = ended.picture(resumed=resumed)
         data = decoded(address) if address[:5].lower() == "data:" else download(http, address, control)
         return Generated(data, ended.model or self.model, ended.id, ended.usage)
@@ -88,7 +103,7 @@ class ReplicateProvider:
 
     def _create(self, http: ReplicateHttp, request: GenerationRequest, control: Control) -> Prediction:
         asked = model_input(request, lambda picture: self._uploaded(http, picture, control))
-        path, body = creation(self.model, asked)
+        path, body = creation(self.model, asked, self._webhook)
         seconds = min(max(int(control.seconds_left()), SHORTEST_RUN), LONGEST_RUN)
         try:
             answer = http.create(path, body, seconds, control)

@@ -27,12 +27,16 @@ def model_input(request: GenerationRequest, upload: Callable[[Picture], str]) ->
     return {name: value for name, value in wanted.items() if value}
 
 
-def creation(model: str, model_input: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Path and body of the request that creates a prediction by ``owner/name`` or ``owner/name:version``."""
+def creation(model: str, model_input: Mapping[str, Any], webhook: str | None) -> tuple[str, dict[str, Any]]:
+    """Path and body of the request that creates a prediction by ``owner/name`` or ``owner/name:version``.
+
+    ``webhook`` is the address that Replicate is to tell when the prediction has ended, and only then.
+    """
+    told = {"webhook": webhook, "webhook_events_filter": ["completed"]} if webhook else {}
     name, _, version = model.partition(":")
     if version:
-        return "/v1/predictions", {"version": version, "input": model_input}
-    return f"/v1/models/{name}/predictions", {"input": model_input}
+        return "/v1/predictions", {"version": version, "input": model_input, **told}
+    return f"/v1/models/{name}/predictions", {"input": model_input, **told}
 
 
 def _data_uri(picture: Picture) -> str | None:

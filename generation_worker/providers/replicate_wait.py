@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from generation_worker.domain.errors import AttemptTimedOut, CallLost, CancelRequested, JobError
 from generation_worker.providers.http_answers import Answer, NoAnswer
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from generation_worker.providers.replicate_http import ReplicateHttp
 
 FIRST_PAUSE, LONGEST_PAUSE, GROWTH = 0.5, 5.0, 1.25
-"""Seconds between two looks, and by how much each pause is longer than the one before."""
+"""Seconds between two tries, and by how much each pause is longer than the one before."""
 LONGEST_WAIT = 30.0
 """Seconds that a look is put off at most, whatever a 429 says."""
 TIMES_MISSING = 3
@@ -26,34 +26,54 @@ FAREWELL = 3.0
 """Seconds for telling Replicate that nobody waits any more."""
 
 
+class Pace(NamedTuple):
+    """Seconds of the first pause and of the longest."""
+
+    first: float
+    longest: float
+
+    @classmethod
+    def of_looks(cls, longest: float, *, told: bool) -> Self:
+        """Short at first, since most pictures are quick; unhurried if Replicate was asked to tell us of the end."""
+        return cls(longest / 4 if told else min(FIRST_PAUSE, longest), longest)
+
+
+USUAL = Pace(FIRST_PAUSE, LONGEST_PAUSE)
+
+
 class Pauses:
-    """Between looks: short at first, since most pictures are quick; longer as asked."""
+    """Between tries: each longer than the one before, and as long as asked."""
 
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: Control, pace: Pace = USUAL) -> None:
         self._control = control
-        self._next = FIRST_PAUSE
+        self._next, self._longest = pace
 
-    def take(self, answer: Answer | None = None) -> None:
-        """Raises as ``Control.pause`` does."""
-        asked = wait_asked(answer, datetime.now(UTC)) if answer and answer.status == 429 else None
-        self._control.pause(max(self._next, min(asked or 0.0, LONGEST_WAIT)))
-        self._next = min(self._next * GROWTH, LONGEST_PAUSE)
+    def take(self, answer: Answer | None = None, *, wake_on: str | None = None) -> None:
+        """Raises as ``Control.pause`` does. Who is asked to wait, waits: no notice changes that."""
+        if answer is not None and answer.status == 429:
+            asked = wait_asked(answer, datetime.now(UTC)) or 0.0
+            self._control.pause(max(self._next, min(asked, LONGEST_WAIT)))
+        else:
+            self._control.pause(self._next, wake_on=wake_on)
+        self._next = min(self._next * GROWTH, self._longest)
 
 
-def await_end(http: ReplicateHttp, begun: Prediction, control: Control) -> Prediction:
+def await_end(http: ReplicateHttp, begun: Prediction, control: Control, pace: Pace) -> Prediction:
     """The prediction when it has ended; cancelled at Replicate if the job is, or if its time is over.
 
     Raises CallLost, ProviderRefused, and what ``Control.pause`` raises.
     """
-    now, pauses = begun, Pauses(control)
+    now, looks, tries = begun, Pauses(control, pace), Pauses(control)
     try:
         if begun.running and begun.status != UNSEEN:
-            pauses.take()
+            looks.take(wake_on=begun.id)
         while now.running:
             answer = _look(http, begun.id, control)
-            now = _prediction_in(answer) or now
+            seen = _prediction_in(answer)
+            now = seen or now
             if now.running:
-                pauses.take(answer)
+                # A look that failed is made up for soon: the notice that it was to answer does not come again.
+                (looks if seen else tries).take(answer, wake_on=begun.id)
     except (CancelRequested, AttemptTimedOut):
         _cancel(http, begun.id)
         raise
@@ -111,7 +131,7 @@ class _Farewell:
 
     def admit(self) -> None: ...
 
-    def pause(self, seconds: float) -> None: ...
+    def pause(self, seconds: float, *, wake_on: str | None = None) -> None: ...
 
     def seconds_left(self) -> float:
         return FAREWELL

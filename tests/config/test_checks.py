@@ -6,6 +6,10 @@ from generation_worker.config import ConfigurationError, load_settings
 
 S3 = {"S3_BUCKET": "images", "AWS_ACCESS_KEY_ID": "AKIA123", "AWS_SECRET_ACCESS_KEY": "s3-secret"}
 R2 = {"R2_BUCKET": "images", "R2_ACCOUNT_ID": "abc", "R2_ACCESS_KEY_ID": "r2-key", "R2_SECRET_ACCESS_KEY": "r2-secret"}
+HOOK = {
+    "REPLICATE_WEBHOOK_SECRET": "whsec_bm9ib2R5J3MgYnV0IG91cnM=",
+    "REPLICATE_WEBHOOK_URL": "https://worker.example.com",
+}
 DIRECT = "postgresql://app:pw-secret@ep-x.eu.aws.neon.tech/db"
 POOLED = "postgresql://app:pw-secret@ep-x-pooler.eu.aws.neon.tech/db"
 
@@ -25,6 +29,8 @@ def without(environ: dict[str, str], *names: str) -> dict[str, str]:
         (without(R2, "R2_ACCOUNT_ID"), "R2_ACCOUNT_ID missing"),
         (S3 | without(R2, "R2_BUCKET"), "R2_BUCKET missing"),
         ({"R2_PUBLIC_URL": "https://images.example.com"}, "R2_BUCKET, R2_ACCOUNT_ID, R2_ACCESS_KEY_ID"),
+        (without(HOOK, "REPLICATE_WEBHOOK_SECRET"), "REPLICATE_WEBHOOK_SECRET missing: other settings of Replicate's"),
+        (without(HOOK, "REPLICATE_WEBHOOK_URL"), "REPLICATE_WEBHOOK_URL missing: other settings of Replicate's"),
         ({"RETRY_MAX_DELAY": "1s"}, "RETRY_MAX_DELAY (1s) is shorter than RETRY_INITIAL_DELAY (5s)"),
         (
             {"RETRY_MAX_DELAY": "1s", "WORKER_RETRY_DELAY": "30s"},
@@ -58,6 +64,44 @@ def test_refuses_what_does_not_fit(environ: dict[str, str], problem: str) -> Non
 )
 def test_where_images_go(environ: dict[str, str], storage: str) -> None:
     assert load_settings(environ).storage == storage
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["https://worker.example.com", "https://x/prefix/", "http://localhost:8080", "http://127.1.2.3", "http://[::1]:80"],
+)
+def test_replicate_reaches_us_encrypted_or_on_this_machine(address: str) -> None:
+    assert load_settings(HOOK | {"REPLICATE_WEBHOOK_URL": address}).replicate_webhook_url == address.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://worker.example.com", "https://x/?a=1", "https://x/#a", "https://x?", "worker.example.com", "https:"],
+)
+def test_what_replicate_cannot_use_is_refused(address: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(HOOK | {"REPLICATE_WEBHOOK_URL": address})
+    (problem,) = caught.value.problems
+    assert problem.startswith("REPLICATE_WEBHOOK_URL must be an")
+
+
+@pytest.mark.parametrize(
+    "secret", ["bm9ib2R5J3MgYnV0IG91cnM=", "whsec_", "whsec_bm9ib2R5", "whsec_%%%%", "whsk_bm9i", ","]
+)
+@pytest.mark.parametrize("before", ["", HOOK["REPLICATE_WEBHOOK_SECRET"] + ",whsec_,"])
+def test_a_webhook_secret_is_checked_before_it_is_needed(secret: str, before: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(HOOK | {"REPLICATE_WEBHOOK_SECRET": before + secret})
+    (problem,) = caught.value.problems
+    assert problem == (
+        "REPLICATE_WEBHOOK_SECRET must be a webhook's signing secret, whsec_ and base64: copy all of it again"
+    )
+
+
+def test_who_is_told_by_replicate_looks_less_often() -> None:
+    assert load_settings({}).replicate_poll_interval == 5
+    assert load_settings(HOOK).replicate_poll_interval == 20
+    assert load_settings(HOOK | {"REPLICATE_POLL_INTERVAL": "2s"}).replicate_poll_interval == 2
 
 
 def test_a_key_that_is_wrong_is_not_missing_as_well() -> None:

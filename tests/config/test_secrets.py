@@ -13,6 +13,7 @@ SECRETS = {
     "DIRECT_URL": "postgresql://app:{}@h/d?schema=x&pgbouncer=true",
     "GEMINI_API_KEY": "{},{}",
     "REPLICATE_API_TOKEN": "{}",
+    "REPLICATE_WEBHOOK_SECRET": "{},whsec_{}",
     "AWS_ACCESS_KEY_ID": "{}",
     "AWS_SECRET_ACCESS_KEY": "{}",
     "R2_ACCESS_KEY_ID": "{}",
@@ -47,5 +48,12 @@ def test_overrides_are_hidden_too() -> None:
 
 def test_secret_values_are_all_there_for_the_logs_to_hide() -> None:
     url = "postgresql://app:p%40w@h/d"
-    environ = {"DATABASE_URL": url, "GEMINI_API_KEY": "key-a,key-b", "REPLICATE_API_TOKEN": "token-c"}
-    assert set(load_settings(environ).secret_values()) == {url, "p@w", "key-a", "key-b", "token-c"}
+    hooks = ["whsec_bm9ib2R5J3MgYnV0IG91cnM=", "whsec_dGhlIG9uZSB0aGF0IGNvbWVz"]
+    environ = {
+        "DATABASE_URL": url,
+        "GEMINI_API_KEY": "key-a,key-b",
+        "REPLICATE_API_TOKEN": "token-c",
+        "REPLICATE_WEBHOOK_SECRET": ", ".join(hooks),
+        "REPLICATE_WEBHOOK_URL": "https://worker.example.com",
+    }
+    assert set(load_settings(environ).secret_values()) == {url, "p@w", "key-a", "key-b", "token-c", *hooks}

@@ -36,7 +36,7 @@ def test_a_default_is_what_the_table_says(name: str) -> None:
 @pytest.mark.parametrize("name", FIELDS)
 def test_an_example_is_a_value_that_is_accepted(name: str) -> None:
     example = declarations()[FIELDS[name]].example
-    alone = name in ("S3_BUCKET", "S3_ENDPOINT_URL", "R2_BUCKET", "R2_PUBLIC_URL")
+    alone = name in ("S3_BUCKET", "S3_ENDPOINT_URL", "R2_BUCKET", "R2_PUBLIC_URL", "REPLICATE_WEBHOOK_URL")
     if example is not None and not alone:
         load_settings({name: example})
 

@@ -36,6 +36,7 @@ log = get_logger("test")
         ("{'x-goog-api-key': b'pw-secret'}", "{'x-goog-api-key': ***}"),
         ("AIzaSyA1234567890123456789012345678901", "***"),
         ("r8_0123456789012345678901234567890123456", "***"),
+        ("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD", "***"),
         ("no key gw_live_0123456789ab_" + "0af3" * 16 + " here", "no key *** here"),
         ("GET http://localhost:8080/users/a@b.c", "GET http://localhost:8080/users/a@b.c"),
         ("http://[::1]:8080/health", "http://[::1]:8080/health"),

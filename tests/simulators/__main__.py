@@ -8,6 +8,7 @@ import signal
 from tests.simulators import gemini, replicate
 from tests.simulators.gemini import GeminiSimulator
 from tests.simulators.replicate import ReplicateSimulator
+from tests.simulators.replicate_hooks import MANNERS, SECRET
 from tests.simulators.server import SimulatorServer
 
 
@@ -25,7 +26,10 @@ def main() -> None:
             print(f"  export {name}={value}")
         print("\nIn a prompt, sim:WORD or sim:WORD=SECONDS brings trouble.")
         for name, words in (("Gemini", gemini.WORDS), ("Replicate", replicate.WORDS)):
-            print(f"{name}: {', '.join(words)}.", flush=True)
+            print(f"{name}: {', '.join(words)}.")
+        print("\nFor webhooks, with the address of the worker's own HTTP server:\n")
+        print(f"  export REPLICATE_WEBHOOK_SECRET={SECRET}\n  export REPLICATE_WEBHOOK_URL=http://127.0.0.1:8080")
+        print(f"\nhook:WORD in a prompt sends them otherwise: {', '.join(MANNERS)}.", flush=True)
         signal.sigwait(ends)
 
 

@@ -1,7 +1,8 @@
 """A simulated Replicate: predictions that take their time, uploads, and the host that keeps the pictures.
 
 A request gets the next reply that a test has scripted for its kind (see KINDS), or what the state says. What becomes of
-a prediction is asked for by a word in its prompt, see WORDS: ``sim:slow=5`` is a picture after five seconds.
+a prediction is asked for by a word in its prompt, see WORDS: ``sim:slow=5`` is a picture after five seconds. Who names
+a webhook is told of its end, see replicate_hooks.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from tests.simulators import replicate_bodies as bodies
 from tests.simulators import replies
 from tests.simulators.arrivals import Arrivals
 from tests.simulators.pictures import picture
+from tests.simulators.replicate_hooks import SECRET, Hook, Hooks
 from tests.simulators.replies import Reply, json_reply, raw_reply
 from tests.simulators.server import Exchange
 
@@ -31,6 +33,7 @@ KINDS = {
     "upload": re.compile(r"^POST /v1/files$"),
     "account": re.compile(r"^GET /v1/account$"),
     "model": re.compile(r"^GET /v1/models/(?P<name>[^/]+/[^/]+)(/versions/(?P<version>[0-9a-f]+))?$"),
+    "secret": re.compile(r"^GET /v1/webhooks/default/secret$"),
     "download": re.compile(r"^GET /delivery/(?P<id>[^/]+)\.png$"),
 }
 WORD = re.compile(r"\bsim:(?P<name>[a-z_]+)(?:=(?P<number>[0-9.]+))?")
@@ -57,6 +60,7 @@ class Made:
     word: str
     began: float = field(default_factory=time.monotonic)
     cancelled: bool = False
+    fetched: threading.Event = field(default_factory=threading.Event)
 
     @property
     def prompt(self) -> str:
@@ -65,10 +69,17 @@ class Made:
     def body(self) -> dict[str, Any]:
         if self.cancelled:
             return bodies.prediction(self.id, "canceled")
-        if time.monotonic() < self.began + self.seconds:
+        if self.seconds_left() > 0:
             return bodies.prediction(self.id, "processing")
         end = ENDS.get(self.word, ENDS["picture"])(self)
         return bodies.prediction(self.id) | {"metrics": {"predict_time": self.seconds}} | end
+
+    def seconds_left(self) -> float:
+        return 0.0 if self.cancelled else self.began + self.seconds - time.monotonic()
+
+    def end(self) -> None:
+        """Let it end now."""
+        self.seconds = 0.0
 
     def picture(self) -> bytes:
         return picture(self.prompt, self.asked.get("aspect_ratio", "1:1"))
@@ -86,6 +97,7 @@ class ReplicateSimulator:
         self.arrivals = Arrivals()
         self.requests: list[Request] = []
         self.made: dict[str, Made] = {}
+        self.hooks = Hooks()
         self._scripts: dict[str, deque[Reply]] = defaultdict(deque)
         self._numbers = count(1)
         self._lock = threading.Lock()
@@ -132,7 +144,29 @@ class ReplicateSimulator:
             address = f"http://{exchange.headers['host']}/delivery/{made_id}.png"
             seconds = {"slow": number or 10.0, "never": replies.FOREVER}.get(name, self.seconds)
             made = self.made[made_id] = Made(made_id, asked, address, seconds, name)
+        if address := exchange.json().get("webhook"):
+            self._tell(made, Hook.of(address, made.prompt), exchange.closing)
         return replies.hang_up if name == "hang_up" else json_reply(bodies.prediction(made.id), 201)
+
+    def _tell(self, made: Made, hook: Hook, closing: threading.Event) -> None:
+        """At the end, in a thread of its own; or before anything else happens."""
+
+        def tell_at_the_end() -> None:
+            while not self._is_time(made, hook) and not closing.is_set():
+                closing.wait(0.02)
+            if not closing.is_set():
+                self.hooks.send(hook, made.body() | {"input": made.asked}, closing)
+
+        if hook.manner == "early":
+            made.end()
+            tell_at_the_end()
+        else:
+            threading.Thread(target=tell_at_the_end, daemon=True).start()
+
+    def _is_time(self, made: Made, hook: Hook) -> bool:
+        if hook.manner == "late":
+            return made.fetched.is_set()
+        return made.seconds_left() <= 0 or hook.manner == "premature"
 
     def _look(self, exchange: Exchange, id: str) -> Reply:  # noqa: A002 - the address's word
         made = self.made.get(id)
@@ -144,6 +178,9 @@ class ReplicateSimulator:
         made = self.made[id]
         made.cancelled = made.body()["status"] == "processing"
         return json_reply(made.body())
+
+    def _secret(self, exchange: Exchange) -> Reply:
+        return json_reply({"key": SECRET})
 
     def _upload(self, exchange: Exchange) -> Reply:
         name = f"file{next(self._numbers)}"
@@ -161,6 +198,7 @@ class ReplicateSimulator:
         made = self.made.get(id)
         if made is None or made.word == "gone":
             return raw_reply(b"Not found", 404)
+        made.fetched.set()
         return raw_reply(made.picture(), 200, {"Content-Type": "image/png"})
 
 

@@ -17,6 +17,7 @@ from tests.simulators.arrivals import Arrivals
 from tests.simulators.gemini import KEY, WORDS, GeminiSimulator
 from tests.simulators.gemini_bodies import MODEL
 from tests.simulators.pictures import picture
+from tests.simulators.replicate_hooks import MANNERS
 from tests.simulators.server import SimulatorServer
 
 PATH = f"/v1beta/models/{MODEL}:generateContent"
@@ -79,7 +80,7 @@ def test_it_runs_on_its_own_and_says_how_to_use_it() -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as process:
         assert process.stdout is not None
         told = ""
-        while all(word not in told for word in WORDS):
+        while any(word not in told for word in [*WORDS, *MANNERS]):
             told += process.stdout.readline()
         exported = dict(re.findall(r"export (\w+)=(\S+)", told))
         with httpx.Client(base_url=exported["GEMINI_BASE_URL"], trust_env=False) as client:

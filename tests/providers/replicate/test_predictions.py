@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -371,3 +372,94 @@ def test_it_is_a_provider_that_keeps_its_token_to_itself(provider: ReplicateProv
 def test_a_token_that_cannot_be_sent_is_refused(token: str) -> None:
     with pytest.raises(ValueError, match="token"):
         make_provider("http://127.0.0.1:1", token=token)
+
+
+# with a webhook
+
+
+@pytest.fixture
+def told(server: SimulatorServer, simulator: ReplicateSimulator) -> Iterator[ReplicateProvider]:
+    """A provider that Replicate is to tell; nobody is there to hear it, which is no matter."""
+    provider = make_provider(server.url, webhook="http://127.0.0.1:9/hook", longest_pause=20.0)
+    yield provider
+    provider.close()
+
+
+@pytest.mark.parametrize("model", [MODEL, "ada/foxes:0a1b"])
+def test_replicate_is_asked_to_tell_of_the_end_and_of_nothing_else(
+    server: SimulatorServer, simulator: ReplicateSimulator, model: str
+) -> None:
+    provider = make_provider(server.url, webhook="http://127.0.0.1:9/hook", model=model)
+    assert fox(provider.generate(a_request("a fox"), Control()))
+    provider.close()
+    asked = asked_for(simulator)
+    assert (asked["webhook"], asked["webhook_events_filter"]) == ("http://127.0.0.1:9/hook", ["completed"])
+
+
+def test_without_a_webhook_replicate_is_asked_to_tell_nobody(
+    provider: ReplicateProvider, simulator: ReplicateSimulator
+) -> None:
+    provider.generate(a_request(), Control())
+    assert asked_for(simulator).keys() == {"input"}
+
+
+def test_who_is_told_looks_less_often(told: ReplicateProvider, simulator: ReplicateSimulator) -> None:
+    simulator.script("look", *[json_reply(prediction(status="processing"))] * 10)
+    control = Control()
+    assert fox(told.generate(a_request(), control))
+    assert control.paused[:3] == [5.0, 6.25, 7.8125]
+    assert max(control.paused) == control.paused[-1] == 20.0
+
+
+def test_every_pause_can_be_ended_by_a_notice_about_the_prediction(
+    told: ReplicateProvider, simulator: ReplicateSimulator
+) -> None:
+    simulator.script("look", *[json_reply(prediction(status="processing"))] * 2)
+    control = Control()
+    made = told.generate(a_request(), control).provider_ref
+    assert control.awake_for == [made] * 3
+
+
+def test_an_earlier_prediction_is_looked_at_before_anything_is_awaited(
+    told: ReplicateProvider, simulator: ReplicateSimulator
+) -> None:
+    simulator.script("look", json_reply(prediction("p-1", "processing")), json_reply(succeeded("data:,fox", id="p-1")))
+    control = Control()
+    assert told.generate(a_request(resume="p-1"), control).data == b"fox"
+    assert control.awake_for == ["p-1"]
+
+
+@pytest.mark.parametrize("reply", [TROUBLE["500"], TROUBLE["drop"], TROUBLE["no id"]], ids=["500", "drop", "no id"])
+def test_a_look_that_fails_is_made_up_for_soon(
+    told: ReplicateProvider, simulator: ReplicateSimulator, reply: replies.Reply
+) -> None:
+    """The notice that it was to answer does not come again."""
+    simulator.script("look", reply, reply, json_reply(prediction(status="processing")))
+    control = Control()
+    assert fox(told.generate(a_request(), control))
+    assert control.paused == [5.0, 0.5, 0.625, 6.25]
+
+
+def test_who_is_asked_to_wait_is_not_hurried_by_a_notice(
+    told: ReplicateProvider, simulator: ReplicateSimulator
+) -> None:
+    simulator.script("look", json_reply(throttled(17), 429))
+    control = Control()
+    made = told.generate(a_request(), control).provider_ref
+    assert list(zip(control.paused, control.awake_for, strict=True)) == [(5.0, made), (17.0, None)]
+
+
+def test_a_longest_pause_can_be_named(server: SimulatorServer, simulator: ReplicateSimulator) -> None:
+    simulator.script("look", *[json_reply(prediction(status="processing"))] * 5)
+    provider, control = make_provider(server.url, longest_pause=0.6), Control()
+    assert fox(provider.generate(a_request(), control))
+    provider.close()
+    assert control.paused == [0.5, *[0.6] * 5]
+
+
+def test_a_download_is_not_put_off_as_a_look_is(told: ReplicateProvider, simulator: ReplicateSimulator) -> None:
+    simulator.script("download", html_reply(502))
+    control = Control()
+    assert fox(told.generate(a_request(), control))
+    assert control.paused == [5.0, 0.5]
+    assert control.awake_for[-1] is None
