@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from generation_worker.domain import finding
 from generation_worker.domain.gate import BREAKER, BreakerPolicy, Verdict
 from generation_worker.domain.job import Job, Place, Status
+from generation_worker.domain.notice import Notice
 from generation_worker.domain.payload import Operation, Output
 from generation_worker.domain.settlement import Settlement
 
@@ -127,6 +128,22 @@ class Checkable(Protocol):
 
     def check(self, *, seconds: float) -> finding.Verdict:
         """Ask the other side, for at most about ``seconds``. Never raises for what the other side does."""
+        ...
+
+
+class WebhookReader(Protocol):
+    """Reads what a provider sends of its own accord. Safe to use from many threads at once."""
+
+    @property
+    def most_bytes(self) -> int:
+        """A larger body is not read."""
+        ...
+
+    def read(self, headers: Mapping[str, str], body: bytes) -> Notice:
+        """The notice in a request; the names of headers are in lower case.
+
+        Raises NoticeRefused, and SignatureInvalid before anything of the body is believed.
+        """
         ...
 
 

@@ -9,11 +9,13 @@ from pydantic import SecretStr
 
 from generation_worker.config import ConfigurationError, Settings
 from generation_worker.domain.control import HIGHEST_CONCURRENCY
-from generation_worker.ports import Key, Provider
+from generation_worker.ports import Key, Provider, WebhookReader
 from generation_worker.providers.gemini import GeminiProvider
 from generation_worker.providers.local import LocalProvider
 from generation_worker.providers.local_faults import Fault
 from generation_worker.providers.replicate import ReplicateProvider
+from generation_worker.providers.replicate_webhook import ReplicateWebhook
+from generation_worker.web.paths import webhook_address
 
 NO_KEY = SecretStr("")
 """What a provider that asks for no key is built with."""
@@ -32,6 +34,8 @@ class Registration:
     """The variable that an operator has to mend when ``build`` refuses it."""
     calls_per_minute: Callable[[Settings], int] | None = None
     """What one key allows, for the whole fleet; without it the provider has no limit and no breaker."""
+    webhook: Callable[[Settings], WebhookReader | None] = lambda _: None
+    """What reads its webhooks, if the settings let it have some."""
 
 
 REGISTRATIONS: tuple[Registration, ...] = (
@@ -59,8 +63,15 @@ REGISTRATIONS: tuple[Registration, ...] = (
             base_url=settings.replicate_base_url,
             timeout=settings.replicate_timeout,
             threads=HIGHEST_CONCURRENCY,
+            longest_pause=settings.replicate_poll_interval,
+            webhook=settings.replicate_webhook_url and webhook_address(settings.replicate_webhook_url, "replicate"),
         ),
         calls_per_minute=lambda settings: settings.replicate_rpm,
+        webhook=lambda settings: (
+            ReplicateWebhook([secret.get_secret_value() for secret in settings.replicate_webhook_secrets])
+            if settings.replicate_webhook_secrets
+            else None
+        ),
     ),
     Registration(
         name="local",
@@ -102,3 +113,9 @@ def limited_keys(settings: Settings, providers: Sequence[Provider]) -> tuple[Key
     return tuple(
         Key(each.key_label, each.name, limit(settings)) for each in providers if (limit := limits.get(each.name))
     )
+
+
+def webhook_readers(settings: Settings) -> dict[str, WebhookReader]:
+    """Provider → what reads its webhooks, for those that the settings let have some."""
+    found = {each.name: each.webhook(settings) for each in REGISTRATIONS}
+    return {name: reader for name, reader in found.items() if reader is not None}

@@ -34,7 +34,7 @@ from generation_worker.fetch.fetcher import WebFetcher
 from generation_worker.images.tools import ImageTools
 from generation_worker.log.events import log_events
 from generation_worker.ports import Key, Storage, Store
-from generation_worker.registrations import REGISTRATIONS, build_providers, limited_keys
+from generation_worker.registrations import REGISTRATIONS, build_providers, limited_keys, webhook_readers
 from generation_worker.storage.disk import DiskStorage
 from generation_worker.storage.s3 import S3Storage
 from generation_worker.storage.s3_client import Bucket, Patience, r2_bucket
@@ -44,6 +44,7 @@ from generation_worker.worker.crew import FOLLOWED
 from generation_worker.worker.heartbeat import BEATS_PER_LEASE, STATEMENTS_PER_BEAT
 from generation_worker.worker.keyring import KeyRing
 from generation_worker.worker.maintenance import Task
+from generation_worker.worker.notices import Notices
 from generation_worker.worker.settings import Ending, WorkerSettings, overtime_for
 from generation_worker.worker.supervisor import Supervisor
 
@@ -94,7 +95,8 @@ def assembled(settings: Settings, events: Events) -> Generator[Supervisor]:
         pool = build_pool(stack, address, settings.concurrency, events)
         store = build_store(pool, address)
         keys = KeyRing(providers)
-        attempt = Attempt(store, keys, storage, fetcher, images, events, settings.max_paid_calls)
+        notices = Notices()
+        attempt = Attempt(store, keys, storage, fetcher, images, events, settings.max_paid_calls, notices=notices)
         yield Supervisor(
             worker_settings(settings, storage, keys.providers, limited_keys(settings, providers)),
             store=store,
@@ -104,6 +106,7 @@ def assembled(settings: Settings, events: Events) -> Generator[Supervisor]:
             events=events,
             storage=storage,
             chores=[build_audit(settings, pool, store, events)],
+            notices=notices,
         )
 
 
@@ -112,7 +115,7 @@ def served(
     settings: Settings, supervisor: Supervisor, events: Events, metrics: Metrics | None = None
 ) -> Generator[None]:
     """What the settings want served over HTTP, while the block runs."""
-    if not (settings.enable_health_check or settings.enable_api or metrics):
+    if not (settings.enable_health_check or settings.enable_api or metrics or webhook_readers(settings)):
         yield
         return
     from generation_worker.web.server import WebServer  # noqa: PLC0415 - half a second that a worker without it saves

@@ -15,10 +15,12 @@ from generation_worker.db.insights import Insights
 from generation_worker.db.reading import reading
 from generation_worker.db.token_desk import TokenDesk
 from generation_worker.events import Events
+from generation_worker.registrations import webhook_readers
 from generation_worker.web.app import create_app
 from generation_worker.web.guard import Guard, KeyLimits
 from generation_worker.web.health import health_router
 from generation_worker.web.metrics import metrics_router
+from generation_worker.web.webhooks import webhook_router
 from generation_worker.worker.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -29,21 +31,25 @@ FLEET_SECONDS = 2.0
 
 
 def build_app(
-    stack: ExitStack, settings: Settings, supervisor: Supervisor, _events: Events, metrics: Metrics | None = None
+    stack: ExitStack, settings: Settings, supervisor: Supervisor, events: Events, metrics: Metrics | None = None
 ) -> FastAPI:
     """What it holds is closed with ``stack``."""
     desk = open_desk(stack, settings)
     if metrics:
         metrics.watch(supervisor.report, partial(fleet_questions, desk))
-    return create_app(build_routers(settings, supervisor, metrics), build_guard(settings, desk))
+    return create_app(build_routers(settings, supervisor, events, metrics), build_guard(settings, desk))
 
 
-def build_routers(settings: Settings, supervisor: Supervisor, metrics: Metrics | None) -> Iterator[APIRouter]:
+def build_routers(
+    settings: Settings, supervisor: Supervisor, events: Events, metrics: Metrics | None
+) -> Iterator[APIRouter]:
     """The routers that the settings want, by subject."""
     if settings.enable_health_check:
         yield health_router(supervisor.report)
     if metrics:
         yield metrics_router(metrics.scrape)
+    if readers := webhook_readers(settings):
+        yield webhook_router(readers, supervisor.inbox, events)
 
 
 @contextmanager

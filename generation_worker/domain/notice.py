@@ -42,10 +42,10 @@ class Notice(NamedTuple):
 class NoticeRefused(Exception):
     """What claims to be a notice is none; nothing follows from it. The message says why, without anything of it."""
 
-    code = "body_invalid"
+    code = "invalid_body"
 
 
 class SignatureInvalid(NoticeRefused):
     """It is not signed by the provider, or not now: anybody may have sent it."""
 
-    code = "signature_invalid"
+    code = "invalid_signature"

@@ -135,19 +135,19 @@ def test_without_a_secret_nothing_is_believed() -> None:
 def test_what_is_signed_and_no_prediction_is_refused(told: Any) -> None:
     body = json.dumps(told).encode()
     error = refusal(signed(body, "msg_1"), body)
-    assert error.code == "body_invalid"
+    assert error.code == "invalid_body"
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"nonsense", b'{"id": "p"} and more', b"\x00"])
 def test_what_is_signed_and_no_json_is_refused(body: bytes) -> None:
-    assert refusal(signed(body, "msg_1"), body).code == "body_invalid"
+    assert refusal(signed(body, "msg_1"), body).code == "invalid_body"
 
 
 @pytest.mark.parametrize("depth", [300, 1_000_000])
 @pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
 def test_what_is_nested_too_deep_is_refused(depth: int, opening: bytes, closing: bytes) -> None:
     body = b'{"id": "p-1", "output": ' + opening * depth + b"1" + closing * depth + b"}"
-    assert refusal(signed(body, "msg_1"), body).code == "body_invalid"
+    assert refusal(signed(body, "msg_1"), body).code == "invalid_body"
 
 
 def test_nothing_but_the_id_matters() -> None:
@@ -157,4 +157,4 @@ def test_nothing_but_the_id_matters() -> None:
 
 @given(st.binary(max_size=200), st.dictionaries(st.sampled_from(sorted(signed(b"", "x"))), st.text(max_size=40)))
 def test_whatever_comes_is_refused_in_words_of_ours(body: bytes, headers: dict[str, str]) -> None:
-    assert refusal(headers, body).code in ("signature_invalid", "body_invalid")
+    assert refusal(headers, body).code in ("invalid_signature", "invalid_body")
