@@ -170,6 +170,24 @@ def test_bodies_that_do_not_come_are_not_waited_for_and_others_get_their_turn(
     assert client.post(PATH, content=BODY, headers=signed(BODY, "msg_1")).status_code == 204
 
 
+def test_so_many_bodies_are_held_at_once(client: httpx.Client, inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks, "READ_WITHIN", 600.0)
+    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf of"
+    address = ("127.0.0.1", client.base_url.port or 0)
+    connections = [socket.create_connection(address, timeout=30) for _ in range(BODIES)]
+    try:
+        for connection in connections:
+            connection.sendall(head.encode())
+        assert client.get("/health").status_code == 200
+        with pytest.raises(httpx.ReadTimeout):
+            client.post(PATH, content=BODY, headers=signed(BODY, "msg_1"), timeout=0.5)
+        assert inbox.posted == []
+    finally:
+        for connection in connections:
+            connection.close()
+    assert client.post(PATH, content=BODY, headers=signed(BODY, "msg_1")).status_code == 204
+
+
 def test_a_body_that_breaks_off_leaves_the_server_as_it_was(client: httpx.Client, inbox: Inbox, told: Told) -> None:
     head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf of"
     for _ in range(2 * BODIES):

@@ -165,18 +165,24 @@ def test_a_pause_does_not_begin_when_it_is_enough_already() -> None:
 
 
 def test_who_is_roused_for_nothing_sleeps_on() -> None:
-    attempt = slow_lease()
-    asked: list[float] = []
+    attempt, came = slow_lease(), threading.Event()
+    asked = 0
 
     def enough() -> bool:
-        asked.append(time.monotonic())
-        return len(asked) == 3
+        nonlocal asked
+        asked += 1
+        return came.is_set()
 
-    timers = [threading.Timer(delay, attempt.rouse) for delay in (0.05, 0.1)]
+    def come() -> None:
+        came.set()
+        attempt.rouse()
+
+    timers = [threading.Timer(0.05, attempt.rouse), threading.Timer(0.2, come)]
     for timer in timers:
         timer.start()
     attempt.pause(300, enough=enough)
-    assert len(asked) == 3
+    assert came.is_set()
+    assert asked <= 3  # at first, and each time that it was roused: it does not turn in circles
 
 
 @pytest.mark.parametrize(("stop", "reason"), STOPS)

@@ -70,6 +70,15 @@ def test_a_newer_notice_counts_and_counts_its_own_time(notices: Notices, clock: 
     assert notices.latest("p-1") == SECOND.id
 
 
+def test_a_newer_notice_keeps_no_older_ones_alive(notices: Notices, clock: Clock) -> None:
+    for notice in (FIRST, OTHER):
+        notices.post(notice)
+    clock.advance(KEPT_FOR)
+    notices.post(SECOND)
+    clock.advance(1)
+    assert (notices.latest("p-1"), notices.latest("p-2")) == (SECOND.id, None)
+
+
 def test_so_many_are_remembered_and_the_oldest_go_first(notices: Notices, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(noticed, "MOST_KEPT", 3)
     for number in range(5):
