@@ -27,7 +27,7 @@ class Unattended:
     def check(self) -> None:
         """It may go on; the watch counts the time."""
 
-    def pause(self, seconds: float) -> None:
+    def pause(self, seconds: float, *, wake_on: str | None = None) -> None:  # noqa: ARG002 - nobody tells it anything
         time.sleep(min(seconds, self.seconds_left()))
 
     def seconds_left(self) -> float:
