@@ -326,8 +326,8 @@ class GateNews(NamedTuple):
     breaker: str
     closed_for: float | None
     """Seconds until the gate may let somebody in; None or less than 0 if it does."""
-    another_is_open: bool
-    """Another key of the provider, which this worker holds, lets calls through."""
+    another_way: bool
+    """The job need not wait: another key of the fleet lets calls through, or a second provider may make the image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -450,9 +450,9 @@ class Store(Protocol):
     def remember_call(self, job: Job, number: int, provider_ref: str) -> None: ...
 
     def finish_call(
-        self, job: Job, number: int, report: CallReport, *, keys: Sequence[str] = (), policy: BreakerPolicy = BREAKER
+        self, job: Job, number: int, report: CallReport, *, policy: BreakerPolicy = BREAKER
     ) -> GateNews | None:
-        """Record the call's end; what that has changed at its gate, if anything. ``keys`` are those of this worker."""
+        """Record the call's end; what that has changed at its gate, if anything."""
         ...
 
     def stage_image(self, job: Job, staged: Staged) -> bool:

@@ -142,7 +142,7 @@ class PostgresStore:
         return Admission(*rows[0]) if rows else None
 
     def finish_call(
-        self, job: Job, number: int, report: CallReport, *, keys: Sequence[str] = (), policy: BreakerPolicy = BREAKER
+        self, job: Job, number: int, report: CallReport, *, policy: BreakerPolicy = BREAKER
     ) -> GateNews | None:
         rows = self._run(
             "finish_call",
@@ -157,7 +157,6 @@ class PostgresStore:
             verdict=report.verdict,
             wait=report.wait,
             reason=report.reason,
-            keys=list(keys),
             most_failures=policy.failures,
             shortest=policy.shortest,
             longest=policy.longest,

@@ -19,10 +19,6 @@ class KeyRing:
     def providers(self) -> tuple[str, ...]:
         return tuple(self._of)
 
-    def labels(self, provider: str) -> list[str]:
-        """The keys that are held for ``provider``."""
-        return list(self._of.get(provider, ()))
-
     def find(self, provider: str, key_label: str | None) -> Provider | None:
         """The adapter with this key; without a key to ask for, or if it is not held, the provider's first."""
         held = self._of.get(provider, {})

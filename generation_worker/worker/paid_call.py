@@ -162,11 +162,11 @@ class PaidCall:
             self._heed(error, news)
 
     def _heed(self, error: BaseException | None, news: GateNews | None) -> None:
-        """Tell what the gate has become, and wait for the first key that lets a call through, not longer."""
+        """Tell what the gate has become, and wait for it only if there is no other way."""
         if news is None:
             return
         if isinstance(error, ProviderLimited | ProviderRefused):
-            error.wait = 0.0 if news.another_is_open else max(error.wait or 0.0, news.closed_for or 0.0)
+            error.wait = 0.0 if news.another_way else max(error.wait or 0.0, news.closed_for or 0.0)
         if news.breaker != news.breaker_before:
             name = "breaker.closed" if news.breaker == "closed" else "breaker.opened"
         elif isinstance(error, ProviderLimited):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from generation_worker.domain.errors import (
@@ -17,7 +17,16 @@ from generation_worker.domain.errors import (
 from generation_worker.domain.gate import BreakerPolicy
 from generation_worker.domain.job import Job
 from generation_worker.events import Events
-from generation_worker.ports import CallBegun, CallReport, GateNews, Generated, GenerationRequest, Provider, Store
+from generation_worker.ports import (
+    CallBegun,
+    CallReport,
+    GateNews,
+    Generated,
+    GenerationRequest,
+    Provider,
+    Store,
+    StoreBusy,
+)
 from generation_worker.worker.keyring import KeyRing
 from generation_worker.worker.lease import Lease
 from generation_worker.worker.notices import Notices
@@ -65,7 +74,7 @@ class PaidCalls:
         if begun.resume is not None:
             provider = self._holder(provider, begun)
             self.events.emit("call.resumed", job=job.id, user=job.user_id, number=begun.number)
-        finish = partial(self._finish, job, provider)
+        finish = partial(self._finish, job)
         return PaidCall(
             lease,
             self.store,
@@ -97,6 +106,9 @@ class PaidCalls:
             raise GateClosed(f"The answer is kept for the key {label}, which another worker holds.", wait=ELSEWHERE)
         return self.keys.find(provider.name, label) or provider
 
-    def _finish(self, job: Job, provider: Provider, number: int, report: CallReport) -> GateNews | None:
-        keys = self.keys.labels(provider.name)
-        return self.store.finish_call(job, number, report, keys=keys, policy=self.breaker)
+    def _finish(self, job: Job, number: int, report: CallReport) -> GateNews | None:
+        """What was paid is written even while somebody holds the gate; the next call will tell the gate the same."""
+        try:
+            return self.store.finish_call(job, number, report, policy=self.breaker)
+        except StoreBusy:
+            return self.store.finish_call(job, number, replace(report, verdict=None), policy=self.breaker)

@@ -226,7 +226,7 @@ def test_a_429_closes_the_gate_for_everyone_for_as_long_as_the_provider_says(fle
     fleet.begin(first)
     news = fleet.end(first, "limited", wait=40)
     assert news is not None
-    assert (news.breaker, news.another_is_open) == ("closed", False)
+    assert (news.breaker, news.another_way) == ("closed", False)
     assert news.closed_for == pytest.approx(40, abs=5)
     claim = fleet.claim()
     assert claim.jobs == []
@@ -272,7 +272,7 @@ def test_another_key_is_told_of(fleet: Fleet) -> None:
     fleet.register(FAR, OTHER)
     news = fleet.call("limited", wait=40)
     assert news is not None
-    assert news.another_is_open
+    assert news.another_way
     assert len(fleet.claim().jobs) == 0
     fleet.enqueue(3)
     assert {claimed.key_label for claimed in fleet.claim().jobs} == {"far-2"}

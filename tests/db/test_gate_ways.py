@@ -4,16 +4,128 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from generation_worker.db.store import PostgresStore
 from generation_worker.ports import Key, WorkerCard
 from tests.support.database import Connection, Database
 from tests.support.gates import FAR, OTHER, Fleet
-from tests.support.protocol import OneConnection
+from tests.support.protocol import LIMITED, OneConnection
 from tests.support.waiting import wait_for_lock_waiters
 
 A_DAY = 86_400.0
 
+# another way
+
+
+def test_who_comes_to_a_gate_that_closed_meanwhile_does_not_wait_while_another_key_is_open(fleet: Fleet) -> None:
+    fleet.register(FAR, OTHER)
+    fleet.enqueue(3)
+    first, second, third = fleet.claim(3).jobs
+    fleet.begin(first)
+    permit = fleet.begin(second).permit
+    assert permit is not None
+    fleet.end(first, "limited", wait=A_DAY)
+    third = third._replace(key_label="far-1")
+    begun = fleet.begin(third)
+    assert (begun.number, begun.wait, begun.reason) == (None, 0, "it limited")
+    renewed = fleet.worker.store.renew_permit(second, 1, key_label="far-1", permit=permit)
+    assert renewed is not None
+    assert (renewed.wait, renewed.reason) == (0, "it limited")
+
+
+def test_another_worker_s_key_counts_while_that_worker_lives(fleet: Fleet) -> None:
+    fleet.register(OTHER, name="worker-2")
+    fleet.register(FAR)
+    news = fleet.call("limited", wait=A_DAY)
+    assert news is not None
+    assert news.another_way
+    fleet.connection.execute("UPDATE worker_process SET seen_at = seen_at - interval '1 hour' WHERE id = 'worker-2'")
+    fleet.enqueue()
+    fleet.pass_time(A_DAY)
+    news = fleet.call("limited", wait=A_DAY)
+    assert news is not None
+    assert not news.another_way
+
+
+def test_a_job_that_finds_the_breaker_open_goes_to_its_second_provider_at_once(fleet: Fleet) -> None:
+    fleet.enqueue(3, fallback_provider="local")
+    jobs = fleet.claim().jobs
+    permit = fleet.begin(jobs[0]).permit
+    fleet.begin(jobs[1])
+    news = fleet.end(jobs[1], "refused")
+    assert news is not None
+    assert news.another_way
+    assert fleet.begin(jobs[2]).wait == 0
+    assert permit is not None
+    renewed = fleet.worker.store.renew_permit(jobs[0], 1, key_label="far-1", permit=permit)
+    assert renewed is not None
+    assert renewed.wait == 0
+    for claimed in jobs:
+        fleet.worker.settle(claimed, LIMITED)
+    fleet.worker.promote_now()
+    assert fleet.claim().broken
+    assert fleet.worker.store.move_jobs(limit=10) == 3
+
+
+def test_a_limit_is_waited_for_whoever_the_second_provider_is(fleet: Fleet) -> None:
+    fleet.enqueue(2, fallback_provider="local")
+    first, second = fleet.claim().jobs
+    fleet.begin(first)
+    news = fleet.end(first, "limited", wait=40)
+    assert news is not None
+    assert not news.another_way
+    assert fleet.begin(second).wait == pytest.approx(40, abs=5)
+
+
+# what is told
+
+
+def test_a_gate_that_is_closed_for_longer_keeps_its_reason(fleet: Fleet) -> None:
+    fleet.enqueue(2)
+    first, second = fleet.claim().jobs
+    for claimed in (first, second):
+        fleet.begin(claimed)
+    fleet.end(first, "limited", wait=A_DAY)
+    fleet.connection.execute("UPDATE provider_gate SET closed_for = 'the daily quota'")
+    fleet.end(second, "limited", wait=5)
+    assert fleet.gate()["closed_for"] == "the daily quota"
+
+
+def test_a_reason_that_is_over_is_not_told(fleet: Fleet) -> None:
+    fleet.enqueue(5)
+    first, second = fleet.claim(2).jobs
+    permit = fleet.begin(first).permit
+    fleet.begin(second)
+    fleet.end(second, "limited", wait=5)
+    fleet.pass_time(61)
+    assert len(fleet.claim().jobs) == 3
+    assert permit is not None
+    renewed = fleet.worker.store.renew_permit(first, 1, key_label="far-1", permit=permit - 610)
+    assert renewed is not None
+    assert renewed.reason == "3 calls a minute are used up"
+
+
 # rows that others change or hold
+
+
+@pytest.mark.parametrize("renewed", [False, True])
+def test_a_permit_of_a_gate_that_was_deleted_counts_as_none(fleet: Fleet, renewed: bool) -> None:
+    fleet.enqueue()
+    (claimed,) = fleet.claim().jobs
+    assert claimed.permit is not None
+    aged = claimed._replace(permit=claimed.permit - 20)
+    if renewed:
+        fleet.begin(claimed)
+    fleet.connection.execute("DELETE FROM provider_gate")
+    fleet.worker.store.touch_worker(WorkerCard("worker-1", "0", ("far",), 5, fleet.keys), busy=0, stuck=0)
+    if renewed:
+        admission = fleet.worker.store.renew_permit(claimed, 1, key_label="far-1", permit=claimed.permit - 20)
+        assert admission is not None
+        assert admission.wait is None
+    else:
+        assert fleet.begin(aged).wait is None
+    assert fleet.gate()["calls"] == 1
 
 
 def test_workers_that_start_together_do_not_forget_each_other_s_gates(database: Database, fleet: Fleet) -> None:

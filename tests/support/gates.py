@@ -52,9 +52,7 @@ class Fleet:
     ) -> GateNews | None:
         code = None if verdict == "ok" else "provider_unavailable"
         report = CallReport(5, False, error_code=code, verdict=verdict, wait=wait, reason=f"it {verdict}")
-        return self.worker.store.finish_call(
-            claimed, number, report, keys=[key.label for key in self.keys], policy=policy
-        )
+        return self.worker.store.finish_call(claimed, number, report, policy=policy)
 
     def call(self, verdict: Verdict | None, **end: Any) -> GateNews | None:
         """One job's call from its claim to this end."""

@@ -144,10 +144,9 @@ class ScriptedStore:
         number: int,
         report: CallReport,
         *,
-        keys: Sequence[str] = (),
         policy: BreakerPolicy = BREAKER,
     ) -> GateNews | None:
-        return self._next("finish_call", None, job, number, report, keys=keys, policy=policy)
+        return self._next("finish_call", None, job, number, report, policy=policy)
 
     def stage_image(self, job: Job, staged: Staged) -> bool:
         return self._next("stage_image", True, job, staged)

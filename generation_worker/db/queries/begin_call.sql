@@ -7,6 +7,9 @@
 -- The permit from the claim counts for the tenth of a second in which it was taken. The provider counts arrivals, so one
 -- that is older now is stamped anew; one that has left the window, or was never taken, needs room. The gate is locked before
 -- the job, as in the claim. A key without a gate has no limit.
+--
+-- A job that may not pass waits for as long as the gate is closed; not at all if there is another way for it: another key of
+-- the fleet lets calls through, or a breaker is open and the job names a second provider.
 WITH kept AS MATERIALIZED (
   SELECT number, provider_ref, key_label FROM provider_call
    WHERE job_id = %(job_id)s AND provider = %(provider)s AND resumable
@@ -16,7 +19,7 @@ WITH kept AS MATERIALIZED (
    WHERE key_label = %(key_label)s AND NOT EXISTS (SELECT FROM kept)
      FOR NO KEY UPDATE
 ), job AS MATERIALIZED (
-  SELECT id, cancel_requested_at IS NOT NULL AS cancel_requested FROM generation_job
+  SELECT id, fallback_provider, cancel_requested_at IS NOT NULL AS cancel_requested FROM generation_job
    WHERE id = %(job_id)s AND lease_token = %(token)s AND status = 'processing' AND (SELECT count(*) FROM gate) >= 0
      FOR NO KEY UPDATE
 ), past AS (
@@ -25,9 +28,8 @@ WITH kept AS MATERIALIZED (
 ), clock AS MATERIALIZED (
   SELECT clock_timestamp() AS now, job.* FROM job
 ), counted AS MATERIALIZED (
-  SELECT g.key_label, g.calls_per_minute, g.opened_for, g.closed_for, now, greatest(g.head, gate_tenth(now)) AS tenth,
-         gate_window(g.used, g.head, gate_tenth(now)) AS window_now,
-         coalesce(%(permit)s::bigint > greatest(g.head, gate_tenth(now)) - 606, false) AS has_permit,
+  SELECT g.key_label, g.provider, g.calls_per_minute, g.opened_for, g.closed_for, now, clock.fallback_provider,
+         greatest(g.head, gate_tenth(now)) AS tenth, gate_window(g.used, g.head, gate_tenth(now)) AS window_now,
          greatest(extract(epoch FROM g.closed_until - now), 0)::float8 AS limited_for,
          CASE WHEN g.breaker = 'open' AND g.probe_job IS DISTINCT FROM clock.id
               THEN greatest(extract(epoch FROM g.open_until - now), 1)::float8 ELSE 0 END AS open_for
@@ -36,21 +38,29 @@ WITH kept AS MATERIALIZED (
   SELECT *, CASE WHEN open_for > 0 THEN open_for
                  WHEN limited_for > 0 THEN limited_for
                  WHEN NOT has_permit AND gate_sum(window_now) >= calls_per_minute THEN greatest(gate_room_in(window_now, tenth, now), 0.1)
-            END AS wait,
+            END AS closed,
          CASE WHEN open_for > 0 THEN opened_for
               WHEN limited_for > 0 THEN closed_for
               ELSE format('%%s calls a minute are used up', calls_per_minute) END AS reason
-    FROM counted
+    FROM (SELECT *, coalesce(window_now[greatest(0, least(606, 606 - tenth + %(permit)s::bigint))::int] > 0, false) AS has_permit FROM counted) c
+), told AS MATERIALIZED (
+  SELECT *, CASE WHEN closed > 0 AND (
+                   open_for > 0 AND fallback_provider IS NOT NULL
+                   OR EXISTS (SELECT FROM provider_gate o JOIN worker_process w ON o.key_label = ANY (w.keys)
+                               WHERE o.provider = j.provider AND o.key_label <> j.key_label AND o.breaker = 'closed'
+                                 AND coalesce(o.closed_until < j.now, true) AND w.seen_at > j.now - interval '2 minutes'))
+                 THEN 0 ELSE closed END AS wait
+    FROM judged j
 ), begun AS (
   INSERT INTO provider_call (job_id, number, lease_token, provider, key_label, started_at)
   SELECT clock.id, past.calls + 1, %(token)s, %(provider)s, %(key_label)s, now
     FROM clock, past
    WHERE NOT cancel_requested AND past.paid < %(max_paid_calls)s AND NOT EXISTS (SELECT FROM kept)
-     AND NOT EXISTS (SELECT FROM judged WHERE wait IS NOT NULL)
+     AND NOT EXISTS (SELECT FROM told WHERE wait IS NOT NULL)
   RETURNING number
 ), stamped AS (
-  UPDATE provider_gate g SET used = gate_stamp(c.window_now, c.tenth, %(permit)s::bigint), head = c.tenth
-    FROM counted c
+  UPDATE provider_gate g SET used = gate_stamp(c.window_now, c.tenth, CASE WHEN c.has_permit THEN %(permit)s::bigint END), head = c.tenth
+    FROM told c
    WHERE g.key_label = c.key_label AND EXISTS (SELECT FROM begun)
      AND (NOT c.has_permit OR c.tenth > %(permit)s::bigint + 1)
   RETURNING g.head
@@ -59,6 +69,6 @@ SELECT clock.cancel_requested, past.paid, coalesce(kept.number, (SELECT number F
        coalesce(kept.key_label, %(key_label)s) AS key_label,
        EXISTS (SELECT FROM worker_process w
                 WHERE kept.key_label = ANY (w.keys) AND w.seen_at > statement_timestamp() - interval '2 minutes') AS key_is_held,
-       coalesce((SELECT head FROM stamped), %(permit)s::bigint) AS permit, judged.wait, judged.reason,
+       coalesce((SELECT head FROM stamped), %(permit)s::bigint) AS permit, told.wait, told.reason,
        extract(epoch FROM clock.now - statement_timestamp())::float8 AS stamped_after
-  FROM clock CROSS JOIN past LEFT JOIN kept ON NOT clock.cancel_requested LEFT JOIN judged ON true
+  FROM clock CROSS JOIN past LEFT JOIN kept ON NOT clock.cancel_requested LEFT JOIN told ON true

@@ -9,7 +9,10 @@
 -- or longer each time if it says nothing. While a breaker is open, only its probe opens it again, for twice as long. Null
 -- says nothing. A gate that is as it should be is not written.
 --
--- Comes back: the gate before and after, and whether another gate of the provider, of those that the worker names, is open.
+-- A gate that is closed for longer already keeps its reason.
+--
+-- Comes back: the gate before and after, and whether there is another way for the job: another key of the fleet lets calls
+-- through, or the breaker is open and the job names a second provider.
 WITH call AS (
   UPDATE provider_call
      SET finished_at = coalesce(finished_at, clock_timestamp()), milliseconds = coalesce(milliseconds, %(milliseconds)s),
@@ -24,19 +27,19 @@ WITH call AS (
      AND (%(verdict)s <> 'ok' OR g.failures > 0 OR g.limits > 0 OR g.breaker = 'open')
      FOR NO KEY UPDATE OF g
 ), told AS MATERIALIZED (
-  SELECT *, clock_timestamp() AS now,
+  SELECT *,
          CASE breaker WHEN 'open' THEN is_probe AND %(verdict)s IN ('failed', 'refused')
               ELSE %(verdict)s = 'refused' OR %(verdict)s = 'failed' AND failures + 1 >= %(most_failures)s END AS opens,
-         breaker = 'open' AND (%(verdict)s = 'ok' OR %(verdict)s = 'limited' AND is_probe) AS closes
-    FROM gate
+         breaker = 'open' AND (%(verdict)s = 'ok' OR %(verdict)s = 'limited' AND is_probe) AS closes,
+         CASE %(verdict)s WHEN 'limited' THEN
+           now + make_interval(secs => coalesce(%(wait)s::float8, least(60, 5 * 2.0::float8 ^ least(limits, 10)))) END AS closes_until
+    FROM gate CROSS JOIN LATERAL (SELECT clock_timestamp() AS now WHERE gate.key_label IS NOT NULL) AS clock
 ), changed AS (
   UPDATE provider_gate g
      SET limits = CASE %(verdict)s WHEN 'ok' THEN 0 WHEN 'limited' THEN least(t.limits + 1, 1000) ELSE t.limits END,
          failures = CASE WHEN t.opens OR %(verdict)s = 'ok' THEN 0 WHEN %(verdict)s = 'failed' THEN t.failures + 1 ELSE t.failures END,
-         closed_until = CASE %(verdict)s WHEN 'limited' THEN greatest(t.closed_until,
-                          t.now + make_interval(secs => coalesce(%(wait)s::float8, least(60, 5 * 2.0::float8 ^ least(t.limits, 10)))))
-                        ELSE t.closed_until END,
-         closed_for = CASE %(verdict)s WHEN 'limited' THEN %(reason)s::text ELSE t.closed_for END,
+         closed_until = greatest(t.closed_until, t.closes_until),
+         closed_for = CASE WHEN t.closes_until > coalesce(t.closed_until, '-infinity') THEN %(reason)s::text ELSE t.closed_for END,
          breaker = CASE WHEN t.opens THEN 'open' WHEN t.closes THEN 'closed' ELSE t.breaker END,
          openings = CASE WHEN t.opens THEN t.openings + 1 WHEN t.closes THEN 0 ELSE t.openings END,
          opened_at = CASE WHEN t.opens THEN coalesce(t.opened_at, t.now) WHEN NOT t.closes THEN t.opened_at END,
@@ -50,7 +53,8 @@ WITH call AS (
   RETURNING g.*
 )
 SELECT t.breaker, c.breaker, extract(epoch FROM greatest(c.closed_until, c.open_until) - t.now)::float8 AS closed_for_seconds,
-       EXISTS (SELECT FROM provider_gate o
-                WHERE o.key_label = ANY (%(keys)s) AND o.provider = t.provider AND o.key_label <> t.key_label
-                  AND o.breaker = 'closed' AND coalesce(o.closed_until < t.now, true)) AS another_is_open
+       c.breaker = 'open' AND EXISTS (SELECT FROM generation_job j WHERE j.id = t.job_id AND j.fallback_provider IS NOT NULL)
+       OR EXISTS (SELECT FROM provider_gate o JOIN worker_process w ON o.key_label = ANY (w.keys)
+                   WHERE o.provider = t.provider AND o.key_label <> t.key_label AND o.breaker = 'closed'
+                     AND coalesce(o.closed_until < t.now, true) AND w.seen_at > t.now - interval '2 minutes') AS another_way
   FROM told t JOIN changed c USING (key_label)
