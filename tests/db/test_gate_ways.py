@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from generation_worker.db.store import PostgresStore
-from generation_worker.ports import Key, WorkerCard
+from generation_worker.ports import Key, Staged, WorkerCard
 from tests.support.database import Connection, Database
 from tests.support.gates import FAR, OTHER, Fleet
-from tests.support.protocol import LIMITED, OneConnection
+from tests.support.protocol import LIMITED, RETRY, OneConnection
 from tests.support.waiting import wait_for_lock_waiters
 
 A_DAY = 86_400.0
@@ -76,6 +76,26 @@ def test_a_limit_is_waited_for_whoever_the_second_provider_is(fleet: Fleet) -> N
     assert news is not None
     assert not news.another_way
     assert fleet.begin(second).wait == pytest.approx(40, abs=5)
+
+
+@pytest.mark.parametrize("who", ["its key's", "another, of two", "another, alone", "another, but it is staged"])
+def test_an_answer_that_is_kept_is_left_to_the_worker_that_can_fetch_it(fleet: Fleet, who: str) -> None:
+    fleet.register(OTHER, name="worker-2")
+    fleet.register(FAR)
+    fleet.enqueue()
+    (claimed,) = fleet.claim().jobs
+    fleet.begin(claimed)
+    fleet.worker.store.remember_call(claimed, 1, "p-1")
+    if who == "another, but it is staged":
+        fleet.worker.store.stage_image(claimed, Staged(b"bytes", "far", "m"))
+    fleet.worker.settle(claimed, RETRY)
+    fleet.worker.promote_now()
+    if who == "another, alone":
+        fleet.connection.execute(
+            "UPDATE worker_process SET seen_at = seen_at - interval '1 hour' WHERE id = 'worker-1'"
+        )
+    fleet.keys = (FAR,) if who == "its key's" else (OTHER,)
+    assert len(fleet.claim().jobs) == (0 if who == "another, of two" else 1)
 
 
 # what is told

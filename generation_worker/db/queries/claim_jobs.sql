@@ -12,7 +12,8 @@
 --
 -- Only gates of lanes in which jobs wait are locked, so an idle worker writes nothing. A breaker that has been open for its
 -- time lets one job through, the probe, and is open again for two minutes, in which that job tells or is not heard of any
--- more. A job whose answer is paid for already needs no permit and passes a closed gate.
+-- more. A job whose answer is paid for already needs no permit and passes a closed gate; one whose answer the provider keeps is
+-- left to the worker that holds its key, if there is one: who cannot fetch it would only take it from who can.
 --
 -- No row may keep the others from starting: a date without an end is subtracted as a number, and a maximum that somebody
 -- lowered under a waiting job allows the one attempt that it waits for.
@@ -92,6 +93,13 @@ WITH paused AS MATERIALIZED (
       FROM generation_job j
      WHERE j.status = 'pending' AND j.provider = lane.provider AND j.has_answer
        AND NOT ARRAY['paused.user.' || j.user_id, 'paused.kind.' || j.kind] && ARRAY(SELECT name FROM paused)
+       AND (EXISTS (SELECT FROM staged_image s WHERE s.job_id = j.id)
+            OR NOT EXISTS (
+              SELECT FROM (SELECT c.key_label FROM provider_call c
+                            WHERE c.job_id = j.id AND c.provider = j.provider AND c.resumable
+                            ORDER BY c.number DESC LIMIT 1) kept
+                JOIN worker_process w ON kept.key_label = ANY (w.keys)
+               WHERE kept.key_label <> ALL (%(keys)s::text[]) AND w.seen_at > statement_timestamp() - interval '2 minutes'))
      ORDER BY j.priority, j.position, j.id LIMIT %(slots)s
        FOR NO KEY UPDATE SKIP LOCKED) job
    WHERE lane.gated
