@@ -449,6 +449,10 @@ class Store(Protocol):
 
     def remember_call(self, job: Job, number: int, provider_ref: str) -> None: ...
 
+    def return_permit(self, job: Job) -> None:
+        """Give back the permit of the job's claim if no call was begun with it."""
+        ...
+
     def finish_call(
         self, job: Job, number: int, report: CallReport, *, policy: BreakerPolicy = BREAKER
     ) -> GateNews | None:

@@ -141,6 +141,9 @@ class PostgresStore:
         rows = self._run("renew_permit", job_id=job.id, number=number, key_label=key_label, permit=permit)
         return Admission(*rows[0]) if rows else None
 
+    def return_permit(self, job: Job) -> None:
+        self._change("return_permit", job_id=job.id, token=job.lease_token, key_label=job.key_label, permit=job.permit)
+
     def finish_call(
         self, job: Job, number: int, report: CallReport, *, policy: BreakerPolicy = BREAKER
     ) -> GateNews | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,6 +67,13 @@ class Attempt:
 
     def run(self, lease: Lease) -> Outcome:
         """Work on the job; whatever happens is an outcome."""
+        outcome = self._outcome(lease)
+        if lease.job.permit is not None and not isinstance(outcome, Completed):
+            with suppress(StoreUnavailable):  # a permit that is not given back leaves the window by itself
+                self.store.return_permit(lease.job)
+        return outcome
+
+    def _outcome(self, lease: Lease) -> Outcome:
         try:
             lease.check()
             return Completed(self._result(lease))

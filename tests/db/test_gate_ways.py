@@ -98,6 +98,53 @@ def test_an_answer_that_is_kept_is_left_to_the_worker_that_can_fetch_it(fleet: F
     assert len(fleet.claim().jobs) == (0 if who == "another, of two" else 1)
 
 
+# permits that nothing is made with
+
+
+def test_a_permit_with_which_no_call_was_begun_is_given_back(fleet: Fleet) -> None:
+    fleet.enqueue(4)
+    fleet.claim(1)
+    fleet.pass_time(2)
+    first, second = fleet.claim().jobs
+    fleet.begin(second)
+    for claimed in (first, second):
+        fleet.worker.store.return_permit(claimed)
+    gate = fleet.gate()
+    assert (gate["calls"], sum(gate["used"][-10:])) == (2, 1)
+    assert len(fleet.claim().jobs) == 1
+
+
+@pytest.mark.parametrize("gate", ["as it was", "new", "long ago"])
+def test_a_permit_that_counts_no_more_gives_nothing_back(fleet: Fleet, gate: str) -> None:
+    fleet.enqueue(3)
+    (claimed,) = fleet.claim(1).jobs
+    if gate == "new":
+        fleet.connection.execute("DELETE FROM provider_gate")
+        fleet.register(FAR)
+    if gate == "long ago":
+        fleet.pass_time(100)
+        fleet.claim(1)
+        assert claimed.permit is not None
+        claimed = claimed._replace(permit=claimed.permit - 1000)
+    fleet.worker.store.return_permit(claimed)
+    assert fleet.gate()["calls"] == (1 if gate == "long ago" else 0)
+
+
+def test_a_probe_that_makes_no_call_leaves_that_to_the_next_job(fleet: Fleet) -> None:
+    fleet.call("refused")
+    fleet.enqueue(3)
+    fleet.pass_time(31)
+    (probe,) = fleet.claim().jobs
+    assert fleet.claim().jobs == []
+    fleet.worker.store.return_permit(probe)
+    gate = fleet.gate()
+    assert (gate["breaker"], gate["opened_for"], gate["probe_job"]) == ("open", "it refused", None)
+    (another,) = fleet.claim().jobs
+    fleet.worker.store.return_permit(probe)
+    assert str(fleet.gate()["probe_job"]) == another.id
+    assert fleet.claim().jobs == []
+
+
 # what is told
 
 

@@ -164,6 +164,7 @@ def test_statements_come_back_the_same_however_often_they_are_sent(database: Dat
         lambda: store.settle_attempts([(a_job(), COMPLETED)]),
         lambda: store.renew_leases([(a_job().id, a_job().lease_token)], lease=1, timeout=1, grace=1),
         lambda: store.begin_call(a_job(), provider="local", key_label="", max_paid_calls=1),
+        lambda: store.return_permit(a_job()),
         lambda: store.promote_jobs(limit=1),
         lambda: store.reclaim_jobs(limit=1, lease=1),
         lambda: store.prune_jobs(retention=1, limit=1),

@@ -138,6 +138,9 @@ class ScriptedStore:
     def renew_permit(self, job: Job, number: int, *, key_label: str, permit: int) -> Admission | None:
         return self._next("renew_permit", None, job, number, key_label=key_label, permit=permit)
 
+    def return_permit(self, job: Job) -> None:
+        self._next("return_permit", None, job)
+
     def finish_call(
         self,
         job: Job,

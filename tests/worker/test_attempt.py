@@ -557,3 +557,29 @@ def test_a_first_attempt_does_not_look(desk: Desk) -> None:
     desk.storage.objects[IMAGE_KEY] = b"stored"
     desk.run()
     assert len(desk.provider.requests) == 1
+
+
+# the permit
+
+
+def test_a_permit_that_no_call_was_made_with_is_given_back(desk: Desk) -> None:
+    """Whether one was, the database knows."""
+    payload = json.dumps({"prompt": "a fox", "images": [{"key": "inputs/none.png"}]})
+    outcome = desk.run(payload=payload, key_label="far-1", permit=7)
+    assert code(outcome) == "input_not_found"
+    (((job,), _),) = desk.store.calls("return_permit")
+    assert (job.key_label, job.permit) == ("far-1", 7)
+
+
+def test_a_permit_that_cannot_be_given_back_changes_no_outcome(desk: Desk) -> None:
+    desk.store.answer("return_permit", unavailable)
+    payload = json.dumps({"prompt": "a fox", "images": [{"key": "inputs/none.png"}]})
+    assert code(desk.run(payload=payload, key_label="far-1", permit=7)) == "input_not_found"
+
+
+@pytest.mark.parametrize(
+    "job", [{"permit": 7, "key_label": "far-1"}, {"payload": '{"prompt": 1}'}], ids=["used", "none"]
+)
+def test_a_permit_that_was_used_or_never_taken_is_not_given_back(desk: Desk, job: dict[str, Any]) -> None:
+    desk.run(**job)
+    assert desk.store.calls("return_permit") == []
