@@ -28,6 +28,7 @@ CLAIM, BEGIN, FINISH, MOVE, HOLD, FREE = (
     f"{QUERIES}/{name}.sql"
     for name in ("claim_jobs", "begin_call", "finish_call", "move_jobs", "hold_jobs", "free_jobs")
 )
+RENEW, RETURN, REGISTER = (f"{QUERIES}/{name}.sql" for name in ("renew_permit", "return_permit", "register_worker"))
 ADDRESSES = "generation_worker/domain/addresses.py"
 URLS = "generation_worker/domain/urls.py"
 FETCH = "generation_worker/fetch"
@@ -113,14 +114,27 @@ MUTANTS = [
     Mutant(CLAIM, "CASE breaker WHEN 'open' THEN 1 ELSE", "CASE breaker WHEN 'ajar' THEN 1 ELSE", "gate"),
     Mutant(CLAIM, "CASE g.breaker WHEN 'open' THEN r.now + interval '2 minutes' END", "g.open_until", "gate"),
     Mutant(CLAIM, "WHERE g.key_label = ANY (%(keys)s::text[])\n     AND EXISTS", "WHERE EXISTS", "gate"),
-    Mutant(BEGIN, "AND NOT EXISTS (SELECT FROM judged WHERE wait IS NOT NULL)", "", "gate"),
+    Mutant(BEGIN, "AND NOT EXISTS (SELECT FROM told WHERE wait IS NOT NULL)", "", "gate"),
     Mutant(BEGIN, "(NOT c.has_permit OR c.tenth > %(permit)s::bigint + 1)", "false", "gate"),
     Mutant(BEGIN, "NOT has_permit AND gate_sum(window_now) >= calls_per_minute", "false", "gate"),
-    Mutant(f"{QUERIES}/renew_permit.sql", "WHEN closed_until > now THEN", "WHEN false THEN", "gate"),
-    Mutant(f"{QUERIES}/renew_permit.sql", "WHERE g.key_label = j.key_label AND j.wait IS NULL", "WHERE false", "gate"),
+    Mutant(RENEW, "WHEN limited_for > 0 THEN limited_for", "WHEN false THEN 1", "gate"),
+    Mutant(RENEW, "WHERE g.key_label = j.key_label AND j.wait IS NULL", "WHERE false", "gate"),
     Mutant(FINISH, "greatest(t.closed_until,", "greatest(", "gate"),
     Mutant(FINISH, "is_probe AND %(verdict)s IN ('failed', 'refused')", "%(verdict)s IN ('failed', 'refused')", "gate"),
     Mutant(FINISH, "AND (finished_at IS NULL OR resumable)", "", "gate"),
+    Mutant(BEGIN, "open_for > 0 AND fallback_provider IS NOT NULL", "fallback_provider IS NOT NULL", "gate_ways"),
+    Mutant(BEGIN, "AND o.breaker = 'closed'", "AND o.breaker = 'ajar'", "gate_ways"),
+    Mutant(BEGIN, "CASE WHEN c.has_permit THEN %(permit)s::bigint END", "%(permit)s::bigint", "gate_ways"),
+    Mutant(RENEW, "CASE WHEN j.has_permit THEN %(permit)s::bigint END", "%(permit)s::bigint", "gate_ways"),
+    Mutant(FINISH, "AND w.seen_at > t.now - interval '2 minutes'", "", "gate_ways"),
+    Mutant(FINISH, "c.breaker = 'open' AND EXISTS (", "EXISTS (", "gate_ways"),
+    Mutant(FINISH, "WHEN t.closes_until > coalesce(t.closed_until, '-infinity')", "WHEN true", "gate_ways"),
+    Mutant(CLAIM, "kept.key_label <> ALL (%(keys)s::text[]) AND", "", "gate_ways"),
+    Mutant(CLAIM, "AND (EXISTS (SELECT FROM staged_image s WHERE s.job_id = j.id)", "AND (false", "gate_ways"),
+    Mutant(RETURN, "AND lease_token = %(token)s)", "AND false)", "gate_ways"),
+    Mutant(RETURN, "gate.place > 0 AND gate.used[gate.place::int] > 0", "gate.place > 0", "gate_ways"),
+    Mutant(RETURN, "CASE WHEN g.probe_job = %(job_id)s::uuid", "CASE WHEN true", "gate_ways"),
+    Mutant(REGISTER, "SET head = greatest(provider_gate.head, excluded.head),\n", "SET\n", "gate_ways"),
     Mutant(MOVE, "g.breaker = 'open' AND g.open_until > statement_timestamp()", "g.breaker = 'open'", "gate"),
     Mutant(MOVE, "EXISTS (SELECT FROM alive WHERE j.fallback_provider = ANY (alive.providers))", "true", "gate"),
     Mutant(GATE, "WHEN head <= old_head THEN used\n", "WHEN false THEN used\n", "gate"),
