@@ -66,7 +66,7 @@ def aside(connection: Connection) -> int:
         (USER, {"bobs", "bobs other"}),
         (Extent("provider", "none"), {"mine", "bobs", "other", "bobs other"}),
     ],
-    ids=str,
+    ids=["everything", "a provider", "a kind", "processing", "a user", "no provider"],  # a set's own words vary
 )
 def test_nothing_starts_that_is_paused_and_all_else_does(
     other_lane: Worker, connection: Connection, extent: Extent, goes_on: set[str], tidy: bool
