@@ -19,7 +19,7 @@ from generation_worker.domain.job import FRONT, NO_PROVIDER
 CLIENTS = 2
 """A worker has two connections at work as well: one claims, one settles."""
 
-CLAIM_ENDS = "SELECT *, true AS claimed FROM started"
+CLAIM_ENDS = "SELECT *, 'started' AS what FROM started"
 SETTLE_ENDS = "SELECT id::text, status FROM settled"
 CLAIM_ANSWERS = f"""
 SELECT coalesce(jsonb_agg(jsonb_build_object(

@@ -67,7 +67,7 @@ def test_a_bucket_that_works_is_left_as_it_was(cli: Command, use: Use, bucket: B
 
 
 def test_a_key_id_that_there_is_not(cli: Command, use: Use, bucket: Bucket):
-    use(replace(bucket, access_key_id="nobody"))
+    use(replace(bucket, access_key_id="a-key-that-nobody-has"))
     status, found = look(cli)
     assert (status, found["put"].status) == (1, "fault")
     assert found["put"].detail.endswith("InvalidAccessKeyId (HTTP 403)")

@@ -62,6 +62,8 @@ CALL = {"job_id": uuid4(), "number": 1, "lease_token": uuid4(), "provider": "loc
 STAGED = {"job_id": uuid4(), "provider": "local", "model": "m", "bytes": b"x"}
 GRANT = {"user_id": "ada", "seq": 1, "kind": "grant", "amount": 1, "balance_after": 1}
 DEBIT = {"user_id": "ada", "seq": 1, "kind": "debit", "amount": -1, "balance_after": 1, "job_id": uuid4()}
+EVENT = {"actor": "cli:ada", "action": "pause", "target": "everything"}
+TOKEN: dict[str, Any] = {"id": "0123456789ab", "name": "web", "secret_hash": b"h" * 32, "scopes": ["read"]}
 GATE: dict[str, Any] = {"key_label": "far-1", "provider": "far", "calls_per_minute": 60}
 OPEN = GATE | {"breaker": "open", "opened_at": NOW, "open_until": NOW, "opened_for": "401"}
 
@@ -87,6 +89,18 @@ ROWS: list[tuple[str, str, dict[str, Any]]] = [
     ("credit_entry", "work_names_its_job", GRANT | {"job_id": uuid4()}),
     ("credit_entry", "refund_points_at_its_debit", GRANT | {"refund_of": 1}),
     ("credit_entry", "refund_points_at_its_debit", DEBIT | {"kind": "refund", "amount": 1}),
+    ("audit_event", "actor_is_named", EVENT | {"actor": ""}),
+    ("audit_event", "action_is_bounded", EVENT | {"action": "a" * 101}),
+    ("audit_event", "target_is_bounded", EVENT | {"target": "a" * 301}),
+    ("audit_event", "reason_is_bounded", EVENT | {"reason": "a" * 2001}),
+    ("api_token", "id_is_public", TOKEN | {"id": "short"}),
+    ("api_token", "name_is_bounded", TOKEN | {"name": ""}),
+    ("api_token", "secret_is_hashed", TOKEN | {"secret_hash": b"plain"}),
+    ("api_token", "scopes_are_known", TOKEN | {"scopes": ["everything"]}),
+    ("api_token", "scopes_are_known", TOKEN | {"scopes": []}),
+    ("api_token", "a_users_key_is_no_operators", TOKEN | {"scopes": ["operate"], "user_id": "ada"}),
+    ("api_token", "user_id_is_named", TOKEN | {"user_id": ""}),
+    ("api_token", "limits_are_positive", TOKEN | {"requests_per_minute": 0, "most_waiting": 1}),
     ("provider_gate", "calls_per_minute_in_bounds", GATE | {"calls_per_minute": 0}),
     ("provider_gate", "calls_per_minute_in_bounds", GATE | {"calls_per_minute": 30_001}),
     ("provider_gate", "used_is_the_window", GATE | {"used": [0] * 605}),

@@ -46,6 +46,7 @@ def a_report() -> dict[str, Any]:
         "status": "healthy",
         "worker": "running",
         "problems": [],
+        "paused": [],
         "ready": True,
         "live": True,
         "id": "web-1",

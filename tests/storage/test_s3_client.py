@@ -126,10 +126,10 @@ def test_the_settings_choose_the_storage(tmp_path: Path) -> None:
     assert public.link("images/a.webp", seconds=1) == "https://images.example.com/images/a.webp"
 
 
-def test_there_are_as_many_connections_as_threads_and_a_few_more() -> None:
+def test_there_are_as_many_connections_as_there_may_be_threads_and_a_few_more() -> None:
     storage = build_storage(load_settings({**S3_SETTINGS, "WORKER_CONCURRENCY": "50"}))
     assert isinstance(storage, S3Storage)
-    assert vars(storage)["_connections"] == 54
+    assert vars(storage)["_connections"] == 1004  # as many as the fleet may set, while it runs
 
 
 def test_boto3_is_loaded_only_when_it_is_used() -> None:

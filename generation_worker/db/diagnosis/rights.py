@@ -13,6 +13,8 @@ from generation_worker.domain.finding import Verdict, fault, ok, skipped
 ALL = ("SELECT", "INSERT", "UPDATE", "DELETE")
 FEWER: Mapping[str, Sequence[str]] = {
     "alembic_version": ("SELECT",),
+    "api_token": ("SELECT", "INSERT", "UPDATE"),
+    "api_token_pace": ("SELECT", "INSERT", "UPDATE"),
     "audit_event": ("SELECT", "INSERT"),
     "generation_job": ("SELECT", "UPDATE", "DELETE"),
     "job_attempt": ("SELECT", "INSERT", "DELETE"),
