@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ class Explained:
 @pytest.fixture(scope="module")
 def crowd(postgres: Server) -> Iterator[Database]:
     """A database in which a million jobs wait."""
-    with postgres.temporary_database("generation_worker_crowd") as addresses:
+    with postgres.temporary_database(f"generation_worker_crowd_{os.getpid()}") as addresses:
         database = Database(addresses)
         database.migrate()
         with psycopg.connect(database.direct_conninfo) as connection:
