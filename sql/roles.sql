@@ -75,5 +75,5 @@ GRANT DELETE ON generation_job, job_attempt, provider_call, staged_image, fleet_
   TO :"worker";
 GRANT EXECUTE ON FUNCTION enqueue_generation, enqueue_generations, cancel_generation, grant_credits, adjust_credits,
   offer_providers, generation_price, generation_length, generation_line_end, generation_pauses, gate_tenth,
-  gate_window, gate_sum, gate_count, gate_stamp, gate_room_in TO :"worker";
+  gate_window, gate_sum, gate_limit, gate_count, gate_stamp, gate_room_in TO :"worker";
 COMMIT;

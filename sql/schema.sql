@@ -318,10 +318,12 @@ CREATE TABLE provider_gate (
     open_until timestamp with time zone,
     opened_for text,
     probe_job uuid,
+    given_per_minute integer,
     CONSTRAINT breaker_is_known CHECK ((breaker = ANY (ARRAY['closed'::text, 'open'::text]))),
     CONSTRAINT calls_per_minute_in_bounds CHECK (((calls_per_minute >= 1) AND (calls_per_minute <= 30000))),
     CONSTRAINT closed_has_a_reason CHECK (((closed_until IS NULL) = (closed_for IS NULL))),
     CONSTRAINT counters_are_not_negative CHECK (((limits >= 0) AND (failures >= 0) AND (openings >= 0))),
+    CONSTRAINT given_per_minute_in_bounds CHECK (((given_per_minute >= 1) AND (given_per_minute <= 30000))),
     CONSTRAINT nothing_is_used_twice CHECK ((0 <= ALL (used))),
     CONSTRAINT only_an_open_breaker_is_probed CHECK (((probe_job IS NULL) OR (breaker = 'open'::text))),
     CONSTRAINT open_has_an_end_and_a_reason CHECK ((num_nulls(opened_at, open_until, opened_for) =
@@ -533,6 +535,17 @@ CREATE FUNCTION gate_count(used smallint[], place bigint, calls bigint) RETURNS 
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$
   SELECT used[1:place - 1] || (used[place] + calls)::smallint || used[place + 1:606]
+$$;
+
+CREATE FUNCTION gate_limit(key_label text, provider text, given integer) RETURNS integer
+    LANGUAGE sql STABLE
+    AS $$
+  SELECT coalesce(
+    (SELECT CASE jsonb_typeof(value) WHEN 'number' THEN least(greatest(value::numeric, 1), 30000)::integer END
+       FROM fleet_setting WHERE name = 'calls_per_minute.' || key_label),
+    (SELECT CASE jsonb_typeof(value) WHEN 'number' THEN least(greatest(value::numeric, 1), 30000)::integer END
+       FROM fleet_setting WHERE name = 'calls_per_minute.' || provider),
+    given)
 $$;
 
 CREATE FUNCTION gate_room_in(used smallint[], head bigint, moment timestamp with time zone) RETURNS double precision
@@ -914,6 +927,8 @@ REVOKE ALL ON FUNCTION enqueue_generation(kind text, user_id text, payload jsonb
 REVOKE ALL ON FUNCTION enqueue_generations(jobs jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION gate_count(used smallint[], place bigint, calls bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION gate_limit(key_label text, provider text, given integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION gate_room_in(used smallint[], head bigint, moment timestamp with time zone) FROM PUBLIC;
 

@@ -41,7 +41,7 @@ def set_(
     as_json: Json = False,
 ) -> None:
     """Change a setting of the whole fleet: price.KIND, price.KIND.PROVIDER, seconds_per_credit, caller_may_set_cost,
-    default_provider; concurrency and poll_interval of every worker, while they run."""
+    default_provider; concurrency, poll_interval and calls_per_minute.PROVIDER or .KEY, while workers run."""
     with database() as own, own.connection() as connection:
         from generation_worker.db.fleet_settings import set_fleet_setting  # noqa: PLC0415 - not for --help
 
@@ -54,7 +54,7 @@ def set_(
 
 @app.command("unset")
 def unset(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="price.KIND.PROVIDER, concurrency, poll_interval")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="price.KIND.PROVIDER, concurrency, …")],
     reason: Reason = None,
     as_json: Json = False,
 ) -> None:
@@ -84,8 +84,10 @@ def _as_number(name: str, value: str) -> Any:
 
 
 def _for_whom(name: str) -> str:
-    from generation_worker.db.fleet_settings import FOLLOWED  # noqa: PLC0415 - not for --help
+    from generation_worker.db.fleet_settings import FOLLOWED, LIMIT  # noqa: PLC0415 - not for --help
 
+    if name.startswith(LIMIT):
+        return "for all workers together"
     return "in every worker within a heartbeat" if name in FOLLOWED else "for jobs enqueued from here on"
 
 

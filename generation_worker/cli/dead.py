@@ -97,7 +97,7 @@ def _replay(own: OwnConnection, job: UUID, reason: str | None) -> dict[str, Any]
 
 def _say(answers: list[dict[str, Any]], *, dry_run: bool, as_json: bool) -> None:
     if as_json:
-        print_json({"dry_run": dry_run, "jobs": answers})
+        print_json({"dry_run": dry_run, "count": len(answers), "jobs": answers})
         return
     for answer in answers:
         if dry_run:
@@ -106,6 +106,8 @@ def _say(answers: list[dict[str, Any]], *, dry_run: bool, as_json: bool) -> None
             typer.echo(f"{answer['retry_of']}  not replayed: {answer['error']['message']}", err=True)
         else:
             typer.echo(f"{answer['retry_of']}  replayed as {answer['id']}")
+    if dry_run and answers:
+        typer.echo(f"{len(answers)} in all")
     if not answers:
         typer.echo("No failed job is left to replay.")
 

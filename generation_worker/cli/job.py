@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from generation_worker.cli.bulk import Batch, DryRun, Kind, OfUser, Older, Provider, bulk, choose
 from generation_worker.cli.database import database, job_id
 from generation_worker.cli.options import JobId, Json, Reason
 from generation_worker.cli.output import NOTHING, print_facts, print_json, print_table, span
 from generation_worker.cli.problems import CommandFailed
 from generation_worker.cli.settings import author
+from generation_worker.domain.pause import extent_of
 
 if TYPE_CHECKING:
     from generation_worker.db.answers import JobDetails
+    from generation_worker.db.bulk import Filter
 
-app = typer.Typer(help="Look at one job, cancel it, try it again.", no_args_is_help=True)
+app = typer.Typer(help="Look at one job, cancel it, try it again, put it first.", no_args_is_help=True)
+
+OneJob = Annotated[str | None, typer.Argument(metavar="[ID]", help="A job's id, or how it begins.")]
 
 
 @app.command("show")
@@ -35,8 +41,27 @@ def show(job: JobId, as_json: Json = False) -> None:
 
 
 @app.command("cancel")
-def cancel(job: JobId, reason: Reason = None, as_json: Json = False) -> None:
-    """Cancel a job that waits, or ask one that runs to stop; what was charged comes back."""
+def cancel(
+    job: OneJob = None,
+    kind: Kind = None,
+    provider: Provider = None,
+    user: OfUser = None,
+    batch: Batch = None,
+    older_than: Older = None,
+    dry_run: DryRun = False,
+    reason: Reason = None,
+    as_json: Json = False,
+) -> int:
+    """Cancel a job that waits, or ask one that runs to stop; what was charged comes back. Or all that are chosen."""
+    chosen = choose(kind=kind, provider=provider, user=user, batch=batch, older=older_than)
+    if job is None:
+        return bulk("cancel", chosen, dry_run=dry_run, reason=reason, as_json=as_json)
+    _not_both(chosen, dry_run=dry_run)
+    _cancel_one(job, reason, as_json=as_json)
+    return 0
+
+
+def _cancel_one(job: str, reason: str | None, *, as_json: bool) -> None:
     with database() as own:
         from generation_worker.db import operations  # noqa: PLC0415 - not for --help
         from generation_worker.db.insights import Insights  # noqa: PLC0415
@@ -52,6 +77,64 @@ def cancel(job: JobId, reason: Reason = None, as_json: Json = False) -> None:
         typer.echo(f"{found}  cancelled")
     else:
         typer.echo(f"{found}  {cancelled.status}: its worker was asked to stop; it may still complete first")
+
+
+@app.command("release")
+def release(
+    job: OneJob = None,
+    kind: Kind = None,
+    provider: Provider = None,
+    user: OfUser = None,
+    worker: Annotated[str | None, typer.Option(help="All that this worker holds.")] = None,
+    older_than: Older = None,
+    dry_run: DryRun = False,
+    reason: Reason = None,
+    as_json: Json = False,
+) -> int:
+    """Take a job, or all that are chosen, from a worker that is stuck: another takes over within seconds.
+
+    Seldom needed: leases of silent workers run out by themselves.
+    """
+    chosen = choose(kind=kind, provider=provider, user=user, worker=worker, older=older_than)
+    if job is None:
+        return bulk("release", chosen, dry_run=dry_run, reason=reason, as_json=as_json)
+    _not_both(chosen, dry_run=dry_run)
+    with database() as own:
+        from generation_worker.db import operations  # noqa: PLC0415 - not for --help
+        from generation_worker.db.insights import Insights  # noqa: PLC0415
+
+        found = job_id(Insights(own), job)
+        with own.connection() as connection:
+            held_by = operations.release_job(connection, found, by=author(reason))
+    if as_json:
+        print_json({"id": found, "was_held_by": held_by})
+    else:
+        typer.echo(f"{found}  is taken from {held_by}; a living worker takes it over within seconds")
+    return 0
+
+
+@app.command("run-next")
+def run_next(job: JobId, reason: Reason = None, as_json: Json = False) -> None:
+    """Put a job that waits, for whatever, at the front of its lane."""
+    with database() as own:
+        from generation_worker.db import operations, pauses  # noqa: PLC0415 - not for --help
+        from generation_worker.db.insights import Insights  # noqa: PLC0415
+
+        found = job_id(Insights(own), job)
+        with own.connection() as connection:
+            moved = operations.run_next(connection, found, by=author(reason))
+            paused = pauses.pauses_of(connection, found)
+    if as_json:
+        print_json({"id": found, **moved, "paused": paused})
+        return
+    typer.echo(f"{found}  is next")
+    for each in paused:
+        typer.echo(f"It waits all the same: {extent_of(each.name)} is paused", err=True)
+
+
+def _not_both(chosen: Filter, *, dry_run: bool) -> None:
+    if dry_run or any(value is not None for value in asdict(chosen).values()):
+        raise typer.BadParameter("name one job, or choose many by options")
 
 
 @app.command("retry")

@@ -10,7 +10,7 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from generation_worker.db.history import UNKNOWN, Author, record, together
-from generation_worker.domain.control import concurrency_problem, poll_problem
+from generation_worker.domain.control import concurrency_problem, poll_problem, rate_problem
 from generation_worker.domain.pause import PREFIX
 from generation_worker.domain.payload import KINDS
 from generation_worker.domain.refusals import InvalidRequest
@@ -25,7 +25,10 @@ NAMES = (
     "default_provider",
     "concurrency",
     "poll_interval",
+    "calls_per_minute.PROVIDER",
+    "calls_per_minute.KEY",
 )
+LIMIT = "calls_per_minute"
 FOLLOWED = {"concurrency": concurrency_problem, "poll_interval": poll_problem}
 """What running workers follow instead of what they were started with, and what says what is wrong with a value."""
 HIGHEST_PRICE = 1_000_000_000
@@ -38,6 +41,16 @@ ON CONFLICT (name) DO UPDATE
 """
 OFFERED = "SELECT value FROM fleet_setting WHERE name = 'providers'"
 UNSET = "DELETE FROM fleet_setting WHERE name = %s"
+KNOWN_TO_GATES = "SELECT FROM provider_gate WHERE %(name)s IN (key_label, provider) LIMIT 1"
+# The gates are locked in the order of their names, as everywhere.
+LIMIT_GATES = """
+WITH gate AS MATERIALIZED (
+  SELECT key_label, gate_limit(key_label, provider, coalesce(given_per_minute, calls_per_minute)) AS calls
+    FROM provider_gate WHERE %(name)s IN (key_label, provider) ORDER BY key_label FOR NO KEY UPDATE
+)
+UPDATE provider_gate g SET calls_per_minute = gate.calls, limited_since = clock_timestamp()
+  FROM gate WHERE g.key_label = gate.key_label AND g.calls_per_minute <> gate.calls
+"""
 HINT = "SELECT pg_notify('generation_worker', 'control')"
 LOCKED = "SELECT value FROM fleet_setting WHERE name = %s FOR NO KEY UPDATE"
 
@@ -53,9 +66,10 @@ def set_fleet_setting(connection: Connection, name: str, value: Any, *, by: Auth
     with together(connection), connection.cursor(row_factory=tuple_row) as cursor:
         row = cursor.execute(OFFERED).fetchone()
         checked = _checked(name, _read(value), tuple(row[0]) if row else ())
+        _check_key(cursor, name)
         before = cursor.execute(LOCKED, (name,)).fetchone()
         cursor.execute(WRITE, (name, json.dumps(checked), by.actor))
-        cursor.execute(HINT)
+        _tell(cursor, name)
         record(connection, by, "setting.set", f"setting:{name}", before=before and before[0], after=checked)
     return checked
 
@@ -65,17 +79,35 @@ def unset_fleet_setting(connection: Connection, name: str, *, by: Author = UNKNO
 
     Raises InvalidRequest for one without which there would be nothing.
     """
-    if name not in FOLLOWED and not (name.startswith("price.") and name.count(".") > 1):
-        there_are = ", ".join(["price.KIND.PROVIDER", *FOLLOWED])
+    head, *rest = name.split(".")
+    if name not in FOLLOWED and not (head == "price" and len(rest) > 1) and not (head == LIMIT and rest):
+        there_are = ", ".join(["price.KIND.PROVIDER", *FOLLOWED, f"{LIMIT}.PROVIDER", f"{LIMIT}.KEY"])
         raise InvalidRequest(f"{name}: nothing stands behind it; set it instead", f"To unset there are {there_are}.")
     with together(connection), connection.cursor(row_factory=tuple_row) as cursor:
         before = cursor.execute(LOCKED, (name,)).fetchone()
         if before is None:
             return None
         cursor.execute(UNSET, (name,))
-        cursor.execute(HINT)
+        _tell(cursor, name)
         record(connection, by, "setting.unset", f"setting:{name}", before=before[0])
     return before[0]
+
+
+def _tell(cursor: psycopg.Cursor[Any], name: str) -> None:
+    """Gates are changed here and now, for every worker; what else workers follow they hear of."""
+    head, _, key = name.partition(".")
+    if head == LIMIT:
+        cursor.execute(LIMIT_GATES, {"name": key})
+    cursor.execute(HINT)
+
+
+def _check_key(cursor: psycopg.Cursor[Any], name: str) -> None:
+    head, _, key = name.partition(".")
+    if head == LIMIT and cursor.execute(KNOWN_TO_GATES, {"name": key}).fetchone() is None:
+        raise InvalidRequest(
+            f"{name}: there is no key called {key!r} and no provider of that name with a limit",
+            "See generation-worker status for the keys; a key is known once a worker has started with it.",
+        )
 
 
 def _checked(name: str, value: Any, offered: tuple[str, ...]) -> Any:
@@ -90,6 +122,10 @@ def _checked(name: str, value: Any, offered: tuple[str, ...]) -> Any:
         raise InvalidRequest(f"{name}: must be true or false")
     if name == "default_provider":
         return _provider(name, value, offered)
+    if head == LIMIT and rest:
+        if problem := rate_problem(value):
+            raise InvalidRequest(f"{name}: {problem}")
+        return value
     if name in FOLLOWED:
         if problem := FOLLOWED[name](value):
             raise InvalidRequest(f"{name}: {problem}")

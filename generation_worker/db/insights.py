@@ -143,6 +143,14 @@ class Insights:
         found = _only(self._rows("queue_position", id=job_id, cap=cap))
         return None if found is None else found["position"]
 
+    def chosen_jobs(self, *, statuses: Sequence[str], after: UUID, limit: int, **chosen: Any) -> list[UUID]:
+        """The ids behind ``after`` of those that a ``bulk.Filter`` chooses."""
+        found = self._rows("chosen_jobs", statuses=list(statuses), after=after, limit=limit, **chosen)
+        return [row["id"] for row in found]
+
+    def count_chosen_jobs(self, *, statuses: Sequence[str], **chosen: Any) -> int:
+        return self._rows("count_chosen_jobs", statuses=list(statuses), **chosen)[0]["jobs"]
+
     # dead letters
 
     def dead_letters(

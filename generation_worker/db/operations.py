@@ -5,18 +5,47 @@ An app that cancels or replays for its own users does so through ``enqueue``, in
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, NoReturn
 from uuid import UUID
 
 import psycopg
-from psycopg.rows import tuple_row
+from psycopg.rows import dict_row, tuple_row
 
 from generation_worker.db import enqueue
 from generation_worker.db.enqueue import Cancellation, EnqueuedJob
 from generation_worker.db.history import Author, record, together
+from generation_worker.domain.refusals import JobNotFound, JobNotProcessing, JobNotWaiting
 
 Connection = psycopg.Connection[Any]
 
+# Before whoever is first now. Its lane may hold a job of an urgent priority, and it is to overtake that too.
+RUN_NEXT = """
+WITH job AS MATERIALIZED (
+  SELECT id, provider, priority, position, status FROM generation_job
+   WHERE id = %(id)s AND status IN ('pending', 'scheduled', 'rate_limited') FOR NO KEY UPDATE
+), front AS (
+  SELECT j.priority, j.position FROM job JOIN generation_job j ON j.provider = job.provider
+   WHERE j.status = 'pending' AND NOT j.held AND j.id <> job.id AND isfinite(j.position)
+   ORDER BY j.priority, j.position, j.id LIMIT 1
+), place AS (
+  SELECT job.*, coalesce((front.priority, front.position) <= (job.priority, job.position), false) AS behind,
+         front.priority AS front_priority, front.position AS front_position
+    FROM job LEFT JOIN front ON true
+)
+UPDATE generation_job j
+   SET status = 'pending', run_at = least(j.run_at, clock_timestamp()),
+       priority = CASE WHEN behind THEN front_priority ELSE j.priority END,
+       position = CASE WHEN behind THEN front_position - interval '1 microsecond' ELSE j.position END
+  FROM place WHERE j.id = place.id
+RETURNING j.status, j.priority, j.position,
+          place.status AS old_status, place.priority AS old_priority, place.position AS old_position
+"""
+RELEASE = """
+UPDATE generation_job
+   SET lease_expires_at = least(lease_expires_at, clock_timestamp() - interval '1 second')
+ WHERE id = %(id)s AND status = 'processing'
+RETURNING locked_by, locked_at
+"""
 STATE = "SELECT status, cancel_requested_at IS NOT NULL FROM generation_job WHERE id = %s FOR NO KEY UPDATE"
 
 
@@ -38,6 +67,48 @@ def replay_job(connection: Connection, job_id: UUID | str, *, by: Author) -> Enq
         if not new.duplicate:
             record(connection, by, "job.replay", f"job:{job_id}", before=before, after={"replayed_as": new.id})
     return new
+
+
+def run_next(connection: Connection, job_id: UUID | str, *, by: Author) -> dict[str, Any]:
+    """Put a waiting job at the front of its lane, whatever it waits for; its status and place now.
+
+    A closed gate, an empty account or a pause may still keep it. Raises JobNotFound, and JobNotWaiting if it runs or
+    has ended.
+    """
+    with together(connection):
+        before = _state(connection, job_id)
+        with connection.cursor(row_factory=dict_row) as cursor:
+            after = cursor.execute(RUN_NEXT, {"id": str(job_id)}).fetchone()
+        if after is None:
+            _refuse(before, job_id, "waiting")
+        old = {name.removeprefix("old_"): after.pop(name) for name in list(after) if name.startswith("old_")}
+        record(connection, by, "job.run_next", f"job:{job_id}", before=old, after=after)
+        connection.execute("SELECT pg_notify('generation_worker', 'wake')")
+    return after
+
+
+def release_job(connection: Connection, job_id: UUID | str, *, by: Author) -> str:
+    """Let the lease of a job run out, so that a living worker takes it over within seconds; who held it.
+
+    For a worker that is stuck and says that it lives. What it does is not stopped, but it can write nothing more.
+    Raises JobNotFound, and JobNotProcessing.
+    """
+    with together(connection):
+        before = _state(connection, job_id)
+        with connection.cursor(row_factory=dict_row) as cursor:
+            released = cursor.execute(RELEASE, {"id": str(job_id)}).fetchone()
+        if released is None:
+            _refuse(before, job_id, "processing")
+        record(connection, by, "job.release", f"job:{job_id}", before=released, after={"lease_expires_at": None})
+    return released["locked_by"]
+
+
+def _refuse(state: dict[str, Any] | None, job_id: UUID | str, wanted: Literal["waiting", "processing"]) -> NoReturn:
+    if state is None:
+        raise JobNotFound(f"there is no job {job_id}", "Final jobs are deleted after the retention.")
+    raise (JobNotWaiting if wanted == "waiting" else JobNotProcessing)(
+        f"job {job_id} is {state['status']}, not {wanted}"
+    )
 
 
 def _state(connection: Connection, job_id: UUID | str) -> dict[str, Any] | None:

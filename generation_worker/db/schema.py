@@ -259,6 +259,7 @@ provider_gate = Table(
     Column("open_until", Moment),
     Column("opened_for", Text),
     Column("probe_job", Uuid),
+    Column("given_per_minute", Integer),
 )
 
 maintenance_task = Table(

@@ -7,7 +7,9 @@ EnqueueRefused
 ├── TooManyWaiting        the user has as many jobs waiting as the caller may have
 ├── JobNotFound           there is no such job
 ├── JobNotReplayable      the job is not failed or cancelled
-└── JobIsFinal            the job has ended, so it cannot be cancelled
+├── JobIsFinal            the job has ended, so it cannot be cancelled
+├── JobNotWaiting         the job runs or has ended
+└── JobNotProcessing      no worker holds the job
 """
 
 from __future__ import annotations
@@ -70,3 +72,15 @@ class JobIsFinal(EnqueueRefused):
     """Only a job that has not ended can be cancelled."""
 
     code = "job_is_final"
+
+
+class JobNotWaiting(EnqueueRefused):
+    """Only a job that waits can be put at the front of its lane."""
+
+    code = "job_not_waiting"
+
+
+class JobNotProcessing(EnqueueRefused):
+    """Only a job that a worker holds can be taken from it."""
+
+    code = "job_not_processing"

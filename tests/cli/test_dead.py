@@ -42,7 +42,7 @@ def test_replay_of_those_that_are_named(process: Command, connection: Connection
 
 def test_replay_by_code_first_dry_then_once(cli: Command, connection: Connection, population: Population):
     dry = cli("dead", "replay", "--code", "no_image", "--dry-run", "--json").json
-    assert dry == {"dry_run": True, "jobs": [{"retry_of": str(population.failed)}]}
+    assert dry == {"dry_run": True, "count": 1, "jobs": [{"retry_of": str(population.failed)}]}
     done = cli("dead", "replay", "--code", "no_image", "--json").json
     assert [job["retry_of"] for job in done["jobs"]] == [str(population.failed)]
     assert cli("dead", "replay", "--code", "no_image").out == "No failed job is left to replay.\n"

@@ -1,5 +1,6 @@
 -- Makes a worker known and what it offers enqueueable; the fleet's first worker settles the default provider. The gates of
--- its keys take on the limits that it was given, and a breaker that is open tries again: somebody may have mended the cause.
+-- its keys take on the limits that it was given, unless the fleet has settings for them, and a breaker that is open tries
+-- again: somebody may have mended the cause.
 -- Workers that nobody has heard of for a day are forgotten, and gates that no worker has a key to.
 --
 -- A gate's window is moved on to this moment: to a worker that starts at the same time, and does not see this one yet, the
@@ -13,12 +14,13 @@ WITH known AS (
 ), forgotten AS (
   DELETE FROM worker_process WHERE seen_at < statement_timestamp() - interval '1 day' AND id <> %(worker)s
 ), gate AS (
-  INSERT INTO provider_gate (key_label, provider, calls_per_minute, head)
-  SELECT *, gate_tenth(clock_timestamp())
+  INSERT INTO provider_gate (key_label, provider, calls_per_minute, given_per_minute, head)
+  SELECT label, provider, gate_limit(label, provider, calls), calls, gate_tenth(clock_timestamp())
     FROM unnest(%(keys)s::text[], %(key_providers)s::text[], %(limits)s::int[]) AS key (label, provider, calls) ORDER BY label
   ON CONFLICT (key_label) DO UPDATE
      SET head = greatest(provider_gate.head, excluded.head),
-         used = gate_window(provider_gate.used, provider_gate.head, excluded.head), calls_per_minute = excluded.calls_per_minute,
+         used = gate_window(provider_gate.used, provider_gate.head, excluded.head),
+         calls_per_minute = excluded.calls_per_minute, given_per_minute = excluded.given_per_minute,
          limited_since = CASE WHEN provider_gate.calls_per_minute = excluded.calls_per_minute THEN provider_gate.limited_since
                               ELSE clock_timestamp() END,
          open_until = CASE provider_gate.breaker WHEN 'open' THEN least(provider_gate.open_until, clock_timestamp()) END

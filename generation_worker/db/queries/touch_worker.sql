@@ -1,10 +1,19 @@
 -- Says that the worker lives, and what it is doing. A gate that somebody has deleted is there again: without it, nothing of
--- its provider would be claimed. What comes back is what the whole fleet is to follow, if it is not what the worker knows.
+-- its provider would be claimed. One whose limit is not what the fleet's settings say is put right: a worker that started
+-- while one was changed may have undone it. What comes back is what the whole fleet is to follow, if it is not what the worker knows.
 WITH gate AS (
-  INSERT INTO provider_gate (key_label, provider, calls_per_minute)
-  SELECT * FROM unnest(%(keys)s::text[], %(key_providers)s::text[], %(limits)s::int[]) AS key (label, provider, calls)
+  INSERT INTO provider_gate (key_label, provider, calls_per_minute, given_per_minute)
+  SELECT label, provider, gate_limit(label, provider, calls), calls
+    FROM unnest(%(keys)s::text[], %(key_providers)s::text[], %(limits)s::int[]) AS key (label, provider, calls)
    WHERE NOT EXISTS (SELECT FROM provider_gate g WHERE g.key_label = label)
   ON CONFLICT (key_label) DO NOTHING
+), limit_now AS MATERIALIZED (
+  SELECT key_label, gate_limit(key_label, provider, given_per_minute) AS calls FROM provider_gate
+   WHERE key_label = ANY (%(keys)s::text[]) AND calls_per_minute <> gate_limit(key_label, provider, given_per_minute)
+   ORDER BY key_label FOR NO KEY UPDATE
+), limited AS (
+  UPDATE provider_gate g SET calls_per_minute = n.calls, limited_since = clock_timestamp()
+    FROM limit_now n WHERE g.key_label = n.key_label
 ), seen AS (
   UPDATE worker_process
      SET seen_at = clock_timestamp(), concurrency = %(concurrency)s, busy = %(busy)s, stuck = %(stuck)s

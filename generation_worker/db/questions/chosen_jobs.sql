@@ -1,0 +1,10 @@
+-- The jobs that a filter chooses, in the order of their ids, from one on. What is null chooses all.
+SELECT id FROM generation_job
+ WHERE id > %(after)s AND status = ANY (%(statuses)s)
+   AND (%(kind)s::text IS NULL OR kind = %(kind)s)
+   AND (%(provider)s::text IS NULL OR provider = %(provider)s)
+   AND (%(user)s::text IS NULL OR user_id = %(user)s)
+   AND (%(batch)s::uuid IS NULL OR batch_id = %(batch)s)
+   AND (%(worker)s::text IS NULL OR locked_by = %(worker)s)
+   AND (%(older)s::float8 IS NULL OR coalesce(locked_at, created_at) < statement_timestamp() - make_interval(secs => %(older)s))
+ ORDER BY id LIMIT %(limit)s
