@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fastapi import APIRouter, FastAPI
 
 from generation_worker.config import Settings
 from generation_worker.db.desk_pool import DeskConnections, open_desk_pool
 from generation_worker.db.insights import Insights
+from generation_worker.db.job_desk import JobDesk
 from generation_worker.db.reading import reading
 from generation_worker.db.token_desk import TokenDesk
 from generation_worker.events import Events
+from generation_worker.ports import Images, Storage
 from generation_worker.registrations import webhook_readers
 from generation_worker.web.app import create_app
+from generation_worker.web.batches import batches_router
 from generation_worker.web.guard import Guard, KeyLimits
 from generation_worker.web.health import health_router
+from generation_worker.web.jobs import jobs_router
 from generation_worker.web.metrics import metrics_router
 from generation_worker.web.webhooks import webhook_router
 from generation_worker.worker.supervisor import Supervisor
@@ -26,18 +30,33 @@ from generation_worker.worker.supervisor import Supervisor
 if TYPE_CHECKING:
     from generation_worker.metrics import Metrics
 
+
+class Keeping(NamedTuple):
+    """Where images go and who checks them, apart from the worker's own: however many people upload, its jobs go on."""
+
+    storage: Storage
+    images: Images
+
+
 FLEET_SECONDS = 2.0
 """Longest time of one question for the fleet's figures."""
 
 
 def build_app(
-    stack: ExitStack, settings: Settings, supervisor: Supervisor, events: Events, metrics: Metrics | None = None
+    stack: ExitStack,
+    settings: Settings,
+    supervisor: Supervisor,
+    events: Events,
+    metrics: Metrics | None = None,
+    *,
+    keeping: Keeping,
 ) -> FastAPI:
     """What it holds is closed with ``stack``."""
     desk = open_desk(stack, settings)
     if metrics:
         metrics.watch(supervisor.report, partial(fleet_questions, desk))
-    return create_app(build_routers(settings, supervisor, events, metrics), build_guard(settings, desk))
+    routers = [*build_routers(settings, supervisor, events, metrics), *build_api(settings, desk, keeping)]
+    return create_app(routers, build_guard(settings, desk))
 
 
 def build_routers(
@@ -50,6 +69,15 @@ def build_routers(
         yield metrics_router(metrics.scrape)
     if readers := webhook_readers(settings):
         yield webhook_router(readers, supervisor.inbox, events)
+
+
+def build_api(settings: Settings, desk: DeskConnections, keeping: Keeping) -> Iterator[APIRouter]:
+    """The routers under /worker, by subject."""
+    if not settings.enable_api:
+        return
+    jobs = JobDesk(desk)
+    yield jobs_router(jobs, keeping.storage)
+    yield batches_router(jobs)
 
 
 @contextmanager

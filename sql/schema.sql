@@ -212,6 +212,8 @@ CREATE INDEX generation_job_leased ON generation_job USING btree (id) WHERE (sta
 
 CREATE INDEX generation_job_movable ON generation_job USING btree (provider, priority, "position", id) WHERE ((status = 'pending'::text) AND (fallback_provider IS NOT NULL));
 
+CREATE INDEX generation_job_of_user ON generation_job USING btree (user_id, created_at DESC, id DESC);
+
 CREATE UNIQUE INDEX generation_job_replay ON generation_job USING btree (retry_of) WHERE (retry_of IS NOT NULL);
 
 CREATE INDEX generation_job_waiting ON generation_job USING btree (user_id, status, "position") INCLUDE (cost, debited) WHERE (status = ANY (ARRAY['pending'::text, 'scheduled'::text, 'rate_limited'::text]));

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 
 from generation_worker import __version__
 from generation_worker.web.auth import check_scopes
@@ -14,13 +15,18 @@ from generation_worker.web.headers import SecurityHeaders
 from generation_worker.web.problems import describe_problems
 
 
+def _name_of(route: APIRoute) -> str:
+    """What a generated client calls it."""
+    return route.name
+
+
 def create_app(routers: Iterable[APIRouter], guard: Guard | None = None) -> FastAPI:
     """The application that ``routers`` make together. A route may raise ``Problem``.
 
     ``guard`` lets callers in, for routes that ask for a scope. Raises LookupError if a route neither asks for one nor
     is open to all.
     """
-    app = FastAPI(title="generation-worker", version=__version__, redoc_url=None)
+    app = FastAPI(title="generation-worker", version=__version__, redoc_url=None, generate_unique_id_function=_name_of)
     app.state.guard = guard
     app.add_middleware(SecurityHeaders)
     describe_problems(app)

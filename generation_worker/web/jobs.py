@@ -87,19 +87,19 @@ def jobs_router(jobs: Jobs, storage: ImageLinks) -> APIRouter:
     router = APIRouter(prefix=JOBS, tags=["jobs"], route_class=GuardedRoute)
     desk = _Desk(jobs, storage)
     add = router.add_api_route
-    add("", desk.enqueue, methods=["POST"], status_code=202, responses=documented(400, *ENQUEUES))
+    add("", desk.enqueue_job, methods=["POST"], status_code=202, responses=documented(400, *ENQUEUES))
     add("", desk.list_jobs, methods=["GET"], responses=documented(401, 403, 404, 422, 429, 503))
-    add("/{job_id}", desk.show, methods=["GET"], responses=documented(401, 403, 404, 422, 429, 503))
+    add("/{job_id}", desk.show_job, methods=["GET"], responses=documented(401, 403, 404, 422, 429, 503))
     asked: dict[int | str, dict[str, Any]] = {
         202: {"model": Cancelled, "description": "It runs and was asked to stop."}
     }
     add(
         "/{job_id}",
-        desk.cancel,
+        desk.cancel_job,
         methods=["DELETE"],
         responses={**asked, **documented(401, 403, 404, 409, 422, 429, 503)},
     )
-    add("/{job_id}/retry", desk.replay, methods=["POST"], status_code=202, responses=documented(*ENQUEUES))
+    add("/{job_id}/retry", desk.retry_job, methods=["POST"], status_code=202, responses=documented(*ENQUEUES))
     return router
 
 
@@ -108,7 +108,7 @@ class _Desk:
         self._jobs = jobs
         self._storage = storage
 
-    def enqueue(
+    def enqueue_job(
         self,
         request: Request,
         response: Response,
@@ -149,7 +149,7 @@ class _Desk:
             jobs=[summary(row, links) for row in found], next_cursor=None if mark is None else write_cursor(mark)
         )
 
-    def show(self, request: Request, caller: Annotated[Caller, needs("read")], job_id: UUID) -> JobDetails:
+    def show_job(self, request: Request, caller: Annotated[Caller, needs("read")], job_id: UUID) -> JobDetails:
         """One job: its place in line, its attempts, and links to its images that are made anew each time."""
         row = self._jobs.find(job_id, caller.user_id)
         if row is None:
@@ -165,7 +165,7 @@ class _Desk:
             entries=self._jobs.entries(job_id),
         )
 
-    def cancel(
+    def cancel_job(
         self, request: Request, response: Response, caller: Annotated[Caller, needs("enqueue")], job_id: UUID
     ) -> Cancelled:
         """Stop a job. What was charged comes back."""
@@ -173,7 +173,7 @@ class _Desk:
         response.status_code = 200 if status == "cancelled" else 202
         return Cancelled(id=job_id, status=status, **Links(request).job(job_id)._asdict())
 
-    def replay(
+    def retry_job(
         self, request: Request, response: Response, caller: Annotated[Caller, needs("enqueue")], job_id: UUID
     ) -> Accepted:
         """Make a new job of one that failed or was cancelled, at today's price. Asked again, it is the same new job."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,6 +19,8 @@ from generation_worker.web.app import create_app
 from generation_worker.web.guard import Guard, KeyLimits
 from generation_worker.web.server import WebServer
 from tests.support.database import Connection, Database
+from tests.support.populated import Population, populate
+from tests.web.api import Api, api
 
 Serve = Callable[..., httpx.Client]
 MakeKey = Callable[..., dict[str, str]]
@@ -61,3 +64,20 @@ def key(connection: Connection) -> MakeKey:
         return {"Authorization": f"Bearer {made.key}"}
 
     return make
+
+
+@pytest.fixture
+def population(connection: Connection) -> Population:
+    return populate(connection)
+
+
+@pytest.fixture
+def served(database: Database, tmp_path: Path) -> Iterator[Api]:
+    """The whole API, on loopback."""
+    with api(database, tmp_path / "storage", API_REQUESTS_PER_MINUTE="60000") as running:
+        yield running
+
+
+@pytest.fixture
+def client(served: Api) -> httpx.Client:
+    return served.client

@@ -2,8 +2,8 @@
 
 from generation_worker.db.migrations import run_sql
 
-revision = "0009"
-down_revision = "0008"
+revision = "0012"
+down_revision = "0011"
 
 
 def upgrade() -> None:

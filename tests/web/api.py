@@ -1,0 +1,66 @@
+"""The whole HTTP API on loopback, as the wiring puts it together, over a database in which everything has happened."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from generation_worker.config import Settings, load_settings
+from generation_worker.events import Events
+from generation_worker.images.tools import ImageTools
+from generation_worker.storage.disk import DiskStorage
+from generation_worker.web.server import WebServer
+from generation_worker.wiring_web import Keeping, build_app
+from tests.support.database import Database
+
+
+class LinkedDisk(DiskStorage):
+    """A disk whose objects have addresses."""
+
+    def link(self, key: str, *, seconds: float) -> str | None:
+        return f"https://images.test/{key}?seconds={seconds:g}"
+
+
+class QuietSupervisor:
+    """A worker that is asked how it is, and woken."""
+
+    def __init__(self) -> None:
+        self.woken = 0
+
+    def report(self) -> dict[str, Any]:
+        return {}
+
+    def wake(self) -> None:
+        self.woken += 1
+
+
+@dataclass(frozen=True)
+class Api:
+    client: httpx.Client
+    app: FastAPI
+    supervisor: QuietSupervisor
+    storage: Path
+
+
+@contextmanager
+def api(database: Database, directory: Path, **overrides: str) -> Generator[Api]:
+    """Only one process of the fleet, and none that works: what it answers it has from the database."""
+    settings: Settings = load_settings({**database.environment, "WORKER_ENABLE_METRICS": "false", **overrides})
+    supervisor = QuietSupervisor()
+    with ExitStack() as stack:
+        images = ImageTools(1)
+        stack.callback(images.close)
+        keeping = Keeping(LinkedDisk(directory), images)
+        app = build_app(stack, settings, supervisor, Events(), keeping=keeping)  # pyright: ignore[reportArgumentType]
+        server = WebServer(app, host="127.0.0.1", port=0)
+        stack.callback(server.stop)
+        server.start()
+        url = f"http://127.0.0.1:{server.port}"
+        client = stack.enter_context(httpx.Client(base_url=url, trust_env=False, timeout=60))
+        yield Api(client, app, supervisor, directory)
