@@ -47,7 +47,7 @@ def test_a_server_that_went_away_and_came_back(desk: DeskConnections, database: 
     tokens = TokenDesk(desk)
     assert tokens.has_tokens() is False
     ended = database.connect_direct().execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
         " WHERE datname = current_database() AND application_name = %s",
         [desk_pool.APPLICATION],
     )

@@ -2,8 +2,8 @@
 
 from generation_worker.db.migrations import run_sql
 
-revision = "0012"
-down_revision = "0011"
+revision = "0013"
+down_revision = "0012"
 
 
 def upgrade() -> None:
