@@ -69,7 +69,7 @@ SELECT format('GRANT UPDATE (%s) ON %s TO %I', string_agg(quote_ident(attname), 
   FROM pg_attribute
  WHERE attnum > 0 AND NOT attisdropped AND attrelid = 'generation_job'::regclass
    AND attname NOT IN ('id', 'kind', 'user_id', 'payload', 'cost', 'idempotency_key', 'request_hash', 'batch_id',
-     'batch_index', 'retry_of', 'created_at')
+     'batch_index', 'retry_of', 'traceparent', 'created_at')
  GROUP BY attrelid \gexec
 GRANT DELETE ON generation_job, job_attempt, provider_call, staged_image, fleet_setting, worker_process, provider_gate
   TO :"worker";

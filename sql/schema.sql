@@ -160,6 +160,7 @@ CREATE TABLE generation_job (
     has_answer boolean DEFAULT false NOT NULL,
     fallback_provider text,
     held boolean DEFAULT false NOT NULL,
+    traceparent text,
     CONSTRAINT attempt_in_bounds CHECK (((attempt >= 0) AND (attempt <= max_attempts))),
     CONSTRAINT batch_index_is_not_negative CHECK ((batch_index >= 0)),
     CONSTRAINT completed_has_a_result CHECK (((result IS NOT NULL) = (status = 'completed'::text))),
@@ -181,6 +182,7 @@ CASE status
     ELSE 4
 END)),
     CONSTRAINT status_is_known CHECK ((status = ANY (ARRAY['pending'::text, 'scheduled'::text, 'rate_limited'::text, 'processing'::text, 'completed'::text, 'failed'::text, 'cancelled'::text]))),
+    CONSTRAINT traceparent_is_of_its_form CHECK ((traceparent ~ '^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$'::text)),
     CONSTRAINT user_id_is_named CHECK (((length(user_id) >= 1) AND (length(user_id) <= 255))),
     CONSTRAINT work_has_started CHECK (((started_at IS NOT NULL) OR (status <> ALL (ARRAY['processing'::text, 'completed'::text])))),
     CONSTRAINT work_that_costs_is_debited CHECK (((cost = 0) OR debited OR (status <> ALL (ARRAY['processing'::text, 'completed'::text]))))
@@ -388,7 +390,8 @@ CREATE TYPE planned_generation AS (
 	batch_index integer,
 	idempotency_key text,
 	request_hash bytea,
-	retry_of uuid
+	retry_of uuid,
+	traceparent text
 );
 
 CREATE FUNCTION adjust_credits(user_id text, amount bigint, idempotency_key text DEFAULT NULL::text, reason text DEFAULT NULL::text, actor text DEFAULT NULL::text) RETURNS TABLE(entry bigint, balance bigint, duplicate boolean)
@@ -416,14 +419,14 @@ BEGIN
   RETURN QUERY SELECT j.status, j.cancel_requested_at IS NOT NULL FROM generation_job j WHERE j.id = $1;
 END $_$;
 
-CREATE FUNCTION enqueue_generation(kind text, user_id text, payload jsonb, provider text DEFAULT NULL::text, cost bigint DEFAULT NULL::bigint, priority integer DEFAULT NULL::integer, run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, idempotency_key text DEFAULT NULL::text, count integer DEFAULT NULL::integer, batch_id uuid DEFAULT NULL::uuid, max_attempts integer DEFAULT NULL::integer, deadline_at timestamp with time zone DEFAULT NULL::timestamp with time zone, retry_of uuid DEFAULT NULL::uuid, fallback_provider text DEFAULT NULL::text) RETURNS TABLE(id uuid, status text, batch uuid, duplicate boolean)
+CREATE FUNCTION enqueue_generation(kind text, user_id text, payload jsonb, provider text DEFAULT NULL::text, cost bigint DEFAULT NULL::bigint, priority integer DEFAULT NULL::integer, run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, idempotency_key text DEFAULT NULL::text, count integer DEFAULT NULL::integer, batch_id uuid DEFAULT NULL::uuid, max_attempts integer DEFAULT NULL::integer, deadline_at timestamp with time zone DEFAULT NULL::timestamp with time zone, retry_of uuid DEFAULT NULL::uuid, fallback_provider text DEFAULT NULL::text, traceparent text DEFAULT NULL::text) RETURNS TABLE(id uuid, status text, batch uuid, duplicate boolean)
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
     AS $_$
   SELECT * FROM enqueue_generations(jsonb_build_array(jsonb_build_object(
     'kind', $1, 'user_id', $2, 'payload', $3, 'provider', $4, 'cost', $5, 'priority', $6, 'run_at', $7,
     'idempotency_key', $8, 'count', $9, 'batch_id', $10, 'max_attempts', $11, 'deadline_at', $12, 'retry_of', $13,
-    'fallback_provider', $14)))
+    'fallback_provider', $14, 'traceparent', $15)))
 $_$;
 
 CREATE FUNCTION enqueue_generations(jobs jsonb) RETURNS TABLE(id uuid, status text, batch uuid, duplicate boolean)
@@ -453,7 +456,7 @@ BEGIN
       FROM jsonb_array_elements(jobs) WITH ORDINALITY e (request, n)
      CROSS JOIN jsonb_to_record(request) AS r (kind text, user_id text, payload jsonb, provider text, fallback_provider text, cost bigint,
        priority integer, run_at timestamptz, deadline_at timestamptz, idempotency_key text, count integer,
-       batch_id uuid, max_attempts integer, retry_of uuid)
+       batch_id uuid, max_attempts integer, retry_of uuid, traceparent text)
   ), priced AS (
     SELECT *, coalesce(cost, generation_price(kind, chosen)) AS price,
            CASE WHEN count > 1 THEN coalesce(batch_id, generation_uuid()) ELSE batch_id END AS batch
@@ -476,7 +479,7 @@ BEGIN
       coalesce(priority, 0), place, max_attempts, due, coalesce(deadline_at, due + interval '1 day'), batch, i, idempotency_key,
       CASE WHEN idempotency_key IS NOT NULL THEN
         sha256(convert_to(jsonb_build_array(kind, payload, provider, cost, coalesce(count, 1))::text, 'UTF8')) END,
-      retry_of)::planned_generation ORDER BY n, i)
+      retry_of, traceparent)::planned_generation ORDER BY n, i)
     INTO planned FROM placed;
 
   SELECT p.kind, p.provider, p.cost INTO broke FROM unnest(planned) p
@@ -490,7 +493,7 @@ BEGIN
 
   -- In the order of the unique index, so that two callers with the same keys wait for each other and never in a circle.
   INSERT INTO generation_job (id, kind, user_id, status, provider, fallback_provider, payload, cost, priority, position, max_attempts, run_at,
-    deadline_at, batch_id, batch_index, idempotency_key, request_hash, retry_of)
+    deadline_at, batch_id, batch_index, idempotency_key, request_hash, retry_of, traceparent)
   SELECT p.* FROM unnest(planned) p
    ORDER BY p.user_id, p.idempotency_key, p.batch_index, p.id
   ON CONFLICT DO NOTHING;
@@ -693,7 +696,7 @@ BEGIN
     RETURN 'must be a JSON object';
   END IF;
   FOR name IN SELECT jsonb_object_keys(request) EXCEPT SELECT unnest('{kind,user_id,payload,provider,fallback_provider,cost,priority,
-    run_at,deadline_at,idempotency_key,count,batch_id,max_attempts,retry_of}'::text[]) ORDER BY 1
+    run_at,deadline_at,idempotency_key,count,batch_id,max_attempts,retry_of,traceparent}'::text[]) ORDER BY 1
   LOOP
     RETURN format('%s: unknown field', name);
   END LOOP;
@@ -726,6 +729,10 @@ BEGIN
       RETURN format('%s: %L is not a date and time, such as 2030-01-31T12:00:00Z', name, request->>name);
     END IF;
   END LOOP;
+  IF request->>'traceparent' !~ '^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$' THEN
+    RETURN format('traceparent: %L is not of the form 00-<32 hex digits>-<16 hex digits>-<2 hex digits>, in lower case and with '
+      'neither id all zeros; pass on the header as it is, or leave it out', left(request->>'traceparent', 80));
+  END IF;
   IF (request->>'deadline_at')::timestamptz <= (request->>'run_at')::timestamptz THEN
     RETURN 'deadline_at: must lie after run_at';
   END IF;
@@ -924,7 +931,7 @@ REVOKE ALL ON FUNCTION adjust_credits(user_id text, amount bigint, idempotency_k
 
 REVOKE ALL ON FUNCTION cancel_generation(id uuid) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION enqueue_generation(kind text, user_id text, payload jsonb, provider text, cost bigint, priority integer, run_at timestamp with time zone, idempotency_key text, count integer, batch_id uuid, max_attempts integer, deadline_at timestamp with time zone, retry_of uuid, fallback_provider text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION enqueue_generation(kind text, user_id text, payload jsonb, provider text, cost bigint, priority integer, run_at timestamp with time zone, idempotency_key text, count integer, batch_id uuid, max_attempts integer, deadline_at timestamp with time zone, retry_of uuid, fallback_provider text, traceparent text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION enqueue_generations(jobs jsonb) FROM PUBLIC;
 

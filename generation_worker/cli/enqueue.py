@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ from generation_worker.cli.output import print_json, text
 from generation_worker.cli.payload import build_payload
 from generation_worker.cli.settings import load
 from generation_worker.domain.pause import extent_of
+from generation_worker.domain.trace import heard_traceparent
 
 if TYPE_CHECKING:
     from generation_worker.db.answers import Pause
@@ -44,6 +46,9 @@ def enqueue(
     key: Annotated[str | None, typer.Option(help="Idempotency key: the same key gives the same job.")] = None,
     count: Annotated[int | None, typer.Option(help="So many images, a job for each.")] = None,
     max_attempts: Annotated[int | None, typer.Option(help="By default the worker's.")] = None,
+    traceparent: Annotated[
+        str | None, typer.Option(help="The span to which the job's belong; by default that in TRACEPARENT, if any.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Enqueue a job; prints its id."""
@@ -69,6 +74,7 @@ def enqueue(
                 idempotency_key=key,
                 count=count,
                 max_attempts=max_attempts,
+                traceparent=heard_traceparent(os.environ.get("TRACEPARENT")) if traceparent is None else traceparent,
                 private_urls=settings.fetch_allow_private,
             )
             paused = pauses_of(connection, enqueued[0].id)

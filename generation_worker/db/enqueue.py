@@ -22,6 +22,7 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import class_row, dict_row
 
+from generation_worker.db.current_span import current_traceparent
 from generation_worker.db.refusals import refusals
 from generation_worker.domain.errors import InvalidPayload
 from generation_worker.domain.job import Status
@@ -75,6 +76,8 @@ class EnqueueRequest:
     max_attempts: int | None = None
     deadline_at: datetime | None = None
     retry_of: UUID | None = None
+    traceparent: str | None = None
+    """The caller's span, as W3C Trace Context writes it; by default OpenTelemetry's current one, if there is one."""
 
 
 def enqueue(
@@ -93,6 +96,7 @@ def enqueue(
     batch_id: UUID | None = None,
     max_attempts: int | None = None,
     deadline_at: datetime | None = None,
+    traceparent: str | None = None,
     private_urls: bool = False,
 ) -> list[EnqueuedJob]:
     """Enqueue one image, or a batch of ``count`` images: one job for each.
@@ -100,7 +104,8 @@ def enqueue(
     ``provider`` and ``cost`` (credits) are by default the fleet's; ``fallback_provider`` makes the image instead while
     every breaker of the first is open; lower ``priority`` goes first; ``run_at`` is the earliest start; a job that is
     not done by ``deadline_at`` (a day after run_at) fails and is refunded. The same ``idempotency_key`` and request
-    give the same jobs again. ``private_urls`` is for development: inputs may also have URLs that only a worker with
+    give the same jobs again. ``traceparent`` is the caller's span, by default OpenTelemetry's current one, if there is
+    one. ``private_urls`` is for development: inputs may also have URLs that only a worker with
     FETCH_ALLOW_PRIVATE fetches.
 
     Raises InvalidPayload, which names the fields, and EnqueueRefused: InvalidRequest, IdempotencyConflict or
@@ -120,6 +125,7 @@ def enqueue(
         batch_id=batch_id,
         max_attempts=max_attempts,
         deadline_at=deadline_at,
+        traceparent=traceparent,
     )
     return enqueue_many(connection, [request], private_urls=private_urls)
 
@@ -179,6 +185,8 @@ def _written(request: EnqueueRequest, place: str, private_urls: bool) -> dict[st
     except InvalidPayload as error:
         raise InvalidPayload(f"{place}{error}") from None
     values = {name: getattr(request, name) for name in EnqueueRequest.__slots__}
+    if request.traceparent is None:
+        values["traceparent"] = current_traceparent()
     return {name: _plain(f"{place}{name}", value) for name, value in values.items() if value is not None}
 
 

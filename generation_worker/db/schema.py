@@ -66,6 +66,7 @@ generation_job = Table(
     Column("finished_at", Moment),
     Column("has_answer", Boolean, nullable=False),
     Column("fallback_provider", Text),
+    Column("traceparent", Text),
     Column("held", Boolean, nullable=False),
 )
 job = generation_job.c

@@ -22,6 +22,7 @@ from generation_worker.ports import (
     CallBegun,
     CallReport,
     Claim,
+    Expiry,
     FleetNews,
     FleetPause,
     GateNews,
@@ -108,13 +109,13 @@ class PostgresStore:
 
     def reclaim_jobs(self, *, limit: int, lease: float) -> list[Reclaim]:
         rows = self._run("reclaim_jobs", limit=limit, lease=lease)
-        return [Reclaim(_job(row), worker=row[-2], held_for=row[-1]) for row in rows]
+        return [Reclaim(_job(row), worker=row[-3], held_for=row[-2], former_token=row[-1]) for row in rows]
 
     def promote_jobs(self, *, limit: int) -> Promotion:
         return Promotion(*self._run("promote_jobs", limit=limit)[0])
 
-    def expire_jobs(self, *, limit: int) -> list[str]:
-        return [row[0] for row in self._run("expire_jobs", limit=limit)]
+    def expire_jobs(self, *, limit: int) -> list[Expiry]:
+        return [Expiry(*row) for row in self._run("expire_jobs", limit=limit)]
 
     def move_jobs(self, *, limit: int) -> int:
         return self._change("move_jobs", limit=limit)
@@ -262,15 +263,15 @@ def _claim(rows: list[Row]) -> Claim:
     outside = [row for row in rows if row[-1] in ("outside", "broken")]
     return Claim(
         jobs=[_job(row) for row in rows if row[-1] == "started"],
-        refused=[Refusal(row[0], row[2]) for row in rows if row[-1] == "refused"],
+        refused=[Refusal(row[0], row[2], *row[17:19]) for row in rows if row[-1] == "refused"],
         room_in=min((row[11] for row in outside), default=None),
         broken=any(row[-1] == "broken" for row in outside),
     )
 
 
 def _job(row: Row) -> Job:
-    """The first seventeen columns of a claim or a reclaim."""
-    return Job._make((*row[:14], Place(row[14], row[15], row[0]), row[16]))
+    """The first nineteen columns of a claim or a reclaim."""
+    return Job._make((*row[:14], Place(row[14], row[15], row[0]), *row[16:19]))
 
 
 def _news(version: str, settings: Mapping[str, Mapping[str, Any]]) -> FleetNews:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from generation_worker.domain.trace import attempt_span_id, trace_id_of
+
 Status = Literal["pending", "scheduled", "rate_limited", "processing", "completed", "failed", "cancelled"]
 
 WAITING: frozenset[Status] = frozenset({"pending", "scheduled", "rate_limited"})
@@ -49,6 +51,20 @@ class Job(NamedTuple):
     place: Place
     waited: float = 0.0
     """Seconds from the moment it might have started to this claim."""
+    age: float = 0.0
+    """Seconds from its enqueueing to this claim."""
+    traceparent: str | None = None
+    """The span of whoever enqueued it."""
+
+    @property
+    def trace_id(self) -> str:
+        """The trace that all attempts at the job belong to."""
+        return trace_id_of(self.id, self.traceparent)
+
+    @property
+    def span_id(self) -> str:
+        """The span of this attempt."""
+        return attempt_span_id(self.lease_token)
 
 
 FRONT = Place(-(2**31), "-infinity", "00000000-0000-0000-0000-000000000000")

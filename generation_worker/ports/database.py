@@ -25,6 +25,18 @@ class Refusal(NamedTuple):
 
     id: str
     user_id: str
+    age: float = 0.0
+    """Seconds from its enqueueing to its end."""
+    traceparent: str | None = None
+
+
+class Expiry(NamedTuple):
+    """A job that failed because it still waited after its deadline."""
+
+    id: str
+    age: float = 0.0
+    """Seconds from its enqueueing to its end."""
+    traceparent: str | None = None
 
 
 class Key(NamedTuple):
@@ -59,6 +71,8 @@ class Reclaim(NamedTuple):
     job: Job
     worker: str
     held_for: float
+    former_token: str = ""
+    """The lease that expired."""
 
 
 class Promotion(NamedTuple):
@@ -218,7 +232,7 @@ class Store(Protocol):
         """Move jobs to their second provider where every breaker of the first is open; how many."""
         ...
 
-    def expire_jobs(self, *, limit: int) -> list[str]: ...
+    def expire_jobs(self, *, limit: int) -> list[Expiry]: ...
 
     def prune_jobs(self, *, retention: float, limit: int) -> int: ...
 

@@ -20,8 +20,8 @@ class Pruner:
         """Fail, with their refund, jobs that still wait after their deadline."""
         for _ in range(MOST_BATCHES):
             expired = self._store.expire_jobs(limit=BATCH)
-            for job_id in expired:
-                self._events.emit("job.expired", job=job_id, error_code="deadline_exceeded")
+            for job in expired:
+                self._events.emit("job.expired", job=job.id, error_code="deadline_exceeded")
             if len(expired) < BATCH:
                 return
 

@@ -12,7 +12,7 @@ from generation_worker import enqueue
 from tests.cli.conftest import Command
 from tests.support import jobs
 from tests.support.database import Connection
-from tests.support.jobs import PROMPT
+from tests.support.jobs import PROMPT, TRACEPARENT
 
 pytestmark = pytest.mark.usefixtures("fleet")
 
@@ -58,6 +58,30 @@ def test_the_payload_as_text_file_or_stdin(process: Command, cli: Command, conne
         assert payload_of(connection, cli("enqueue", "text_to_image", "ada", source, "--json")) == json.loads(text)
     done = process("enqueue", "text_to_image", "ada", "-", "--json", stdin=text)
     assert payload_of(connection, done) == json.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "kept"),
+    [
+        (["--traceparent", TRACEPARENT], None, TRACEPARENT),
+        ([], TRACEPARENT, TRACEPARENT),
+        (["--traceparent", TRACEPARENT], f"00-{'1' * 32}-{'2' * 16}-00", TRACEPARENT),
+        ([], "nonsense", None),
+        ([], None, None),
+    ],
+)
+def test_the_span_that_asks(
+    cli: Command,
+    connection: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    environment: str | None,
+    kept: str | None,
+):
+    if environment is not None:
+        monkeypatch.setenv("TRACEPARENT", environment)
+    done = cli("enqueue", "text_to_image", "ada", "--prompt", "a", *options, "--json")
+    assert jobs.job(connection, UUID(done.json["jobs"][0]["id"]))["traceparent"] == kept
 
 
 def test_options_complete_the_payload(cli: Command, connection: Connection):
@@ -112,6 +136,7 @@ def test_run_at_as_a_moment(cli: Command, connection: Connection):
         (["--prompt", "a {{b}}"], "no input for {{b}}"),
         (["--prompt", "a", "--provider", "nobody"], "provider: no worker offers 'nobody'; offered are local"),
         (["--prompt", "a", "--cost", "7"], "cost: the price"),
+        (["--prompt", "a", "--traceparent", "x"], "traceparent: 'x' is not of the form 00-<32 hex digits>"),
         (["--prompt", "a", "--count", "1000"], "count: 1000 is out of range"),
         (["--prompt", "a", *(["--image", "k"] * 15)], "takes 14 at most"),
     ],

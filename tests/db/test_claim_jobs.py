@@ -10,8 +10,20 @@ import pytest
 from psycopg import sql
 
 from generation_worker.domain.job import FRONT, Job
+from generation_worker.ports import Claim
 from tests.support.database import Connection, Database
-from tests.support.jobs import PROMPT, balance, change_job, configure, enqueue, grant, job, put_job, put_row
+from tests.support.jobs import (
+    PROMPT,
+    TRACEPARENT,
+    balance,
+    change_job,
+    configure,
+    enqueue,
+    grant,
+    job,
+    put_job,
+    put_row,
+)
 from tests.support.protocol import CRASHED, LEASE, LIMITED, RELEASED, RETRY, Worker, entries, everything, put_endless
 from tests.worker.scripted_store import NO_CLAIM
 
@@ -21,6 +33,10 @@ SOON = sql.SQL("clock_timestamp() + interval '1 hour'")
 
 def ids(jobs: list[Job]) -> list[UUID]:
     return [UUID(claimed.id) for claimed in jobs]
+
+
+def refused(claim: Claim) -> list[tuple[str, str]]:
+    return [(refusal.id, refusal.user_id) for refusal in claim.refused]
 
 
 def in_line(connection: Connection, user: str, *costs: int) -> list[UUID]:
@@ -58,9 +74,9 @@ def test_a_claimed_job_is_processing_and_leased_to_the_worker(worker: Worker, co
 
 def test_the_worker_learns_what_it_needs_to_know(worker: Worker, connection: Connection) -> None:
     grant(connection)
-    job_id = enqueue(connection, cost=3, priority=-2)
+    job_id = enqueue(connection, cost=3, priority=-2, traceparent=TRACEPARENT)
     claimed = worker.claim_one(max_attempts=7)
-    assert claimed._replace(payload="", lease_token="", seconds_left=0, waited=0) == Job(
+    assert claimed._replace(payload="", lease_token="", seconds_left=0, waited=0, age=0) == Job(
         id=str(job_id),
         kind="text_to_image",
         user_id="ada",
@@ -76,6 +92,7 @@ def test_the_worker_learns_what_it_needs_to_know(worker: Worker, connection: Con
         key_label=None,
         permit=None,
         place=claimed.place,
+        traceparent=TRACEPARENT,
     )
     assert claimed.payload == '{"prompt": "a red kite over the sea"}'
     assert claimed.seconds_left == pytest.approx(86_400, abs=5)
@@ -91,6 +108,17 @@ def test_a_job_has_waited_since_it_might_have_started(
 ) -> None:
     put_job(connection, run_at=sql.SQL(run_at), created_at=sql.SQL(created_at))  # pyright: ignore[reportArgumentType]
     assert worker.claim_one().waited == pytest.approx(waited, abs=30)
+
+
+def test_a_job_is_as_old_as_its_enqueueing(worker: Worker, connection: Connection) -> None:
+    put_job(connection, created_at=sql.SQL("now() - interval '2 hours'"))
+    assert worker.claim_one().age == pytest.approx(7200, abs=30)
+
+
+def test_a_job_that_cannot_be_paid_is_told_with_its_age_and_its_trace(worker: Worker, connection: Connection) -> None:
+    put_job(connection, cost=5, created_at=sql.SQL("now() - interval '2 hours'"), traceparent=TRACEPARENT)
+    [poor] = worker.claim().refused
+    assert (poor.traceparent, poor.age) == (TRACEPARENT, pytest.approx(7200, abs=30))
 
 
 def test_max_attempts_are_filled_in_once_by_the_worker_that_starts_the_job(
@@ -182,7 +210,7 @@ def test_a_job_that_cannot_be_paid_fails_without_a_refund(worker: Worker, connec
     (job_id,) = in_line(connection, "ada", 3)
     claim = worker.claim()
     assert claim.jobs == []
-    assert claim.refused == [(str(job_id), "ada")]
+    assert refused(claim) == [(str(job_id), "ada")]
     row = job(connection, job_id)
     assert (row["status"], row["error_code"]) == ("failed", "insufficient_credits")
     assert row["error_message"] == "The balance of 2 does not cover the cost of 3."
@@ -192,7 +220,7 @@ def test_a_job_that_cannot_be_paid_fails_without_a_refund(worker: Worker, connec
 
 def test_a_user_without_an_account_has_nothing(worker: Worker, connection: Connection) -> None:
     (job_id,) = in_line(connection, "nobody", 1)
-    assert worker.claim().refused == [(str(job_id), "nobody")]
+    assert refused(worker.claim()) == [(str(job_id), "nobody")]
     assert connection.execute("SELECT FROM credit_account").fetchall() == []
 
 
@@ -202,25 +230,25 @@ def test_a_balance_is_spent_in_the_order_of_the_line(worker: Worker, connection:
     three, four, two, one = in_line(connection, "ada", 3, 4, 2, 1)
     first = worker.claim()
     assert ids(first.jobs) == [three]
-    assert first.refused == [(str(four), "ada")]
+    assert refused(first) == [(str(four), "ada")]
     assert [job(connection, left)["status"] for left in (two, one)] == ["pending", "pending"]
     second = worker.claim()
     assert ids(second.jobs) == [two]
-    assert second.refused == [(str(one), "ada")]
+    assert refused(second) == [(str(one), "ada")]
     assert balance(connection) == 0
 
 
 def test_a_free_job_starts_behind_one_that_cannot_be_paid(worker: Worker, connection: Connection) -> None:
     dear, free = in_line(connection, "ada", 1, 0)
     claim = worker.claim()
-    assert (ids(claim.jobs), claim.refused) == ([free], [(str(dear), "ada")])
+    assert (ids(claim.jobs), refused(claim)) == ([free], [(str(dear), "ada")])
 
 
 def test_what_one_user_cannot_pay_is_nothing_to_another(worker: Worker, connection: Connection) -> None:
     grant(connection, "bob", 1)
     poor, rich = in_line(connection, "ada", 5)[0], in_line(connection, "bob", 1)[0]
     claim = worker.claim()
-    assert (ids(claim.jobs), claim.refused) == ([rich], [(str(poor), "ada")])
+    assert (ids(claim.jobs), refused(claim)) == ([rich], [(str(poor), "ada")])
     assert balance(connection, "bob") == 0
 
 
@@ -373,7 +401,7 @@ def test_a_row_of_the_fewest_columns_is_a_job(worker: Worker, connection: Connec
     assert balance(connection) == 99
 
 
-@pytest.mark.parametrize("column", ["deadline_at", "position", "run_at"])
+@pytest.mark.parametrize("column", ["created_at", "deadline_at", "position", "run_at"])
 @pytest.mark.parametrize("end", ["infinity", "-infinity"])
 def test_a_row_without_an_end_does_not_hold_up_the_others(
     worker: Worker, connection: Connection, column: str, end: str

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from tests.support.database import Connection
-from tests.support.jobs import NOT_LEASED, NOW, change_job, put_job, put_row
+from tests.support.jobs import NO_TRACEPARENTS, NOT_LEASED, NOW, change_job, put_job, put_row
 
 LONG_NAME = "a" * 256
 
@@ -50,6 +50,7 @@ JOBS: list[tuple[str, str, dict[str, Any]]] = [
     ("batch_index_is_not_negative", "pending", {"batch_index": -1}),
     ("fallback_is_another_provider", "pending", {"fallback_provider": "local"}),
     ("fallback_is_another_provider", "pending", {"fallback_provider": "none"}),
+    *[("traceparent_is_of_its_form", "pending", {"traceparent": text}) for text in NO_TRACEPARENTS],
     (
         "fallback_is_another_provider",
         "pending",

@@ -13,7 +13,9 @@ from psycopg.types.json import Jsonb
 from generation_worker.db.statements import load_statements
 from tests.support.database import Connection, Database
 from tests.support.jobs import (
+    NO_TRACEPARENTS,
     PROMPT,
+    TRACEPARENT,
     configure,
     enqueue,
     enqueue_all,
@@ -339,6 +341,21 @@ def test_a_caller_sets_the_cost_where_the_fleet_lets_them(fleet: Connection):
     assert job(fleet, enqueue(fleet, cost=42))["cost"] == 42
 
 
+# The caller's trace ---------------------------------------------------------------------------------------------------
+
+
+def test_each_job_of_a_batch_keeps_the_callers_span(fleet: Connection):
+    many = enqueue_all(fleet, count=2, traceparent=TRACEPARENT)
+    assert [job(fleet, row["id"])["traceparent"] for row in many] == [TRACEPARENT] * 2
+    assert job(fleet, enqueue(fleet))["traceparent"] is None
+
+
+def test_a_request_that_is_repeated_in_another_span_is_the_same_request(fleet: Connection):
+    first = enqueue(fleet, idempotency_key="k", traceparent=TRACEPARENT)
+    assert enqueue(fleet, idempotency_key="k", traceparent=TRACEPARENT.replace("0af", "1af")) == first
+    assert job(fleet, first)["traceparent"] == TRACEPARENT
+
+
 # What is not valid ----------------------------------------------------------------------------------------------------
 
 
@@ -377,6 +394,11 @@ def test_a_caller_sets_the_cost_where_the_fleet_lets_them(fleet: Connection):
         ({"payload": {"prompt": "a {{color}}"}}, "payload.prompt: has no input for {{color}}: add color to inputs"),
         ({"payload": {"prompt": "a", "model": "x"}}, "payload.model: unknown field"),
         ({"provider": "gemini"}, "provider: no worker offers 'gemini'; offered are local"),
+        *[
+            ({"traceparent": text}, f"traceparent: '{text[:80]}' is not of the form 00-<32 hex")
+            for text in NO_TRACEPARENTS
+        ],
+        ({"traceparent": 5}, "traceparent: '5' is not of the form"),
         ({"provider": "none"}, "provider: no worker offers 'none'; offered are local"),
         ({"fallback_provider": "gemini"}, "fallback_provider: no worker offers 'gemini'; offered are local"),
         (

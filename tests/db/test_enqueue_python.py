@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
@@ -32,7 +33,9 @@ from generation_worker.db.fleet_settings import set_fleet_setting
 from generation_worker.db.history import Author
 from tests.support import jobs
 from tests.support.database import Connection, Database
-from tests.support.jobs import PROMPT
+from tests.support.jobs import PROMPT, TRACEPARENT
+
+OTHER = TRACEPARENT.replace("0af", "1af")
 
 pytestmark = pytest.mark.usefixtures("fleet")
 
@@ -161,6 +164,8 @@ def test_what_the_balance_cannot_cover_is_refused(connection: Connection):
         ({"run_at": datetime(2030, 1, 1)}, "run_at: has no time zone"),  # noqa: DTZ001 - the fault that is meant
         ({"user_id": "a\0"}, r"U\+0000"),
         ({"idempotency_key": ""}, "idempotency_key: "),
+        ({"traceparent": ""}, "traceparent: '' is not of the form"),
+        ({"traceparent": f"{TRACEPARENT}-"}, "traceparent: .* is not of the form"),
     ],
 )
 def test_a_request_that_is_wrong_names_its_field(connection: Connection, changes: dict[str, Any], said: str):
@@ -171,6 +176,27 @@ def test_a_request_that_is_wrong_names_its_field(connection: Connection, changes
 def test_other_errors_of_the_database_stay_its_own(empty_database: Database):
     with pytest.raises(psycopg.errors.UndefinedFunction):
         enqueue(empty_database.connect(), "text_to_image", "ada", PROMPT)
+
+
+def test_the_callers_span_is_kept(connection: Connection):
+    [job] = enqueue(connection, "text_to_image", "ada", PROMPT, traceparent=TRACEPARENT)
+    assert jobs.job(connection, job.id)["traceparent"] == TRACEPARENT
+
+
+def test_the_span_that_the_app_is_in_is_the_callers(connection: Connection):
+    span = NonRecordingSpan(SpanContext(int(TRACEPARENT[3:35], 16), int(TRACEPARENT[36:52], 16), True, TraceFlags(1)))
+    with use_span(span):
+        [job] = enqueue(connection, "text_to_image", "ada", PROMPT)
+        [other] = enqueue(connection, "text_to_image", "ada", PROMPT, traceparent=OTHER)
+    [outside] = enqueue(connection, "text_to_image", "ada", PROMPT)
+    kept = [jobs.job(connection, each.id)["traceparent"] for each in (job, other, outside)]
+    assert kept == [TRACEPARENT, OTHER, None]
+
+
+def test_a_replay_is_a_request_of_its_own(connection: Connection):
+    [first] = enqueue(connection, "text_to_image", "ada", PROMPT, traceparent=TRACEPARENT)
+    fail_job(connection, first.id)
+    assert jobs.job(connection, replay(connection, first.id).id)["traceparent"] is None
 
 
 def test_cancelling(connection: Connection):

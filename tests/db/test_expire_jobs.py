@@ -6,8 +6,9 @@ import pytest
 from psycopg import sql
 
 from generation_worker.domain.settlement import Settlement
+from generation_worker.ports import Expiry
 from tests.support.database import Connection, Database
-from tests.support.jobs import balance, change_job, enqueue, grant, job, put_job
+from tests.support.jobs import TRACEPARENT, balance, change_job, enqueue, grant, job, put_job
 from tests.support.protocol import CRASHED, LIMITED, RELEASED, RETRY, Worker, entries, everything
 
 PAST = sql.SQL("clock_timestamp() - interval '1 second'")
@@ -16,11 +17,19 @@ PAST = sql.SQL("clock_timestamp() - interval '1 second'")
 @pytest.mark.parametrize("status", ["pending", "scheduled", "rate_limited"])
 def test_a_job_that_waits_past_its_deadline_fails(worker: Worker, connection: Connection, status: str) -> None:
     late, in_time = put_job(connection, status, deadline_at=PAST), put_job(connection, status)
-    assert worker.store.expire_jobs(limit=10) == [str(late)]
+    [expired] = worker.store.expire_jobs(limit=10)
+    assert expired == Expiry(str(late), expired.age)
     row = job(connection, late)
     assert (row["status"], row["error_code"]) == ("failed", "deadline_exceeded")
     assert row["error_message"]
     assert job(connection, in_time)["status"] == status
+
+
+def test_it_is_told_with_its_age_and_its_trace(worker: Worker, connection: Connection) -> None:
+    created = sql.SQL("clock_timestamp() - interval '1 hour'")
+    put_job(connection, deadline_at=PAST, created_at=created, traceparent=TRACEPARENT)
+    [expired] = worker.store.expire_jobs(limit=10)
+    assert (expired.traceparent, expired.age) == (TRACEPARENT, pytest.approx(3600, abs=30))
 
 
 @pytest.mark.parametrize("status", ["processing", "completed", "failed", "cancelled"])
@@ -51,7 +60,7 @@ def test_a_job_that_never_started_has_nothing_to_get_back(worker: Worker, connec
 
 def test_no_more_expire_than_asked_for_and_the_latest_first(worker: Worker, connection: Connection) -> None:
     late = [str(put_job(connection, deadline_at=f"2026-01-0{day}")) for day in range(1, 6)]
-    assert [sorted(worker.store.expire_jobs(limit=2)) for _ in range(4)] == [
+    assert [sorted(job.id for job in worker.store.expire_jobs(limit=2)) for _ in range(4)] == [
         sorted(late[:2]),
         sorted(late[2:4]),
         late[4:],

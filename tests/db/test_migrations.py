@@ -1,6 +1,8 @@
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -8,6 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from psycopg import sql
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
@@ -194,3 +197,23 @@ def test_what_a_migration_makes_is_for_nobody_else(database: Database):
     answers = [connection.execute(asked, (name,)).fetchone() for name in ("made()", "of_the_app()")]
     assert answers == [(False,), (True,)]
     connection.execute("DROP FUNCTION made(), of_the_app()")
+
+
+@pytest.mark.parametrize("roles", [[], [f"web_{uuid4().hex}", f"An app {uuid4().hex}"]])
+def test_who_may_enqueue_still_may_when_the_function_gets_one_parameter_more(
+    empty_database: Database, roles: list[str]
+):
+    [traced] = [path.stem.split("_")[0] for path in (ROOT / "alembic" / "versions").glob("*_traceparent.py")]
+    before = REVISIONS[REVISIONS.index(traced) - 1]
+    migrations.upgrade(empty_database.conninfo, before)
+    owner = empty_database.connect_direct()
+    for role in roles:
+        owner.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(role)))
+        owner.execute(sql.SQL("GRANT EXECUTE ON FUNCTION enqueue_generation TO {}").format(sql.Identifier(role)))
+    asked = "SELECT has_function_privilege(%s, p.oid, 'EXECUTE') FROM pg_proc p WHERE proname = 'enqueue_generation'"
+    for go in (partial(migrations.upgrade, revision=traced), partial(migrations.downgrade, revision=before)):
+        go(empty_database.conninfo)
+        answers = {role: owner.execute(asked, [role]).fetchall() for role in [*roles, "public"]}
+        assert answers == {role: [(role != "public",)] for role in [*roles, "public"]}
+    for role in roles:
+        owner.execute(sql.SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(sql.Identifier(role)))

@@ -7,14 +7,14 @@ from uuid import UUID
 import pytest
 
 from tests.support.database import Connection, Database
-from tests.support.jobs import balance, enqueue, grant, job
+from tests.support.jobs import TRACEPARENT, balance, enqueue, grant, job
 from tests.support.protocol import COMPLETED, CRASHED, CRASHED_TOO_OFTEN, EXPIRED, Worker, attempts, cancel, everything
 
 
 @pytest.fixture
 def job_id(worker: Worker, connection: Connection) -> UUID:
     grant(connection, amount=10)
-    return enqueue(connection, cost=3)
+    return enqueue(connection, cost=3, traceparent=TRACEPARENT)
 
 
 def test_a_living_lease_is_left_alone(worker: Worker, job_id: UUID) -> None:
@@ -28,9 +28,10 @@ def test_an_expired_lease_is_taken_over_with_a_new_token(worker: Worker, job_id:
     silent = worker.claim_one(lease=EXPIRED)
     (taken,) = Worker(worker.connection, "worker-2").store.reclaim_jobs(limit=10, lease=60)
     assert taken.job.lease_token != silent.lease_token
-    assert taken.job._replace(lease_token="", seconds_left=0) == silent._replace(
-        lease_token="", seconds_left=0, waited=0
+    assert taken.job._replace(lease_token="", seconds_left=0, age=0) == silent._replace(
+        lease_token="", seconds_left=0, waited=0, age=0
     )
+    assert (taken.former_token, taken.job.traceparent) == (silent.lease_token, TRACEPARENT)
     assert taken.job.seconds_left == pytest.approx(silent.seconds_left, abs=5)
     assert taken.worker == "worker-1"
     assert taken.held_for == pytest.approx(0, abs=5)

@@ -11,6 +11,21 @@ from psycopg.types.json import Jsonb
 
 from tests.support.database import Connection
 
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+NO_TRACEPARENTS = (
+    "",
+    "00",
+    TRACEPARENT.upper(),
+    TRACEPARENT + " ",
+    TRACEPARENT + "\n",
+    TRACEPARENT + "-more",
+    f"01{TRACEPARENT[2:]}",
+    f"00-{'0' * 32}-b7ad6b7169203331-01",
+    f"00-0af7651916cd43dd8448eb211c80319c-{'0' * 16}-01",
+    TRACEPARENT.replace("a", "g"),
+)
+"""What is not a traceparent as a job keeps it."""
+
 PROMPT = {"prompt": "a red kite over the sea"}
 """A valid payload of text_to_image."""
 

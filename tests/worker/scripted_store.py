@@ -14,6 +14,7 @@ from generation_worker.ports import (
     CallBegun,
     CallReport,
     Claim,
+    Expiry,
     FleetNews,
     GateNews,
     Key,
@@ -116,7 +117,7 @@ class ScriptedStore:
     def promote_jobs(self, *, limit: int) -> Promotion:
         return self._next("promote_jobs", Promotion(0, None), limit=limit)
 
-    def expire_jobs(self, *, limit: int) -> list[str]:
+    def expire_jobs(self, *, limit: int) -> list[Expiry]:
         return self._next("expire_jobs", [], limit=limit)
 
     def move_jobs(self, *, limit: int) -> int:

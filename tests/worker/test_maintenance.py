@@ -9,7 +9,7 @@ import pytest
 from generation_worker.domain.outcome import Crashed
 from generation_worker.domain.retry import RetryPolicy
 from generation_worker.events import Events
-from generation_worker.ports import Reclaim, StoreUnavailable
+from generation_worker.ports import Expiry, Reclaim, StoreUnavailable
 from generation_worker.worker import pruner as pruners
 from generation_worker.worker import reclaimer as reclaimers
 from generation_worker.worker.lease import LeaseBook
@@ -67,21 +67,21 @@ def test_a_database_that_goes_away_ends_the_round(store: ScriptedStore, events: 
 
 
 def test_expired_jobs_are_told_of_one_by_one(store: ScriptedStore, events: Events, told: Told) -> None:
-    store.answer("expire_jobs", ["job-1", "job-2"])
+    store.answer("expire_jobs", [Expiry("job-1"), Expiry("job-2")])
     Pruner(store, events, retention=0).expire()
     assert [fields["job"] for _, fields in told.events] == ["job-1", "job-2"]
 
 
 def test_expiry_goes_on_until_a_batch_is_not_full(store: ScriptedStore, events: Events) -> None:
-    full = [f"job-{n}" for n in range(pruners.BATCH)]
-    store.answer("expire_jobs", full, full, ["last"])
+    full = [Expiry(f"job-{n}") for n in range(pruners.BATCH)]
+    store.answer("expire_jobs", full, full, [Expiry("last")])
     Pruner(store, events, retention=0).expire()
     assert len(store.calls("expire_jobs")) == 3
 
 
 @pytest.mark.parametrize("method", ["expire", "prune"])
 def test_one_run_is_bounded(store: ScriptedStore, events: Events, method: str) -> None:
-    store.answer("expire_jobs", *[[f"job-{n}" for n in range(pruners.BATCH)]] * 100)
+    store.answer("expire_jobs", *[[Expiry(f"job-{n}") for n in range(pruners.BATCH)]] * 100)
     store.answer("prune_jobs", *[pruners.BATCH] * 100)
     getattr(Pruner(store, events, retention=3600), method)()
     assert len(store.calls(f"{method}_jobs")) == pruners.MOST_BATCHES

@@ -171,14 +171,15 @@ WITH paused AS MATERIALIZED (
             NULL AS key_label, NULL::bigint AS tenth,
 -- end
             j.priority, to_jsonb(j.position) #>> '{}' AS position,
-            (extract(epoch FROM clock_timestamp()) - extract(epoch FROM greatest(j.run_at, j.created_at)))::float8 AS waited
+            (extract(epoch FROM clock_timestamp()) - extract(epoch FROM greatest(j.run_at, j.created_at)))::float8 AS waited,
+            (extract(epoch FROM clock_timestamp()) - extract(epoch FROM j.created_at))::float8 AS age, j.traceparent
 ), refused AS (
   UPDATE generation_job j
      SET status = 'failed', error_code = 'insufficient_credits', finished_at = clock_timestamp(),
          error_message = format('The balance of %%s does not cover the cost of %%s.', r.balance, r.owed)
     FROM judged r
    WHERE j.id = r.id AND r.too_much AND NOT r.paid
-  RETURNING j.id::text, j.user_id
+  RETURNING j.id::text, j.user_id, (extract(epoch FROM clock_timestamp()) - extract(epoch FROM j.created_at))::float8 AS age, j.traceparent
 -- limited
 ), outside AS (
   SELECT r.provider, min(CASE WHEN r.closed_for_seconds > 0 OR gate_sum(r.window_now) > 0 THEN r.room_in ELSE 60.6 END) AS room_in,
@@ -190,9 +191,10 @@ WITH paused AS MATERIALIZED (
 )
 SELECT *, 'started' AS what FROM started
 UNION ALL
-SELECT id, NULL, user_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'refused' FROM refused
+SELECT id, NULL, user_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, age, traceparent, 'refused'
+  FROM refused
 -- limited
 UNION ALL
-SELECT NULL, NULL, NULL, provider, NULL, NULL, NULL, NULL, NULL, NULL, NULL, room_in, NULL, NULL, NULL, NULL, NULL,
+SELECT NULL, NULL, NULL, provider, NULL, NULL, NULL, NULL, NULL, NULL, NULL, room_in, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
        CASE WHEN broken THEN 'broken' ELSE 'outside' END FROM outside
 -- end

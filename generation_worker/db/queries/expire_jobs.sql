@@ -16,4 +16,4 @@ UPDATE generation_job j
        error_message = 'The job was not done by its deadline.'
   FROM late, (SELECT count(*) FROM account) AS accounts_are_locked
  WHERE j.id = late.id
-RETURNING j.id::text
+RETURNING j.id::text, (extract(epoch FROM clock_timestamp()) - extract(epoch FROM j.created_at))::float8 AS age, j.traceparent

@@ -2,7 +2,7 @@
 -- attempt crashed is then settled like any other outcome; should this worker die before, the short lease expires in turn.
 -- locked_by stays, so that the history names the worker that fell silent.
 WITH expired AS MATERIALIZED (
-  SELECT id FROM generation_job
+  SELECT id, lease_token FROM generation_job
    WHERE status = 'processing' AND lease_expires_at < statement_timestamp()
    ORDER BY id LIMIT %(limit)s
      FOR NO KEY UPDATE SKIP LOCKED
@@ -14,4 +14,5 @@ UPDATE generation_job j
 RETURNING j.id::text, j.kind, j.user_id, j.provider, j.payload::text, j.cost, j.attempt, j.max_attempts, j.crashes, j.waits,
           j.lease_token::text, (extract(epoch FROM j.deadline_at) - extract(epoch FROM clock_timestamp()))::float8 AS seconds_left,
           NULL AS key_label, NULL::bigint AS permit, j.priority, to_jsonb(j.position) #>> '{}', 0::float8 AS waited,
-          j.locked_by, extract(epoch FROM clock_timestamp() - j.locked_at)::float8 AS held_for
+          (extract(epoch FROM clock_timestamp()) - extract(epoch FROM j.created_at))::float8 AS age, j.traceparent,
+          j.locked_by, extract(epoch FROM clock_timestamp() - j.locked_at)::float8 AS held_for, expired.lease_token::text
