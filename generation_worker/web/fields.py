@@ -23,6 +23,13 @@ IdempotencyKey = Annotated[
         examples=["order-1000"],
     ),
 ]
+Traceparent = Annotated[
+    str | None,
+    Header(
+        description="The caller's span by W3C Trace Context. What cannot be read is ignored, as the standard asks.",
+        examples=["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"],
+    ),
+]
 
 
 class RequestModel(BaseModel):

@@ -104,7 +104,9 @@ class JobFilters(RequestModel):
     cursor: Cursor | None = None
 
 
-def enqueue_values(body: EnqueueCommon, user_id: str, idempotency_key: str | None) -> Mapping[str, Any]:
+def enqueue_values(
+    body: EnqueueCommon, user_id: str, idempotency_key: str | None, traceparent: str | None
+) -> Mapping[str, Any]:
     """``body`` as it is enqueued: what was not given is left out, so that equal requests stay equal."""
     values = body.model_dump(exclude_unset=True, exclude={"payload", "run_at", "deadline_at", "user_id"})
     payload: Any = body.model_dump(mode="json", include={"payload"}, exclude_unset=True)["payload"]
@@ -115,4 +117,5 @@ def enqueue_values(body: EnqueueCommon, user_id: str, idempotency_key: str | Non
         "run_at": body.run_at,
         "deadline_at": body.deadline_at,
         "idempotency_key": idempotency_key,
+        "traceparent": traceparent,
     }

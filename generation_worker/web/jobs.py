@@ -12,9 +12,10 @@ from generation_worker.domain.estimate import Pace, seconds_left, seconds_until_
 from generation_worker.domain.job import Status
 from generation_worker.domain.paging import Mark, read_cursor, write_cursor
 from generation_worker.domain.refusals import JobNotFound
+from generation_worker.domain.trace import heard_traceparent
 from generation_worker.web.auth import GuardedRoute, needs
 from generation_worker.web.caller import Caller
-from generation_worker.web.fields import IdempotencyKey
+from generation_worker.web.fields import IdempotencyKey, Traceparent
 from generation_worker.web.job_answers import (
     LINK_SECONDS,
     Accepted,
@@ -115,6 +116,7 @@ class _Desk:
         caller: Annotated[Caller, needs("enqueue")],
         body: EnqueueBody,
         idempotency_key: IdempotencyKey = None,
+        traceparent: Traceparent = None,
     ) -> Accepted:
         """Put a job in line, or with `count` a batch. It is charged when its work starts, and only for an image."""
         user_id = caller.acting_for(body.user_id)
@@ -129,7 +131,7 @@ class _Desk:
                 remedy="Leave out the priority, or give one of 0 or above.",
             )
         check_images(body.payload.images, caller, self._jobs)
-        values = enqueue_values(body, user_id, idempotency_key)
+        values = enqueue_values(body, user_id, idempotency_key, heard_traceparent(traceparent))
         made = self._jobs.enqueue(values, most_waiting=caller.most_waiting)
         return self._accepted(request, response, made)
 

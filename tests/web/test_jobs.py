@@ -58,6 +58,24 @@ def test_the_same_key_is_the_same_job(client: httpx.Client):
 
 
 @pytest.mark.usefixtures("fleet")
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        (jobs.TRACEPARENT, jobs.TRACEPARENT),
+        (f"01{jobs.TRACEPARENT[2:]}-x", jobs.TRACEPARENT),
+        ("nonsense", None),
+        ("", None),
+    ],
+)
+def test_a_job_belongs_to_the_trace_of_its_request(
+    client: httpx.Client, connection: Connection, sent: str, kept: str | None
+):
+    accepted = good(client.post("/worker/jobs", json=ASKED, headers={"Traceparent": sent}), 202)
+    assert jobs.job(connection, accepted["id"])["traceparent"] == kept
+    assert "traceparent" not in accepted | good(client.get(accepted["status_url"]))
+
+
+@pytest.mark.usefixtures("fleet")
 def test_over_http_and_in_sql_it_is_the_same_request(client: httpx.Client, connection: Connection):
     made = jobs.enqueue(connection, "ada", payload=ASKED["payload"], idempotency_key="order-1")
     again = good(client.post("/worker/jobs", json=ASKED, headers={"Idempotency-Key": "order-1"}), 202)
