@@ -22,7 +22,7 @@ app = typer.Typer(help="Show the settings, and change those of the whole fleet."
 
 @app.callback(invoke_without_command=True)
 def show(context: typer.Context, as_json: Json = False) -> None:
-    """Show every setting, its value and where that came from; secrets are not shown."""
+    """Show every setting, its value and where that came from: what the fleet has set wins. Secrets are not shown."""
     if context.invoked_subcommand is not None:
         return
     settings = load()
@@ -84,7 +84,7 @@ def _as_number(name: str, value: str) -> Any:
 
 
 def _for_whom(name: str) -> str:
-    from generation_worker.db.fleet_settings import FOLLOWED, LIMIT  # noqa: PLC0415 - not for --help
+    from generation_worker.domain.control import FOLLOWED, LIMIT  # noqa: PLC0415 - not for --help
 
     if name.startswith(LIMIT):
         return "for all workers together"
@@ -113,7 +113,7 @@ def _print_as_json(settings: Settings, fleet: list[FleetSetting] | str) -> None:
     known = not isinstance(fleet, str)
     print_json(
         {
-            "settings": [_as_object(row) for row in describe(settings)],
+            "settings": [_as_object(row) for row in describe(settings, fleet if known else ())],
             "notices": settings.notices,
             "fleet": plain(fleet) if known else None,
             "fleet_problem": None if known else fleet,
@@ -128,8 +128,9 @@ def _as_object(row: Any) -> dict[str, Any]:
 def _print(settings: Settings, fleet: list[FleetSetting] | str) -> None:
     from generation_worker.config import describe  # noqa: PLC0415 - not for --help
 
-    rows = [[row.name, row.value, row.source, row.default] for row in describe(settings)]
-    print_table(("setting", "value", "from", "default"), rows, title="This process")
+    rows = describe(settings, () if isinstance(fleet, str) else fleet)
+    cells = [[row.name, row.value, row.source, row.default] for row in rows]
+    print_table(("setting", "value", "from", "default"), cells, title="This process")
     if isinstance(fleet, str):
         sys.stderr.write(f"The fleet's settings are not known. {fleet}\n")
     else:

@@ -37,7 +37,13 @@ class ProviderSettings(WorkerSettings):
     gemini_rpm: Annotated[
         int,
         between(1, 30_000),
-        gemini("GEMINI_RPM", default="`MAX_JOBS_PER_MINUTE`", example="60", help="Calls per minute and key."),
+        gemini(
+            "GEMINI_RPM",
+            default="`MAX_JOBS_PER_MINUTE`",
+            example="60",
+            help="Calls per minute and key.",
+            followed="calls_per_minute.gemini",
+        ),
     ] = derived("max_jobs_per_minute")
     gemini_model: Annotated[
         ModelName, gemini("GEMINI_MODEL", "GEMINI_MODEL_NAME", help="Model that makes the images.")
@@ -62,7 +68,13 @@ class ProviderSettings(WorkerSettings):
     replicate_rpm: Annotated[
         int,
         between(1, 30_000),
-        replicate("REPLICATE_RPM", default="`MAX_JOBS_PER_MINUTE`", example="60", help="Predictions per minute."),
+        replicate(
+            "REPLICATE_RPM",
+            default="`MAX_JOBS_PER_MINUTE`",
+            example="60",
+            help="Predictions per minute.",
+            followed="calls_per_minute.replicate",
+        ),
     ] = derived("max_jobs_per_minute")
     replicate_model: Annotated[
         ReplicateModel, replicate("REPLICATE_MODEL", help="Model that makes the images, as owner/name.")

@@ -26,6 +26,8 @@ class Setting:
     """The default in words, where it is not a plain value."""
     example: str | None = None
     """What ``.env.example`` shows, where the default would not help."""
+    followed: str | None = None
+    """The fleet's setting that holds instead, if there is one."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -48,8 +50,9 @@ def declare(
     secret: bool = False,
     default: str | None = None,
     example: str | None = None,
+    followed: str | None = None,
 ) -> Setting:
-    return Setting(group, name, aliases, help, secret, default, example)
+    return Setting(group, name, aliases, help, secret, default, example, followed)
 
 
 def group(title: Group) -> partial[Setting]:

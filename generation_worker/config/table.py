@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic_core import PydanticUndefined
 
@@ -14,6 +15,7 @@ from generation_worker.config.declarations import declarations, is_duration
 from generation_worker.config.durations import format_duration
 from generation_worker.config.setting import Setting
 from generation_worker.config.settings import Settings
+from generation_worker.domain.control import problem_with
 
 _NOTHING = "–"
 
@@ -27,15 +29,36 @@ class SettingRow:
     value: str
     default: str
     source: str
-    """default, environment, .env or option; with the alias, if one was used."""
+    """database, if the fleet follows something else than what this process was started with; or else default,
+    environment, .env or option, with the alias, if one was used."""
     help: str
     aliases: tuple[str, ...]
     secret: bool
+    updated_by: str | None = None
+    """Who has set it for the whole fleet, and ``updated_at`` when; None for what the fleet does not follow."""
+    updated_at: datetime | None = None
 
 
-def describe(settings: Settings) -> list[SettingRow]:
-    """Every setting with its value and where that came from, secrets hidden."""
-    return [_row(settings, field, setting) for field, setting in declarations().items()]
+class Followed(Protocol):
+    """A setting of the whole fleet."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> Any: ...
+    @property
+    def updated_by(self) -> str | None: ...
+    @property
+    def updated_at(self) -> datetime: ...
+
+
+def describe(settings: Settings, fleet: Iterable[Followed] = ()) -> list[SettingRow]:
+    """Every setting with its value and where that came from, secrets hidden. What ``fleet`` has set wins."""
+    by_name = {each.name: each for each in fleet}
+    return [
+        _overridden(_row(settings, field, setting), field, setting, by_name)
+        for field, setting in declarations().items()
+    ]
 
 
 def environment_table() -> str:
@@ -76,6 +99,20 @@ def _row(settings: Settings, field: str, setting: Setting) -> SettingRow:
         help=setting.help.replace("`", ""),
         aliases=setting.aliases,
         secret=setting.secret,
+    )
+
+
+def _overridden(row: SettingRow, field: str, setting: Setting, fleet: Mapping[str, Followed]) -> SettingRow:
+    """Workers pass over a value that was written past the checks, and so does the table."""
+    said = fleet.get(setting.followed or "")
+    if said is None or problem_with(said.name, said.value):
+        return row
+    return replace(
+        row,
+        value=_text(field, said.value),
+        source=f"database, {said.name}",
+        updated_by=said.updated_by,
+        updated_at=said.updated_at,
     )
 
 

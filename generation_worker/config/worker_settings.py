@@ -49,7 +49,12 @@ class WorkerSettings(BaseSettings):
     concurrency: Annotated[
         int,
         between(1, HIGHEST_CONCURRENCY),
-        worker("WORKER_CONCURRENCY", "WORKER_MAX_WORKERS", help="Jobs that one worker does at once."),
+        worker(
+            "WORKER_CONCURRENCY",
+            "WORKER_MAX_WORKERS",
+            help="Jobs that one worker does at once.",
+            followed="concurrency",
+        ),
     ] = 5
     worker_id: Annotated[
         WorkerId,
@@ -63,6 +68,7 @@ class WorkerSettings(BaseSettings):
             "WORKER_POLL_INTERVAL",
             help="How often a busy worker looks for work. A plain number is milliseconds in the first name, "
             "seconds in the second.",
+            followed="poll_interval",
         ),
     ] = 1.0
     idle_poll_interval: Annotated[

@@ -10,7 +10,7 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from generation_worker.db.history import UNKNOWN, Author, record, together
-from generation_worker.domain.control import concurrency_problem, poll_problem, rate_problem
+from generation_worker.domain.control import FOLLOWED, LIMIT, problem_with
 from generation_worker.domain.pause import PREFIX
 from generation_worker.domain.payload import KINDS
 from generation_worker.domain.refusals import InvalidRequest
@@ -28,9 +28,6 @@ NAMES = (
     "calls_per_minute.PROVIDER",
     "calls_per_minute.KEY",
 )
-LIMIT = "calls_per_minute"
-FOLLOWED = {"concurrency": concurrency_problem, "poll_interval": poll_problem}
-"""What running workers follow instead of what they were started with, and what says what is wrong with a value."""
 HIGHEST_PRICE = 1_000_000_000
 LONGEST = 86_400
 
@@ -122,12 +119,8 @@ def _checked(name: str, value: Any, offered: tuple[str, ...]) -> Any:
         raise InvalidRequest(f"{name}: must be true or false")
     if name == "default_provider":
         return _provider(name, value, offered)
-    if head == LIMIT and rest:
-        if problem := rate_problem(value):
-            raise InvalidRequest(f"{name}: {problem}")
-        return value
-    if name in FOLLOWED:
-        if problem := FOLLOWED[name](value):
+    if name in FOLLOWED or (head == LIMIT and rest):
+        if problem := problem_with(name, value):
             raise InvalidRequest(f"{name}: {problem}")
         return value
     if head == PREFIX:

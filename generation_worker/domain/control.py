@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 HIGHEST_CONCURRENCY = 1000
@@ -10,6 +11,7 @@ SHORTEST_POLL, LONGEST_POLL = 0.01, 3600
 """Seconds."""
 HIGHEST_RATE = 30_000
 """Calls per minute."""
+LIMIT = "calls_per_minute"
 
 
 def concurrency_problem(value: Any) -> str | None:
@@ -33,3 +35,13 @@ def poll_problem(value: Any) -> str | None:
 def _whole(value: Any, highest: int) -> str | None:
     whole = isinstance(value, int) and not isinstance(value, bool)
     return None if whole and 1 <= value <= highest else f"must be a whole number from 1 to {highest}"
+
+
+FOLLOWED: dict[str, Callable[[Any], str | None]] = {"concurrency": concurrency_problem, "poll_interval": poll_problem}
+"""What running workers follow instead of what they were started with, and what says what is wrong with a value."""
+
+
+def problem_with(name: str, value: Any) -> str | None:
+    """What is wrong with the value of something that workers follow. Raises KeyError for another name."""
+    head, _, of_what = name.partition(".")
+    return rate_problem(value) if head == LIMIT and of_what else FOLLOWED[name](value)

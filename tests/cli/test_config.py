@@ -54,6 +54,35 @@ def test_secrets_are_never_shown(cli: Command, monkeypatch: pytest.MonkeyPatch, 
     assert "GEMINI_API_KEY" in done.out
 
 
+@pytest.mark.usefixtures("fleet")
+def test_what_the_fleet_has_set_wins_and_says_who_and_when(
+    cli: Command, connection: Connection, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("WORKER_CONCURRENCY", "7")
+    monkeypatch.setenv("GEMINI_RPM", "60")
+    connection.execute("INSERT INTO provider_gate (key_label, provider, calls_per_minute) VALUES ('k', 'gemini', 60)")
+    assert setting(cli("config", "--json").json, "GEMINI_RPM")["source"] == "environment"
+    cli("config", "set", "concurrency", 3)
+    cli("config", "set", "poll_interval", "500ms")
+    cli("config", "set", "calls_per_minute.gemini", 30)
+    answer = cli("config", "--json").json
+    shown = {name: setting(answer, name) for name in ("WORKER_CONCURRENCY", "POLL_INTERVAL_MS", "GEMINI_RPM", "PORT")}
+    assert {name: (row["value"], row["source"]) for name, row in shown.items()} == {
+        "WORKER_CONCURRENCY": ("3", "database, concurrency"),
+        "POLL_INTERVAL_MS": ("500", "database, poll_interval"),
+        "GEMINI_RPM": ("30", "database, calls_per_minute.gemini"),
+        "PORT": ("8080", "default"),
+    }
+    assert shown["GEMINI_RPM"]["updated_by"].startswith(f"cli:{getpass.getuser()}@")
+    assert shown["GEMINI_RPM"]["updated_at"] is not None
+    assert shown["PORT"]["updated_by"] is shown["PORT"]["updated_at"] is None
+    cli("config", "unset", "concurrency")
+    connection.execute("UPDATE fleet_setting SET value = '\"often\"' WHERE name = 'poll_interval'")
+    answer = cli("config", "--json").json
+    assert setting(answer, "WORKER_CONCURRENCY")["source"] == "environment"
+    assert setting(answer, "POLL_INTERVAL_MS")["source"] == "default"  # as workers do
+
+
 def test_without_a_database_the_rest_is_shown(cli: Command, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("DATABASE_URL")
     monkeypatch.delenv("DIRECT_URL")
