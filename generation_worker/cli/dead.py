@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
 
+from generation_worker.cli.bulk import Batch, Kind, Older, Provider, choose
 from generation_worker.cli.database import database, job_id
 from generation_worker.cli.options import JobIds, Json, Limit, Reason
 from generation_worker.cli.output import print_json, print_table
@@ -17,7 +17,6 @@ from generation_worker.cli.settings import author
 
 if TYPE_CHECKING:
     from generation_worker.db.answers import DeadLetters
-    from generation_worker.db.insights import Insights
     from generation_worker.db.pool import OwnConnection
 
 app = typer.Typer(help="Look at jobs that failed for good, and replay them.", no_args_is_help=True)
@@ -51,35 +50,31 @@ def replay(
     jobs: JobIds = None,
     code: Code = None,
     user: OfUser = None,
+    kind: Kind = None,
+    provider: Provider = None,
+    batch: Batch = None,
+    older_than: Older = None,
     limit: Annotated[int, typer.Option(min=1, help="Most jobs to replay.")] = 1000,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which.")] = False,
     reason: Reason = None,
     as_json: Json = False,
 ) -> int:
-    """Make new jobs of failed ones: those named, or all with a code that were not replayed yet."""
-    if bool(jobs) == (code is not None or user is not None):
-        raise typer.BadParameter("name jobs, or choose them by --code or --user")
+    """Make new jobs of failed ones: those named, or all that are chosen and were not replayed yet."""
+    chosen = choose(code=code, user=user, kind=kind, provider=provider, batch=batch, older=older_than)
+    if bool(jobs) == (chosen != choose()):
+        raise typer.BadParameter("name jobs, or choose them by --code, --user and the like")
     with database() as own:
-        from generation_worker.db.insights import Insights  # noqa: PLC0415 - not for --help
+        from generation_worker.db import bulk as many  # noqa: PLC0415 - not for --help
+        from generation_worker.db.insights import Insights  # noqa: PLC0415
 
         insights = Insights(own)
         if jobs:
-            chosen = [job_id(insights, text) for text in jobs]
+            ids = [job_id(insights, text) for text in jobs]
         else:
-            chosen = list(islice(_letters(insights, code, user), limit))
-        answers = [{"retry_of": job} if dry_run else _replay(own, job, reason) for job in chosen]
+            ids = list(islice(many.choose(insights, "replay", chosen), limit))
+        answers = [{"retry_of": job} if dry_run else _replay(own, job, reason) for job in ids]
     _say(answers, dry_run=dry_run, as_json=as_json)
     return FAILED if any("error" in answer for answer in answers) else 0
-
-
-def _letters(insights: Insights, code: str | None, user: str | None) -> Iterator[UUID]:
-    cursor: str | None = None
-    while True:
-        page = insights.dead_letters(limit=500, cursor=cursor, code=code, user=user, unreplayed=True)
-        yield from (letter.id for letter in page.letters)
-        cursor = page.cursor
-        if cursor is None:
-            return
 
 
 def _replay(own: OwnConnection, job: UUID, reason: str | None) -> dict[str, Any]:

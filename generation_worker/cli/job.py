@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from generation_worker.cli.bulk import Batch, DryRun, Kind, OfUser, Older, Provider, bulk, choose
+from generation_worker.cli.bulk import Batch, DryRun, Kind, OfUser, Older, Provider, Status, bulk, choose
 from generation_worker.cli.database import database, job_id
 from generation_worker.cli.options import JobId, Json, Reason
 from generation_worker.cli.output import NOTHING, print_facts, print_json, print_table, span
@@ -43,6 +43,7 @@ def show(job: JobId, as_json: Json = False) -> None:
 @app.command("cancel")
 def cancel(
     job: OneJob = None,
+    status: Status = None,
     kind: Kind = None,
     provider: Provider = None,
     user: OfUser = None,
@@ -53,7 +54,7 @@ def cancel(
     as_json: Json = False,
 ) -> int:
     """Cancel a job that waits, or ask one that runs to stop; what was charged comes back. Or all that are chosen."""
-    chosen = choose(kind=kind, provider=provider, user=user, batch=batch, older=older_than)
+    chosen = choose(status=status, kind=kind, provider=provider, user=user, batch=batch, older=older_than)
     if job is None:
         return bulk("cancel", chosen, dry_run=dry_run, reason=reason, as_json=as_json)
     _not_both(chosen, dry_run=dry_run)
@@ -82,20 +83,25 @@ def _cancel_one(job: str, reason: str | None, *, as_json: bool) -> None:
 @app.command("release")
 def release(
     job: OneJob = None,
+    status: Status = None,
     kind: Kind = None,
     provider: Provider = None,
     user: OfUser = None,
+    batch: Batch = None,
     worker: Annotated[str | None, typer.Option(help="All that this worker holds.")] = None,
     older_than: Older = None,
     dry_run: DryRun = False,
     reason: Reason = None,
     as_json: Json = False,
 ) -> int:
-    """Take a job, or all that are chosen, from a worker that is stuck: another takes over within seconds.
+    """Make a job due now that waits for its time, or all that are chosen; with --worker or --status processing,
+    take them from a worker that is stuck: another takes over within seconds.
 
-    Seldom needed: leases of silent workers run out by themselves.
+    The latter is seldom needed: leases of silent workers run out by themselves.
     """
-    chosen = choose(kind=kind, provider=provider, user=user, worker=worker, older=older_than)
+    chosen = choose(
+        status=status, kind=kind, provider=provider, user=user, batch=batch, worker=worker, older=older_than
+    )
     if job is None:
         return bulk("release", chosen, dry_run=dry_run, reason=reason, as_json=as_json)
     _not_both(chosen, dry_run=dry_run)
@@ -105,11 +111,13 @@ def release(
 
         found = job_id(Insights(own), job)
         with own.connection() as connection:
-            held_by = operations.release_job(connection, found, by=author(reason))
+            released = operations.release_job(connection, found, by=author(reason))
     if as_json:
-        print_json({"id": found, "was_held_by": held_by})
+        print_json({"id": found, **released._asdict()})
+    elif released.held_by is None:
+        typer.echo(f"{found}  is due now")
     else:
-        typer.echo(f"{found}  is taken from {held_by}; a living worker takes it over within seconds")
+        typer.echo(f"{found}  is taken from {released.held_by}; a living worker takes it over within seconds")
     return 0
 
 

@@ -30,6 +30,7 @@ def create(
         int | None, typer.Option(min=1, max=1_000_000, help="By default API_REQUESTS_PER_MINUTE.")
     ] = None,
     most_waiting: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="By default API_MOST_WAITING.")] = None,
+    reason: Reason = None,
     as_json: Json = False,
 ) -> None:
     """Make a key and show it, this one time."""
@@ -45,7 +46,7 @@ def create(
             lasts=lasts,
             requests_per_minute=requests_per_minute,
             most_waiting=most_waiting,
-            by=author(None),
+            by=author(reason),
         )
     if as_json:
         print_json({"key": made.key, **made.token._asdict()})

@@ -143,13 +143,17 @@ class Insights:
         found = _only(self._rows("queue_position", id=job_id, cap=cap))
         return None if found is None else found["position"]
 
-    def chosen_jobs(self, *, statuses: Sequence[str], after: UUID, limit: int, **chosen: Any) -> list[UUID]:
+    def chosen_jobs(
+        self, *, action: str, statuses: Sequence[str], after: UUID, limit: int, **chosen: Any
+    ) -> list[UUID]:
         """The ids behind ``after`` of those that a ``bulk.Filter`` chooses."""
-        found = self._rows("chosen_jobs", statuses=list(statuses), after=after, limit=limit, **chosen)
-        return [row["id"] for row in found]
+        asked = {"action": action, "statuses": list(statuses), "after": after, "limit": limit}
+        return [row["id"] for row in self._rows("chosen_jobs", **asked, **chosen)]
 
-    def count_chosen_jobs(self, *, statuses: Sequence[str], **chosen: Any) -> int:
-        return self._rows("count_chosen_jobs", statuses=list(statuses), **chosen)[0]["jobs"]
+    def count_chosen_jobs(self, *, action: str, statuses: Sequence[str], **chosen: Any) -> dict[str, int]:
+        """How many of each status. This one is not bounded: who changes many jobs wants to know how many."""
+        rows = self._rows("count_chosen_jobs", action=action, statuses=list(statuses), **chosen)
+        return {row["status"]: row["jobs"] for row in rows}
 
     # dead letters
 

@@ -5,7 +5,7 @@ An app that cancels or replays for its own users does so through ``enqueue``, in
 
 from __future__ import annotations
 
-from typing import Any, Literal, NoReturn
+from typing import Any, NamedTuple, NoReturn
 from uuid import UUID
 
 import psycopg
@@ -14,7 +14,8 @@ from psycopg.rows import dict_row, tuple_row
 from generation_worker.db import enqueue
 from generation_worker.db.enqueue import Cancellation, EnqueuedJob
 from generation_worker.db.history import Author, record, together
-from generation_worker.domain.refusals import JobNotFound, JobNotProcessing, JobNotWaiting
+from generation_worker.db.wake import wake
+from generation_worker.domain.refusals import EnqueueRefused, JobNotFound, JobNotReleasable, JobNotWaiting
 
 Connection = psycopg.Connection[Any]
 
@@ -42,11 +43,21 @@ RETURNING j.status, j.priority, j.position,
 """
 RELEASE = """
 UPDATE generation_job
-   SET lease_expires_at = least(lease_expires_at, clock_timestamp() - interval '1 second')
- WHERE id = %(id)s AND status = 'processing'
-RETURNING locked_by, locked_at
+   SET lease_expires_at = CASE status WHEN 'processing'
+                          THEN least(lease_expires_at, clock_timestamp() - interval '1 second') END,
+       run_at = CASE status WHEN 'processing' THEN run_at ELSE least(run_at, clock_timestamp()) END
+ WHERE id = %(id)s AND status IN ('scheduled', 'rate_limited', 'processing')
+RETURNING status, locked_by, run_at, lease_expires_at
 """
+STANDS = "SELECT status, locked_by, run_at, lease_expires_at FROM generation_job WHERE id = %s FOR NO KEY UPDATE"
 STATE = "SELECT status, cancel_requested_at IS NOT NULL FROM generation_job WHERE id = %s FOR NO KEY UPDATE"
+
+
+class Released(NamedTuple):
+    """The status of a job that was released, and who held it, if it runs."""
+
+    status: str
+    held_by: str | None
 
 
 def cancel_job(connection: Connection, job_id: UUID | str, *, by: Author) -> Cancellation:
@@ -80,35 +91,34 @@ def run_next(connection: Connection, job_id: UUID | str, *, by: Author) -> dict[
         with connection.cursor(row_factory=dict_row) as cursor:
             after = cursor.execute(RUN_NEXT, {"id": str(job_id)}).fetchone()
         if after is None:
-            _refuse(before, job_id, "waiting")
+            _refuse(before, job_id, JobNotWaiting, "runs, or has ended")
         old = {name.removeprefix("old_"): after.pop(name) for name in list(after) if name.startswith("old_")}
         record(connection, by, "job.run_next", f"job:{job_id}", before=old, after=after)
-        connection.execute("SELECT pg_notify('generation_worker', 'wake')")
+        wake(connection)
     return after
 
 
-def release_job(connection: Connection, job_id: UUID | str, *, by: Author) -> str:
-    """Let the lease of a job run out, so that a living worker takes it over within seconds; who held it.
+def release_job(connection: Connection, job_id: UUID | str, *, by: Author) -> Released:
+    """Make a job due now that waits for its time, or take one from the worker that holds it.
 
-    For a worker that is stuck and says that it lives. What it does is not stopped, but it can write nothing more.
-    Raises JobNotFound, and JobNotProcessing.
+    The latter is for a worker that is stuck and says that it lives: its lease runs out, so that a living worker takes
+    the job over within seconds. What it does is not stopped, but it can write nothing more. Raises JobNotFound, and
+    JobNotReleasable if the job waits for nothing, or has ended.
     """
-    with together(connection):
-        before = _state(connection, job_id)
-        with connection.cursor(row_factory=dict_row) as cursor:
-            released = cursor.execute(RELEASE, {"id": str(job_id)}).fetchone()
-        if released is None:
-            _refuse(before, job_id, "processing")
-        record(connection, by, "job.release", f"job:{job_id}", before=released, after={"lease_expires_at": None})
-    return released["locked_by"]
+    with together(connection), connection.cursor(row_factory=dict_row) as cursor:
+        before = cursor.execute(STANDS, [str(job_id)]).fetchone()
+        after = cursor.execute(RELEASE, {"id": str(job_id)}).fetchone()
+        if after is None:
+            _refuse(before, job_id, JobNotReleasable, "neither waits for its time nor is held by a worker")
+        record(connection, by, "job.release", f"job:{job_id}", before=before, after=after)
+        wake(connection)
+    return Released(after["status"], after["locked_by"])
 
 
-def _refuse(state: dict[str, Any] | None, job_id: UUID | str, wanted: Literal["waiting", "processing"]) -> NoReturn:
+def _refuse(state: dict[str, Any] | None, job_id: UUID | str, error: type[EnqueueRefused], why: str) -> NoReturn:
     if state is None:
         raise JobNotFound(f"there is no job {job_id}", "Final jobs are deleted after the retention.")
-    raise (JobNotWaiting if wanted == "waiting" else JobNotProcessing)(
-        f"job {job_id} is {state['status']}, not {wanted}"
-    )
+    raise error(f"job {job_id} is {state['status']}: it {why}")
 
 
 def _state(connection: Connection, job_id: UUID | str) -> dict[str, Any] | None:

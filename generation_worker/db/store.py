@@ -283,6 +283,7 @@ def _news(version: str, settings: Mapping[str, Mapping[str, Any]]) -> FleetNews:
         concurrency=None if concurrency_problem(concurrency) else concurrency,
         poll_interval=None if poll_problem(poll_interval) else poll_interval,
         pauses=tuple(_pause(name, each) for name, each in sorted(settings.items()) if name.startswith(PREFIX)),
+        woken=settings["woken"]["since"] if "woken" in settings else None,
     )
 
 

@@ -9,7 +9,7 @@ EnqueueRefused
 ├── JobNotReplayable      the job is not failed or cancelled
 ├── JobIsFinal            the job has ended, so it cannot be cancelled
 ├── JobNotWaiting         the job runs or has ended
-└── JobNotProcessing      no worker holds the job
+└── JobNotReleasable      the job waits for nothing, or has ended
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class JobNotWaiting(EnqueueRefused):
     code = "job_not_waiting"
 
 
-class JobNotProcessing(EnqueueRefused):
-    """Only a job that a worker holds can be taken from it."""
+class JobNotReleasable(EnqueueRefused):
+    """Only a job that waits for its time, or that a worker holds, can be released."""
 
-    code = "job_not_processing"
+    code = "job_not_releasable"

@@ -177,6 +177,8 @@ class FleetNews(NamedTuple):
     concurrency: int | None = None
     poll_interval: float | None = None
     pauses: tuple[FleetPause, ...] = ()
+    woken: str | None = None
+    """When somebody wanted every worker to look for work, if that was ever so."""
 
 
 class Signals(Protocol):

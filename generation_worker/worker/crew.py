@@ -146,17 +146,21 @@ class Crew:
 
     def _follow(self, news: FleetNews) -> None:
         """Do from now on as the whole fleet does. Where it says nothing, what this worker was started with holds."""
+        known, self.fleet = self.fleet, news
+        if news._replace(version=known.version, woken=known.woken) != known:
+            self._change(news)
+        self._look_now()
+
+    def _change(self, news: FleetNews) -> None:
         size = news.concurrency or self.settings.concurrency
         self.pool.resize(size)
         self.poller.poll_interval = news.poll_interval or self.settings.poll_interval
-        self.fleet = news
         self.events.emit(
             FOLLOWED,
             concurrency=size,
             poll_interval=self.poller.poll_interval,
             paused=[pause.what for pause in news.pauses],
         )
-        self._look_now()
 
     def _tasks(self) -> list[Task]:
         settings = self.settings

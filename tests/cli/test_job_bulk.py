@@ -10,7 +10,10 @@ from tests.support.populated import WORKER, Population
 
 def test_cancel_many_first_dry(process: Command, connection: Connection, population: Population):
     dry = process("job", "cancel", "--user", "ada", "--dry-run")
-    assert (dry.status, dry.out) == (0, "6 jobs would be cancelled, or asked to stop\n")
+    assert (dry.status, dry.out) == (
+        0,
+        "6 jobs would be cancelled, or asked to stop (3 pending, 1 processing, 1 rate_limited, 1 scheduled)\n",
+    )
     assert jobs.job(connection, population.pending[0])["status"] == "pending"
     done = process("job", "cancel", "--user", "ada", "--reason", "closed their account")
     assert (done.status, done.out) == (0, "6 jobs cancelled, or asked to stop\n")
@@ -19,7 +22,11 @@ def test_cancel_many_first_dry(process: Command, connection: Connection, populat
 
 
 def test_cancel_many_as_json(cli: Command, population: Population):
-    assert cli("job", "cancel", "--kind", "text_to_image", "--dry-run", "--json").json == {"dry_run": True, "jobs": 7}
+    assert cli("job", "cancel", "--kind", "text_to_image", "--dry-run", "--json").json == {
+        "dry_run": True,
+        "jobs": 7,
+        "by_status": {"pending": 4, "processing": 1, "rate_limited": 1, "scheduled": 1},
+    }
     done = cli("job", "cancel", "--user", "bob", "--json").json
     assert done == {"dry_run": False, "jobs": 1, "refused": []}
     assert cli("job", "cancel", "--user", "bob", "--older-than", "1h").out == "0 jobs cancelled, or asked to stop\n"
@@ -35,9 +42,11 @@ def test_release_one_and_all_of_a_worker(cli: Command, connection: Connection, p
     assert cli("job", "release", "--worker", WORKER, "--dry-run").out == "1 job would be released\n"
     done = cli("job", "release", population.processing, "--reason", "hangs")
     assert (done.status, done.out.split()[:5]) == (0, [str(population.processing), "is", "taken", "from", f"{WORKER};"])
-    assert cli("job", "release", "--worker", WORKER, "--json").json["jobs"] == 1
+    assert cli("job", "release", "--worker", WORKER, "--json").json["jobs"] == 0
+    assert cli("job", "release", population.scheduled).out == f"{population.scheduled}  is due now\n"
+    assert cli("job", "release", "--user", "ada", "--json").json["jobs"] == 1
     refused = cli("job", "release", population.completed, "--json")
-    assert (refused.status, refused.json["error"]["code"]) == (1, "job_not_processing")
+    assert (refused.status, refused.json["error"]["code"]) == (1, "job_not_releasable")
 
 
 def test_run_next(process: Command, cli: Command, connection: Connection, population: Population):

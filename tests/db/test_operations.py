@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from generation_worker.db.bulk import Filter, carry_out, count
+from generation_worker.db.bulk import ActionName, Filter, carry_out, count
 from generation_worker.db.history import Author
 from generation_worker.db.insights import Insights
 from generation_worker.db.operations import release_job, run_next
 from generation_worker.db.pauses import pause
 from generation_worker.domain.pause import Extent
-from generation_worker.domain.refusals import InvalidRequest, JobNotFound, JobNotProcessing, JobNotWaiting
+from generation_worker.domain.refusals import InvalidRequest, JobNotFound, JobNotReleasable, JobNotWaiting
 from tests.support.database import Connection
 from tests.support.jobs import balance, enqueue, grant, job, put_job
-from tests.support.protocol import RETRY, OneConnection, Worker, entries
+from tests.support.protocol import BLOCKED, CANCELLED, GAVE_UP, RETRY, OneConnection, Worker, entries
 from tests.support.refusals import FINAL, refused
 
 ADA = Author("cli:ada", "because")
@@ -71,7 +72,7 @@ def test_one_that_waits_for_its_time_waits_no_longer(worker: Worker, connection:
 def test_one_that_does_not_wait_is_left_alone(connection: Connection, status: str):
     mine = put_job(connection, status)
     before = job(connection, mine)
-    with pytest.raises(JobNotWaiting, match=f"is {status}, not waiting"):
+    with pytest.raises(JobNotWaiting, match=f"is {status}: it runs, or has ended"):
         run_next(connection, mine, by=ADA)
     with pytest.raises(JobNotFound):
         run_next(connection, uuid4(), by=ADA)
@@ -91,16 +92,30 @@ def test_a_pause_holds_it_all_the_same(worker: Worker, connection: Connection):
 def test_a_released_job_is_taken_over_and_its_old_worker_writes_nothing(worker: Worker, connection: Connection):
     put_job(connection)
     running = worker.claim_one()
-    assert release_job(connection, running.id, by=ADA) == "worker-1"
+    assert release_job(connection, running.id, by=ADA) == ("processing", "worker-1")
     (taken,) = worker.store.reclaim_jobs(limit=10, lease=60)
     assert taken.job.id == running.id
     assert worker.settle(running, RETRY) is None
     assert events(connection) == [("job.release", f"job:{running.id}", "because")]
 
 
-def test_only_what_runs_is_released(connection: Connection):
+@pytest.mark.parametrize("status", ["scheduled", "rate_limited"])
+def test_what_waits_for_its_time_is_due_now_and_stands_where_it_would(
+    worker: Worker, connection: Connection, status: str
+):
+    grant(connection)
+    other = put_job(connection)
+    mine = put_job(connection, status, run_at=datetime.now(UTC) + timedelta(hours=1))
+    assert worker.store.promote_jobs(limit=10).promoted == 0
+    assert release_job(connection, mine, by=ADA) == (status, None)
+    assert worker.store.promote_jobs(limit=10).promoted == 1
+    assert {each.id for each in worker.claim().jobs} == {str(other), str(mine)}
+    assert events(connection) == [("job.release", f"job:{mine}", "because")]
+
+
+def test_what_waits_for_nothing_is_not_released(connection: Connection):
     for status in ("pending", "completed"):
-        with pytest.raises(JobNotProcessing, match=f"is {status}, not processing"):
+        with pytest.raises(JobNotReleasable, match=f"is {status}: it neither waits for its time"):
             release_job(connection, put_job(connection, status), by=ADA)
     with pytest.raises(JobNotFound):
         release_job(connection, uuid4(), by=ADA)
@@ -110,12 +125,17 @@ def test_only_what_runs_is_released(connection: Connection):
 # by the hundred
 
 
-def do(connection: Connection, action: str, **chosen: Any) -> tuple[int, list[UUID]]:
+def insights_of(connection: Connection) -> Insights:
+    return Insights(OneConnection(connection))
+
+
+def do(connection: Connection, action: ActionName, **chosen: Any) -> tuple[int, list[UUID]]:
     """How many were counted, and what was done."""
     insights, which = Insights(OneConnection(connection)), Filter(**chosen)
-    counted = count(insights, action, which)
+    counted = sum(count(insights, action, which).values())
     done = list(carry_out(connection, insights, action, which, by=ADA))
     assert [each.refused for each in done] == [None] * len(done)
+    assert count(insights, action, which) == {}
     return counted, [each.id for each in done]
 
 
@@ -177,6 +197,51 @@ def test_release_all_that_a_worker_holds(worker: Worker, connection: Connection)
     counted, done = do(connection, "release", worker="worker-1")
     assert (counted, len(done)) == (3, 3)
     assert {taken.worker for taken in worker.store.reclaim_jobs(limit=10, lease=60)} == {"worker-1"}
+
+
+def test_a_release_takes_nothing_from_a_worker_unless_asked_to(worker: Worker, connection: Connection):
+    late = datetime.now(UTC) + timedelta(hours=1)
+    waiting = [put_job(connection, status, run_at=late) for status in ("scheduled", "rate_limited")]
+    put_job(connection)
+    running = worker.claim_one()
+    assert do(connection, "release", user="ada")[1] == sorted(waiting)
+    assert worker.store.reclaim_jobs(limit=10, lease=60) == []
+    assert do(connection, "release", status="processing") == (1, [UUID(running.id)])
+    assert len(worker.store.reclaim_jobs(limit=10, lease=60)) == 1
+
+
+def test_replay_all_with_a_code_once(worker: Worker, connection: Connection):
+    grant(connection)
+    for _ in range(3):
+        enqueue(connection, cost=2)
+    blocked, gave_up, stopped = worker.claim().jobs
+    worker.settle(blocked, BLOCKED)
+    worker.settle(gave_up, GAVE_UP)
+    worker.settle(stopped, CANCELLED)
+    assert do(connection, "replay", code="content_blocked") == (1, [UUID(blocked.id)])
+    assert do(connection, "replay", user="ada") == (1, [UUID(gave_up.id)])
+    assert do(connection, "replay", status="cancelled") == (1, [UUID(stopped.id)])
+    assert do(connection, "replay", user="ada") == (0, [])
+    assert {job_id for _, job_id, _ in events(connection)} == {f"job:{each.id}" for each in (blocked, gave_up, stopped)}
+
+
+def test_who_cannot_pay_keeps_no_others_job_from_its_second_chance(worker: Worker, connection: Connection):
+    grant(connection, "ada", 2)
+    grant(connection, "bob", 4)
+    for user in ("ada", "bob"):
+        enqueue(connection, user, cost=2)
+        worker.settle(worker.claim_one(), GAVE_UP)
+    enqueue(connection, "ada", cost=2)
+    done = list(carry_out(connection, insights_of(connection), "replay", Filter(code=GAVE_UP.error_code), by=ADA))
+    assert sorted(each.refused.code if each.refused else each.result.status for each in done) == [
+        "insufficient_credits", "pending",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("action", "status"), [("cancel", "completed"), ("release", "pending"), ("replay", "pending")])
+def test_a_status_that_it_cannot_be_done_to_is_refused(connection: Connection, action: ActionName, status: str):
+    with pytest.raises(InvalidRequest, match=f"status: jobs that are '{status}' are not to {action}"):
+        do(connection, action, status=status)
 
 
 def test_nothing_chosen_is_not_everything(connection: Connection):

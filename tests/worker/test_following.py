@@ -34,6 +34,18 @@ def test_it_asks_only_for_what_it_does_not_know(build: Build, store: ScriptedSto
     assert asked[:4] == [("", 4), ("1", 2), ("1", 2), ("2", 4)]  # taken back, its own concurrency holds again
 
 
+def test_woken_it_looks_at_once_and_changes_nothing(build: Build, store: ScriptedStore, told: Told):
+    store.answer("touch_worker", FleetNews("1", concurrency=2))
+    house = build(concurrency=4, **QUICK, poll_interval=3600)
+    house.start()
+    wait_until(lambda: len(store.calls("touch_worker")) >= 3, "it has found nothing, and rests")
+    looked = len(store.calls("claim_jobs"))
+    store.answer("touch_worker", FleetNews("2", concurrency=2, woken="2026-01-01T00:00:00+00:00"))
+    wait_until(lambda: len(store.calls("claim_jobs")) > looked, "it looks again")
+    wait_until(lambda: store.calls("touch_worker")[-1][1]["known"] == "2", "it knows that it was woken")
+    assert told.names.count("fleet.followed") == 1
+
+
 def test_more_at_once_while_it_works(build: Build, store: ScriptedStore):
     house = build(concurrency=1, **QUICK)
     house.begin(1)

@@ -22,7 +22,7 @@ WITH gate AS (
   SELECT coalesce(jsonb_object_agg(name, jsonb_build_object('value', value, 'since', updated_at, 'by', updated_by)), '{}')
            AS settings
     FROM fleet_setting
-   WHERE name IN ('concurrency', 'poll_interval', 'paused')
+   WHERE name IN ('concurrency', 'poll_interval', 'paused', 'woken')
       OR starts_with(name, 'paused.provider.') OR starts_with(name, 'paused.kind.')
 )
 SELECT md5(settings::text) AS version, settings FROM control WHERE md5(settings::text) <> %(known)s
