@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 
 from generation_worker import __version__
 from generation_worker.web.auth import check_scopes
+from generation_worker.web.docs_page import show_document
 from generation_worker.web.document import describe
 from generation_worker.web.guard import Guard
 from generation_worker.web.headers import SecurityHeaders
@@ -26,7 +27,13 @@ def create_app(routers: Iterable[APIRouter], guard: Guard | None = None) -> Fast
     ``guard`` lets callers in, for routes that ask for a scope. Raises LookupError if a route neither asks for one nor
     is open to all.
     """
-    app = FastAPI(title="generation-worker", version=__version__, redoc_url=None, generate_unique_id_function=_name_of)
+    app = FastAPI(
+        title="generation-worker",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=_name_of,
+    )
     app.state.guard = guard
     app.add_middleware(SecurityHeaders)
     describe_problems(app)
@@ -34,4 +41,5 @@ def create_app(routers: Iterable[APIRouter], guard: Guard | None = None) -> Fast
         check_scopes(router.routes)
         app.include_router(router)
     describe(app)
+    show_document(app)
     return app

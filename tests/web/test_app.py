@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 import httpx
@@ -74,7 +75,7 @@ def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
         ("credits", 402, "insufficient_credits", "credits"),
         ("key", 409, "idempotency_conflict", "idempotency_key"),
         ("request", 422, "invalid_request", "run_at"),
-        ("payload", 422, "invalid_payload", "payload.prompt"),
+        ("payload", 422, "invalid_request", "payload.prompt"),
         ("job", 404, "job_not_found", None),
     ],
 )
@@ -163,3 +164,15 @@ def test_problems_stand_in_the_document_under_their_own_type(client: httpx.Clien
     document = client.get("/openapi.json").json()
     assert document["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
     assert document["paths"]["/worker/ask"]["post"]["security"] == [{"HTTPBearer": ["enqueue"]}]
+
+
+def test_the_page_for_people_needs_nothing_from_elsewhere(client: httpx.Client):
+    page = client.get("/docs")
+    assert "://" not in page.text
+    assert "unsafe-inline" not in page.headers["content-security-policy"].partition("style-src")[0]
+    named = re.findall(r'(?:src|href)="(docs/[^"]+)"', page.text)
+    assert len(named) == 3
+    for path in named:
+        assert client.get(f"/{path}").status_code == 200, path
+    assert "SwaggerUIBundle" in client.get("/docs/swagger-ui-bundle.js").text
+    assert '"openapi.json"' in client.get("/docs/start.js").text
