@@ -75,7 +75,7 @@ def build_api(settings: Settings, desk: DeskConnections, keeping: Keeping) -> It
     """The routers under /worker, by subject."""
     if not settings.enable_api:
         return
-    jobs = JobDesk(desk)
+    jobs = JobDesk(desk, private_urls=settings.fetch_allow_private)
     yield jobs_router(jobs, keeping.storage)
     yield batches_router(jobs)
 

@@ -35,8 +35,10 @@ Connection = psycopg.Connection[Any]
 class JobDesk(Desk):
     """Each method may raise StoreUnavailable."""
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, *, private_urls: bool = False) -> None:
+        """``private_urls`` is for development: inputs may have URLs that are not on the public internet."""
         super().__init__(connections)
+        self._private_urls = private_urls
         self._insights = Insights(connections)
         self._paces: dict[str, tuple[float, Pace]] = {}
         self._lock = threading.Lock()
@@ -45,7 +47,12 @@ class JobDesk(Desk):
         """Raises InvalidPayload and EnqueueRefused: TooManyWaiting, and what ``db.enqueue`` raises."""
         asked = EnqueueRequest(**request)
         with self._connections.connection() as connection, connection.transaction():
-            return _bounded(connection, asked.user_id, most_waiting, lambda: enqueue_many(connection, [asked]))
+            return _bounded(
+                connection,
+                asked.user_id,
+                most_waiting,
+                lambda: enqueue_many(connection, [asked], private_urls=self._private_urls),
+            )
 
     def replay(self, job_id: UUID, user: str | None, *, most_waiting: int, by: str) -> EnqueuedJob:
         """Raises as ``enqueue`` does, JobNotFound and JobNotReplayable."""

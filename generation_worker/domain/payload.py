@@ -69,8 +69,8 @@ class ImageRef(Model):
     @field_validator("url")
     @classmethod
     def _on_the_internet(cls, url: str | None, info: ValidationInfo) -> str | None:
-        if url is not None:
-            parse_url(url, private=bool(info.context and info.context["private_urls"]))
+        if url is not None:  # where nobody says which URLs may be named, ``parse_payload`` does afterwards
+            parse_url(url, private=info.context is None or bool(info.context["private_urls"]))
         return url
 
 

@@ -40,7 +40,11 @@ class Accepted(EnqueuedJob):
         description="Jobs that go before it, so 0 is next; null if it does not wait in line. 10000 means that or more."
     )
     eta_seconds: float | None = Field(
-        description="Until its image is there, if things go on as in the last hour; null where nothing is known."
+        description="Until its image is there, if things go on as in the last hour; null where nothing is known, or "
+        "while it is paused."
+    )
+    paused: bool = Field(
+        description="Nobody starts it for now: everything, its kind, its provider or its user is paused."
     )
     duplicate: bool = Field(description="It had been enqueued before, by the same key and request.")
     batch_id: UUID | None
@@ -58,6 +62,7 @@ class Accepted(EnqueuedJob):
                     "cancel_url": "http://localhost:8080/worker/jobs/019a0000-0000-7000-8000-000000000000",
                     "queue_position": 3,
                     "eta_seconds": 41.5,
+                    "paused": False,
                     "duplicate": False,
                     "batch_id": None,
                     "batch_url": None,
@@ -158,6 +163,7 @@ class JobDetails(JobSummary):
     payload: dict[str, Any]
     queue_position: int | None = Field(description="As when it was enqueued.")
     eta_seconds: float | None
+    paused: bool = Field(description="As when it was enqueued.")
     replayed_as: UUID | None
     result: JobResult | None
     attempts: list[JobAttempt]

@@ -193,6 +193,7 @@ class _Desk:
             **all_jobs[0].model_dump(),
             queue_position=position,
             eta_seconds=eta,
+            paused=row is not None and row["paused"],
             duplicate=first.duplicate,
             batch_id=first.batch_id,
             batch_url=links.batch(first.batch_id),
@@ -206,7 +207,7 @@ class _Desk:
         if row["status"] != "pending":
             return None, None
         position = self._jobs.queue_position(row["id"])
-        if position is None or position >= self._jobs.farthest:
+        if position is None or position >= self._jobs.farthest or row["paused"]:
             return position, None
         return position, _rounded(seconds_until_done(position, self._jobs.pace(row["provider"])))
 

@@ -139,7 +139,7 @@ def _refusal(error: EnqueueRefused) -> Problem:
 def _invalid_payload(error: InvalidPayload) -> Problem:
     """Its message names each field within the payload."""
     field = _field_of(error.message)
-    return Problem(422, error.code, error.message, field=f"payload.{field}" if field else "payload")
+    return Problem(422, "invalid_request", error.message, field=f"payload.{field}" if field else "payload")
 
 
 def _field_of(message: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -14,11 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from generation_worker.db import job_desk
+from generation_worker.db.history import Author
+from generation_worker.db.pauses import pause, resume
+from generation_worker.domain.pause import EVERYTHING, Extent
 from generation_worker.web.job_requests import EnqueueTextToImage
 from tests.support import jobs
-from tests.support.database import Connection
+from tests.support.database import Connection, Database
 from tests.support.populated import Population
 from tests.web.answers import good, problem
+from tests.web.api import api
 from tests.web.conftest import MakeKey
 
 ASKED: dict[str, Any] = {"kind": "text_to_image", "user_id": "ada", "payload": {"prompt": "a red kite"}}
@@ -257,3 +262,33 @@ def test_the_scheme_that_a_proxy_reports_is_in_the_links(client: httpx.Client, p
     headers = key("read") | {"Host": "images.example", "X-Forwarded-Proto": "https"}
     shown = good(client.get(f"/worker/jobs/{population.completed}", headers=headers))
     assert shown["status_url"] == f"https://images.example/worker/jobs/{population.completed}"
+
+
+def test_what_is_paused_has_no_estimate(client: httpx.Client, connection: Connection, population: Population):
+    [first, *_] = population.pending
+    assert good(client.get(f"/worker/jobs/{first}"))["paused"] is False
+    for extent in (EVERYTHING, Extent("provider", "local"), Extent("kind", "text_to_image"), Extent("user", "ada")):
+        pause(connection, extent, by=Author("test"))
+        shown = good(client.get(f"/worker/jobs/{first}"))
+        assert (shown["paused"], shown["eta_seconds"]) == (True, None)
+        made = good(client.post("/worker/jobs", json=ASKED), 202)
+        assert (made["paused"], made["eta_seconds"]) == (True, None)
+        assert good(client.get(f"/worker/jobs/{population.scheduled}"))["paused"]
+        assert good(client.get(f"/worker/jobs/{population.processing}"))["paused"] is False
+        resume(connection, extent, by=Author("test"))
+    pause(connection, Extent("user", "bob"), by=Author("test"))
+    shown = good(client.get(f"/worker/jobs/{first}"))
+    assert (shown["paused"], shown["eta_seconds"] is None) == (False, False)
+
+
+@pytest.mark.usefixtures("fleet")
+@pytest.mark.parametrize("allowed", [False, True])
+def test_private_inputs_are_for_development(database: Database, tmp_path: Path, allowed: bool):
+    asked = ASKED | {"payload": {"prompt": "a", "images": [{"url": "http://127.0.0.1:9/a.png"}]}}
+    with api(database, tmp_path, FETCH_ALLOW_PRIVATE=str(allowed).lower()) as running:
+        answer = running.client.post("/worker/jobs", json=asked)
+    if allowed:
+        made = good(answer, 202)
+        assert made["status"] == "pending"
+    else:
+        assert problem(answer, 422, "invalid_request")["field"] == "payload.images.0.url"
