@@ -109,7 +109,7 @@ class PostgresStore:
 
     def reclaim_jobs(self, *, limit: int, lease: float) -> list[Reclaim]:
         rows = self._run("reclaim_jobs", limit=limit, lease=lease)
-        return [Reclaim(_job(row), worker=row[-3], held_for=row[-2], former_token=row[-1]) for row in rows]
+        return [Reclaim(_job(row)._replace(began_with=row[-1]), worker=row[-3], held_for=row[-2]) for row in rows]
 
     def promote_jobs(self, *, limit: int) -> Promotion:
         return Promotion(*self._run("promote_jobs", limit=limit)[0])
@@ -271,7 +271,7 @@ def _claim(rows: list[Row]) -> Claim:
 
 def _job(row: Row) -> Job:
     """The first nineteen columns of a claim or a reclaim."""
-    return Job._make((*row[:14], Place(row[14], row[15], row[0]), *row[16:19]))
+    return Job._make((*row[:14], Place(row[14], row[15], row[0]), *row[16:19], None))
 
 
 def _news(version: str, settings: Mapping[str, Mapping[str, Any]]) -> FleetNews:

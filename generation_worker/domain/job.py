@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from generation_worker.domain.trace import attempt_span_id, trace_id_of
 
@@ -55,6 +55,8 @@ class Job(NamedTuple):
     """Seconds from its enqueueing to this claim."""
     traceparent: str | None = None
     """The span of whoever enqueued it."""
+    began_with: str | None = None
+    """The token that the attempt began with, if its lease has expired and this one only settles it."""
 
     @property
     def trace_id(self) -> str:
@@ -64,7 +66,18 @@ class Job(NamedTuple):
     @property
     def span_id(self) -> str:
         """The span of this attempt."""
-        return attempt_span_id(self.lease_token)
+        return attempt_span_id(self.began_with or self.lease_token)
+
+    @property
+    def tags(self) -> dict[str, Any]:
+        """What every event about the job says of it."""
+        return {
+            "job": self.id,
+            "attempt": self.attempt,
+            "user": self.user_id,
+            "trace_id": self.trace_id,
+            "span_id": self.span_id,
+        }
 
 
 FRONT = Place(-(2**31), "-infinity", "00000000-0000-0000-0000-000000000000")

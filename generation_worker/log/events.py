@@ -43,18 +43,26 @@ LEVELS = {
 """Everything else is worth an info line."""
 
 
-def log_events(events: Events, level: str) -> None:
-    """Log what happens, from ``level`` on: what would not be written is not even put together."""
+NAMES = ("job", "attempt", "user", "trace_id", "span_id")
+"""What says which attempt a line is about."""
+
+
+def log_events(events: Events, level: str, *, traced: bool = False) -> None:
+    """Log what happens, from ``level`` on: what would not be written is not even put together.
+
+    Each line about a job names its trace, and, if spans are ``traced``, that of the attempt.
+    """
     logger = get_logger("generation_worker")
     lowest = logging.getLevelNamesMapping()[level.upper()]
+    hidden = () if traced else ("span_id",)
 
     def write(name: str, fields: dict[str, Any]) -> None:
-        if (
-            name == "attempt.started"
-        ):  # it is emitted in the thread that works: what libraries log there names the job too
-            bind_contextvars(job=fields["job"], attempt=fields["attempt"], user=fields["user"])
+        if name == "attempt.started":
+            # It is emitted in the thread that works: what libraries log there names the job too.
+            bind_contextvars(**{key: fields[key] for key in NAMES if key not in hidden})
         severity = LEVELS.get(name, logging.INFO)
         if severity >= lowest:
-            logger.log(severity, name, **{key: value for key, value in fields.items() if value is not None})
+            shown = {key: value for key, value in fields.items() if value is not None and key not in hidden}
+            logger.log(severity, name, **shown)
 
     events.subscribe(write)

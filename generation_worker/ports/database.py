@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from generation_worker.domain.gate import BREAKER, BreakerPolicy, Verdict
 from generation_worker.domain.job import Job, Place, Status
 from generation_worker.domain.settlement import Settlement
+from generation_worker.domain.trace import trace_id_of
 from generation_worker.ports.adapters import StoredObject
 
 
@@ -29,6 +30,10 @@ class Refusal(NamedTuple):
     """Seconds from its enqueueing to its end."""
     traceparent: str | None = None
 
+    @property
+    def trace_id(self) -> str:
+        return trace_id_of(self.id, self.traceparent)
+
 
 class Expiry(NamedTuple):
     """A job that failed because it still waited after its deadline."""
@@ -37,6 +42,10 @@ class Expiry(NamedTuple):
     age: float = 0.0
     """Seconds from its enqueueing to its end."""
     traceparent: str | None = None
+
+    @property
+    def trace_id(self) -> str:
+        return trace_id_of(self.id, self.traceparent)
 
 
 class Key(NamedTuple):
@@ -71,8 +80,6 @@ class Reclaim(NamedTuple):
     job: Job
     worker: str
     held_for: float
-    former_token: str = ""
-    """The lease that expired."""
 
 
 class Promotion(NamedTuple):

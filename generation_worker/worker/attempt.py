@@ -86,7 +86,7 @@ class Attempt:
         except StoreUnavailable:
             return Released()
         except BaseException as error:  # noqa: BLE001 - a fault of ours must end the attempt, not the thread
-            self.events.emit("attempt.broke", job=lease.job.id, user=lease.job.user_id, exc_info=error)
+            self.events.emit("attempt.broke", **lease.job.tags, exc_info=error)
             return outcome_of(InternalError(f"{type(error).__name__} in the worker; its log has the details."))
 
     def _result(self, lease: Lease) -> dict[str, Any]:
@@ -159,7 +159,7 @@ class Attempt:
     def _store_staged(self, lease: Lease, payload: Payload, staged: Staged) -> dict[str, Any]:
         """An earlier attempt has paid for the image, and could not store it."""
         assert not isinstance(payload, ImageProcessing)
-        self.events.emit("image.found", job=lease.job.id, user=lease.job.user_id, attempt=lease.job.attempt)
+        self.events.emit("image.found", **lease.job.tags)
         try:
             rendered = self._render(staged, payload)
         except OutputRejected:
@@ -188,7 +188,7 @@ class Attempt:
             picture = Picture(data, content_type, opened.width, opened.height)
             beside = thumbnail_key_beside(key)
             thumbnail = beside if self.storage.get(beside) is not None else None
-            self.events.emit("image.found", job=job.id, user=job.user_id, attempt=job.attempt)
+            self.events.emit("image.found", **job.tags)
             return {"images": [describe(key, picture, thumbnail)], "provider": job.provider, "model": None}
         return None
 

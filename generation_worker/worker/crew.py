@@ -110,19 +110,19 @@ class Crew:
         job = lease.job
         self.events.emit(
             "attempt.started",
-            job=job.id,
-            attempt=job.attempt,
-            user=job.user_id,
+            **job.tags,
             kind=job.kind,
             provider=job.provider,
             waited=job.waited,
+            age=job.age,
+            traceparent=job.traceparent,
         )
         self.settler.put(lease, self._work(lease))
 
     def _attempt_failed(self, lease: Lease, error: BaseException) -> None:
         """Something around the attempt broke. Nobody settles it: its lease runs out, and that counts as a crash."""
         self.leases.remove(lease)
-        self.events.emit("attempt.broke", job=lease.job.id, user=lease.job.user_id, exc_info=error)
+        self.events.emit("attempt.broke", **lease.job.tags, exc_info=error)
 
     def _due_in(self, seconds: float) -> None:
         self.poller.due_in(seconds)

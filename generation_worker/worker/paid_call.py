@@ -79,7 +79,7 @@ class PaidCall:
             self._pause(seconds, has_news)
         if self._ear.heed(wake_on):
             job = self._lease.job
-            self._events.emit("call.noticed", job=job.id, user=job.user_id, number=self.number)
+            self._events.emit("call.noticed", **job.tags, number=self.number)
         return None
 
     def admit(self) -> None:
@@ -104,7 +104,7 @@ class PaidCall:
     def reject(self, error: JobError) -> None:
         """The answer that was paid for cannot be used: nobody needs to ask for it again."""
         job = self._lease.job
-        self._events.emit("answer.rejected", job=job.id, user=job.user_id, attempt=job.attempt, error=str(error))
+        self._events.emit("answer.rejected", **job.tags, error=str(error))
         self._report(True, error)
 
     def _pause(self, seconds: float, enough: Callable[[], bool]) -> None:
@@ -120,9 +120,7 @@ class PaidCall:
         job = self._lease.job
         self._events.emit(
             "call.finished",
-            job=job.id,
-            user=job.user_id,
-            attempt=job.attempt,
+            **job.tags,
             provider=self._provider.name,
             outcome=_word_for(error),
             milliseconds=self._milliseconds(),
@@ -187,7 +185,7 @@ class PaidCall:
 
     def _unrecorded(self, error: Exception) -> None:
         job = self._lease.job
-        self._events.emit("call.unrecorded", job=job.id, user=job.user_id, error=str(error))
+        self._events.emit("call.unrecorded", **job.tags, error=str(error))
 
 
 def _word_for(error: BaseException | None) -> str:

@@ -73,7 +73,7 @@ class PaidCalls:
         self._see_that_it_may(begun, provider)
         if begun.resume is not None:
             provider = self._holder(provider, begun)
-            self.events.emit("call.resumed", job=job.id, user=job.user_id, number=begun.number)
+            self.events.emit("call.resumed", **job.tags, number=begun.number)
         finish = partial(self._finish, job)
         return PaidCall(
             lease,

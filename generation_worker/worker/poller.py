@@ -140,7 +140,15 @@ class Poller:
             self._leases.add(lease)
             self._pool.submit(lease)
         for refusal in claim.refused:
-            self._events.emit("job.refused", job=refusal.id, user=refusal.user_id, error_code="insufficient_credits")
+            self._events.emit(
+                "job.refused",
+                job=refusal.id,
+                user=refusal.user_id,
+                trace_id=refusal.trace_id,
+                traceparent=refusal.traceparent,
+                age=refusal.age,
+                error_code="insufficient_credits",
+            )
         self._advance(claim.jobs, full=len(claim.jobs) == slots or claim.room_in is not None)
         return claim
 

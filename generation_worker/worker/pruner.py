@@ -21,7 +21,14 @@ class Pruner:
         for _ in range(MOST_BATCHES):
             expired = self._store.expire_jobs(limit=BATCH)
             for job in expired:
-                self._events.emit("job.expired", job=job.id, error_code="deadline_exceeded")
+                self._events.emit(
+                    "job.expired",
+                    job=job.id,
+                    trace_id=job.trace_id,
+                    traceparent=job.traceparent,
+                    age=job.age,
+                    error_code="deadline_exceeded",
+                )
             if len(expired) < BATCH:
                 return
 

@@ -46,11 +46,11 @@ class Reclaimer:
         timed_out = taken.held_for >= self._timeout or job.seconds_left <= 0
         self._events.emit(
             "lease.reclaimed",
-            job=job.id,
-            attempt=job.attempt,
-            user=job.user_id,
+            **job.tags,
             worker=taken.worker,
             seconds=taken.held_for,
+            age=job.age,
+            traceparent=job.traceparent,
         )
         lease = Lease(job, claimed_at=now, duration=LEASE, timeout=self._timeout, clock=self._clock)
         self._settler.put(lease, Crashed(taken.worker, timed_out=timed_out))

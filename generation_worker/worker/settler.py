@@ -117,7 +117,7 @@ class Settler:
             self._write_each(ended)
             return
         lease, outcome, _ = ended[0]
-        self._events.emit("settlement.refused", job=lease.job.id, user=lease.job.user_id, error=repr(error))
+        self._events.emit("settlement.refused", **lease.job.tags, error=repr(error))
         if isinstance(outcome, Failed) and isinstance(outcome.error, InternalError):
             self._give_up(lease)  # not even that: the lease runs out and the reclaimer counts a crash
             return
@@ -138,15 +138,13 @@ class Settler:
         job, settlement = end.lease.job, end.settlement
         if status is None:
             # The reclaimer gave this job to another attempt while we were at it; theirs is the one that counts.
-            self._events.emit("lease.lost", job=job.id, attempt=job.attempt, user=job.user_id)
+            self._events.emit("lease.lost", **job.tags)
             return
         if settlement.delay is not None and status == settlement.status:
             self._due_in(settlement.delay)
         self._events.emit(
             "attempt.settled",
-            job=job.id,
-            attempt=job.attempt,
-            user=job.user_id,
+            **job.tags,
             kind=job.kind,
             provider=job.provider,
             outcome=settlement.outcome,

@@ -82,7 +82,7 @@ class Shelf:
         except StoreUnavailable:
             return False
         if staged:
-            self.events.emit("image.staged", job=job.id, user=job.user_id, attempt=job.attempt, bytes=len(paid.data))
+            self.events.emit("image.staged", **job.tags, bytes=len(paid.data))
         return staged
 
     def find(self, job: Job) -> Staged | None:
@@ -94,8 +94,7 @@ class Shelf:
             self.store.discard_staged(job)
 
     def _say_stored(self, lease: Lease, rendered: Rendered, seconds: float) -> None:
-        job, size = lease.job, len(rendered.image.data)
-        self.events.emit("image.stored", job=job.id, user=job.user_id, attempt=job.attempt, bytes=size, seconds=seconds)
+        self.events.emit("image.stored", **lease.job.tags, bytes=len(rendered.image.data), seconds=seconds)
 
     def _put(self, lease: Lease, key: str, picture: Picture, until: float) -> None:
         """Also while the database is silent: should the lease be lost by then, who has the job next finds the image."""

@@ -125,10 +125,7 @@ class Supervisor:
         for lease in self.crew.stuck():
             if lease.job.lease_token not in reported:
                 reported.add(lease.job.lease_token)
-                job = lease.job
-                self.crew.events.emit(
-                    "thread.stuck", job=job.id, attempt=job.attempt, user=job.user_id, seconds=lease.elapsed()
-                )
+                self.crew.events.emit("thread.stuck", **lease.job.tags, seconds=lease.elapsed())
 
     def _phase(self) -> str:
         if self._stops:

@@ -29,9 +29,9 @@ def test_an_expired_lease_is_taken_over_with_a_new_token(worker: Worker, job_id:
     (taken,) = Worker(worker.connection, "worker-2").store.reclaim_jobs(limit=10, lease=60)
     assert taken.job.lease_token != silent.lease_token
     assert taken.job._replace(lease_token="", seconds_left=0, age=0) == silent._replace(
-        lease_token="", seconds_left=0, waited=0, age=0
+        lease_token="", seconds_left=0, waited=0, age=0, began_with=silent.lease_token
     )
-    assert (taken.former_token, taken.job.traceparent) == (silent.lease_token, TRACEPARENT)
+    assert (taken.job.span_id, taken.job.trace_id) == (silent.span_id, TRACEPARENT[3:35])
     assert taken.job.seconds_left == pytest.approx(silent.seconds_left, abs=5)
     assert taken.worker == "worker-1"
     assert taken.held_for == pytest.approx(0, abs=5)

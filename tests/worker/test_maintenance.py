@@ -8,6 +8,7 @@ import pytest
 
 from generation_worker.domain.outcome import Crashed
 from generation_worker.domain.retry import RetryPolicy
+from generation_worker.domain.trace import trace_id_of
 from generation_worker.events import Events
 from generation_worker.ports import Expiry, Reclaim, StoreUnavailable
 from generation_worker.worker import pruner as pruners
@@ -17,6 +18,7 @@ from generation_worker.worker.maintenance import Maintenance, Task
 from generation_worker.worker.pruner import Pruner
 from generation_worker.worker.reclaimer import Reclaimer
 from generation_worker.worker.settler import Settler
+from tests.support.jobs import TRACEPARENT
 from tests.worker.scripted_store import Clock, ScriptedStore, Told, jobs, unavailable
 
 
@@ -67,9 +69,12 @@ def test_a_database_that_goes_away_ends_the_round(store: ScriptedStore, events: 
 
 
 def test_expired_jobs_are_told_of_one_by_one(store: ScriptedStore, events: Events, told: Told) -> None:
-    store.answer("expire_jobs", [Expiry("job-1"), Expiry("job-2")])
+    store.answer("expire_jobs", [Expiry("job-1", 7.0, TRACEPARENT), Expiry("job-2")])
     Pruner(store, events, retention=0).expire()
-    assert [fields["job"] for _, fields in told.events] == ["job-1", "job-2"]
+    assert [(fields["job"], fields["trace_id"]) for _, fields in told.events] == [
+        ("job-1", TRACEPARENT[3:35]),
+        ("job-2", trace_id_of("job-2", None)),
+    ]
 
 
 def test_expiry_goes_on_until_a_batch_is_not_full(store: ScriptedStore, events: Events) -> None:

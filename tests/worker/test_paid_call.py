@@ -362,7 +362,7 @@ def test_a_notice_that_came_before_ends_the_first_pause_and_no_other() -> None:
     waiting.post("p-1", "msg_1")()
     _, told = waiting.run(nothing, nothing)
     assert waiting.pauses == [0, 30]
-    assert told.fields("call.noticed") == {"job": "job-1", "user": "ada", "number": 1}
+    assert told.fields("call.noticed") == {**JOB.tags, "number": 1}
     assert told.names.count("call.noticed") == 1
 
 

@@ -16,6 +16,7 @@ from generation_worker.worker.lease import Lease, LeaseBook
 from generation_worker.worker.poller import MARKS_KEPT, UNWRITTEN, Poller
 from generation_worker.worker.pool import Pool
 from generation_worker.worker.promoter import Promoter
+from tests.support.jobs import TRACEPARENT
 from tests.worker.scripted_store import NO_CLAIM, Clock, ScriptedStore, Told, jobs, settings, unavailable
 
 
@@ -182,9 +183,16 @@ def test_marks_are_forgotten_when_there_may_be_work_anywhere_in_the_line(desk: D
 
 
 def test_a_refused_job_is_told_of(desk: Desk, told: Told) -> None:
-    desk.store.answer("claim_jobs", Claim([], [Refusal("job-9", "ada")]))
+    desk.store.answer("claim_jobs", Claim([], [Refusal("job-9", "ada", 7.0, TRACEPARENT)]))
     desk.poller.step()
-    assert told.fields("job.refused") == {"job": "job-9", "user": "ada", "error_code": "insufficient_credits"}
+    assert told.fields("job.refused") == {
+        "job": "job-9",
+        "user": "ada",
+        "trace_id": TRACEPARENT[3:35],
+        "traceparent": TRACEPARENT,
+        "age": 7.0,
+        "error_code": "insufficient_credits",
+    }
 
 
 @pytest.mark.parametrize("number", [1, 4])

@@ -1,0 +1,51 @@
+"""What the worker's events become in the log."""
+
+from __future__ import annotations
+
+import json
+import logging
+from io import StringIO
+from typing import Any
+
+import pytest
+
+from generation_worker.domain.trace import attempt_span_id
+from generation_worker.events import Events
+from generation_worker.log import configure
+from generation_worker.log.events import log_events
+from tests.domain.jobs import a_job
+from tests.support.jobs import TRACEPARENT
+
+JOB = a_job(traceparent=TRACEPARENT)
+
+
+def lines(stream: StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize(("traced", "span"), [(False, None), (True, attempt_span_id(JOB.lease_token))])
+def test_each_line_about_a_job_names_its_trace(stream: StringIO, traced: bool, span: str | None) -> None:
+    configure("debug", "json", stream)
+    events = Events()
+    log_events(events, "debug", traced=traced)
+    events.emit("image.staged", **JOB.tags, bytes=5)
+    events.emit("attempt.started", **JOB.tags, kind=JOB.kind, provider=JOB.provider, waited=0.0)
+    logging.getLogger("a_library").warning("it went wrong")
+    found = lines(stream)
+    assert [line["event"] for line in found] == ["image.staged", "attempt.started", "it went wrong"]
+    assert [(line["job"], line["trace_id"]) for line in found] == [(JOB.id, TRACEPARENT[3:35])] * 3
+    assert [line.get("span_id") for line in found] == [span] * 3
+    assert JOB.lease_token not in stream.getvalue()
+
+
+def test_an_attempt_does_not_keep_the_names_of_the_one_before(stream: StringIO) -> None:
+    configure("info", "json", stream)
+    events = Events()
+    log_events(events, "info", traced=True)
+    second = a_job(id="0190a000-0000-7000-8000-000000000009", lease_token="another")
+    for job in (JOB, second):
+        events.emit("attempt.started", **job.tags)
+        logging.getLogger("a_library").warning("it went wrong")
+    assert [(line["job"], line["trace_id"], line["span_id"]) for line in lines(stream)] == [
+        (job.id, job.trace_id, job.span_id) for job in (JOB, second)
+    ]
