@@ -23,6 +23,7 @@ SCHEMA = "alembic/sql/0001_generation_job.up.sql"
 SETTLEMENT = "generation_worker/domain/settlement.py"
 FUNCTIONS = "alembic/sql/0005_provider_gate.up.sql"
 GATE = FUNCTIONS
+BY_HAND = "alembic/sql/0015_rows_by_hand.up.sql"
 AUDIT = "alembic/sql/0006_audit_event.up.sql"
 CLAIM, BEGIN, FINISH, MOVE, HOLD, FREE = (
     f"{QUERIES}/{name}.sql"
@@ -55,6 +56,9 @@ class Mutant(NamedTuple):
 
 
 MUTANTS = [
+    # rows that are written by hand
+    Mutant(BY_HAND, "octet_length(NEW.payload::text) > 262144", "false", "unclaimable"),
+    Mutant(BY_HAND, "least(j.position, timestamptz '9999-01-01 00:00+00')", "j.position", "unclaimable"),
     # the fence
     Mutant(f"{QUERIES}/settle_attempts.sql", "e.id = j.id AND e.token = j.lease_token", "e.id = j.id",
            "settle_attempts"),

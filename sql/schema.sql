@@ -220,6 +220,8 @@ CREATE UNIQUE INDEX generation_job_replay ON generation_job USING btree (retry_o
 
 CREATE INDEX generation_job_waiting ON generation_job USING btree (user_id, status, "position") INCLUDE (cost, debited) WHERE (status = ANY (ARRAY['pending'::text, 'scheduled'::text, 'rate_limited'::text]));
 
+CREATE TRIGGER payload_fits BEFORE INSERT ON generation_job FOR EACH ROW WHEN ((octet_length((new.payload)::text) > 262144)) EXECUTE FUNCTION refuse_payload();
+
 CREATE TRIGGER refund AFTER UPDATE OF status ON generation_job FOR EACH ROW WHEN ((new.debited AND (new.status = ANY (ARRAY['failed'::text, 'cancelled'::text])))) EXECUTE FUNCTION refund_generation();
 
 CREATE TRIGGER request_never_changes BEFORE UPDATE OF id, kind, user_id, payload, cost, idempotency_key, request_hash, batch_id, batch_index, retry_of, created_at ON generation_job FOR EACH ROW EXECUTE FUNCTION refuse_change_of_request();
@@ -607,7 +609,7 @@ CREATE FUNCTION generation_line_end(user_id text) RETURNS timestamp with time zo
     LANGUAGE sql STABLE
     AS $$
   SELECT greatest(statement_timestamp(), (
-    SELECT j.position + generation_length(j.cost, j.user_id) FROM generation_job j
+    SELECT least(j.position, timestamptz '9999-01-01 00:00+00') + generation_length(j.cost, j.user_id) FROM generation_job j
      WHERE j.user_id = generation_line_end.user_id AND j.status = 'pending' ORDER BY j.position DESC LIMIT 1))
 $$;
 
@@ -898,6 +900,14 @@ BEGIN
     USING ERRCODE = 'GW001';
 END $$;
 
+CREATE FUNCTION refuse_payload() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+  RAISE EXCEPTION 'generation_job: payload: larger than 256 kB; store images first and name them by key'
+    USING ERRCODE = 'GW006', HINT = 'Enqueue with enqueue_generation(), which looks at the whole request.';
+END $$;
+
 CREATE FUNCTION refuse_transition() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -982,6 +992,8 @@ REVOKE ALL ON FUNCTION refuse_change_of_request() FROM PUBLIC;
 REVOKE ALL ON FUNCTION refuse_delete() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION refuse_insert() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION refuse_payload() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION refuse_transition() FROM PUBLIC;
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import psycopg
@@ -79,22 +79,25 @@ class PostgresStore:
         slots: int,
         lease: float,
         max_attempts: int,
+        left_out: Sequence[str] = (),
+        rehearse: str | None = None,
     ) -> Claim:
-        priorities, positions, ids = zip(*marks.values(), strict=True)
-        rows = self._run(
-            "limited_claim_jobs" if keys else "claim_jobs",
-            worker=worker,
-            providers=list(marks),
-            priorities=list(priorities),
-            positions=list(positions),
-            ids=list(ids),
-            keys=[key.label for key in keys],
-            gated=[key.provider for key in keys],
-            slots=slots,
-            lease=lease,
-            max_attempts=max_attempts,
-        )
-        return _claim(rows)
+        values = _lanes(marks) | {
+            "worker": worker,
+            "left_out": list(left_out),
+            "rehearsed": rehearse,
+            "keys": [key.label for key in keys],
+            "gated": [key.provider for key in keys],
+            "slots": slots,
+            "lease": lease,
+            "max_attempts": max_attempts,
+        }
+        found = self._execute("limited_claim_jobs" if keys else "claim_jobs", values, keep=rehearse is None)
+        return _claim(found.fetchall())
+
+    def find_suspects(self, marks: Mapping[str, Place], *, limit: int, left_out: Sequence[str]) -> list[str]:
+        rows = self._run("find_suspects", **_lanes(marks), limit=limit, left_out=list(left_out))
+        return [row[0] for row in rows]
 
     def renew_leases(
         self, leases: Sequence[tuple[str, str]], *, lease: float, timeout: float, grace: float
@@ -243,10 +246,11 @@ class PostgresStore:
     def _change(self, statement: str, **values: Any) -> int:
         return self._execute(statement, values).rowcount
 
-    def _execute(self, statement: str, values: Mapping[str, Any]) -> psycopg.Cursor[Row]:
+    def _execute(self, statement: str, values: Mapping[str, Any], *, keep: bool = True) -> psycopg.Cursor[Row]:
+        """``keep=False``: as if, whatever it changes is rolled back."""
         text = self._statements[statement]
         try:
-            with self._connections.connection() as connection:
+            with self._connections.connection() as connection, nullcontext() if keep else _undone(connection):
                 if self._limits is None:
                     return connection.execute(text, values)
                 with connection.pipeline():  # without a BEGIN all that goes together is one transaction
@@ -257,6 +261,15 @@ class PostgresStore:
             raise StoreBusy(f"{statement}: {error}") from error
         except UNAVAILABLE as error:
             raise StoreUnavailable(f"{statement}: {error}") from error
+
+
+def _undone(connection: psycopg.Connection[Row]) -> AbstractContextManager[object]:
+    return connection.transaction(force_rollback=True)
+
+
+def _lanes(marks: Mapping[str, Place]) -> dict[str, Any]:
+    priorities, positions, ids = zip(*marks.values(), strict=True)
+    return {"providers": list(marks), "priorities": list(priorities), "positions": list(positions), "ids": list(ids)}
 
 
 def _claim(rows: list[Row]) -> Claim:

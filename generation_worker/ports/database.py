@@ -216,11 +216,18 @@ class Store(Protocol):
         slots: int,
         lease: float,
         max_attempts: int,
+        left_out: Sequence[str] = (),
+        rehearse: str | None = None,
     ) -> Claim:
         """Claim up to ``slots`` jobs from the lanes in ``marks``, each from its mark on, for ``lease`` seconds.
 
-        Lanes whose providers have ``keys`` give no more than these have permits for.
+        Lanes whose providers have ``keys`` give no more than these have permits for. Jobs in ``left_out`` are passed
+        over. With ``rehearse`` it is as if that job alone were there, and nothing of what is done lasts.
         """
+        ...
+
+    def find_suspects(self, marks: Mapping[str, Place], *, limit: int, left_out: Sequence[str]) -> list[str]:
+        """The jobs over which a claim for ``limit`` of them may have failed."""
         ...
 
     def renew_leases(

@@ -9,6 +9,7 @@ from generation_worker.domain.gate import WINDOW
 from generation_worker.domain.job import FRONT, NO_PROVIDER, Job
 from generation_worker.events import Events
 from generation_worker.ports import Claim, Store
+from generation_worker.worker.claimer import Claimer
 from generation_worker.worker.lease import Clock, Lease, LeaseBook
 from generation_worker.worker.loop import Loop
 from generation_worker.worker.pool import Pool
@@ -55,6 +56,7 @@ class Poller:
         self._may_claim = may_claim
         self._listening = listening
         self._clock = clock
+        self._claimer = Claimer(store, settings, events, clock=clock)
         self._marks = dict.fromkeys((*settings.providers, NO_PROVIDER), FRONT)
         self._marks_until = clock()
         self.poll_interval = settings.poll_interval
@@ -127,14 +129,7 @@ class Poller:
             self._marks = dict.fromkeys(self._marks, FRONT)
             self._marks_until = now + MARKS_KEPT
         settings = self._settings
-        claim = self._store.claim_jobs(
-            settings.id,
-            self._marks,
-            keys=settings.keys,
-            slots=slots,
-            lease=settings.lease,
-            max_attempts=settings.max_attempts,
-        )
+        claim = self._claimer.claim(self._marks, slots)
         for job in claim.jobs:
             lease = Lease(job, claimed_at=now, duration=settings.lease, timeout=settings.timeout, clock=self._clock)
             self._leases.add(lease)

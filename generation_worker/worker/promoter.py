@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from generation_worker.events import Events
-from generation_worker.ports import Store
+from generation_worker.ports import Store, StoreUnavailable
 from generation_worker.worker.lease import Clock
 
 BATCH = 500
@@ -41,7 +41,13 @@ class Promoter:
         if self._clock() < self._next_look:
             return 0
         self._next_look = self._clock() + look_again  # before the statement: due_in may come while it runs
-        promotion = self._store.promote_jobs(limit=BATCH)
+        try:
+            promotion = self._store.promote_jobs(limit=BATCH)
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - what is pending can be claimed all the same
+            self._events.emit("promotion.failed", exc_info=error)
+            return 0
         if promotion.next_due is not None:
             self.due_in(max(promotion.next_due, 0.0))
         if promotion.promoted:

@@ -97,9 +97,15 @@ class ScriptedStore:
         slots: int,
         lease: float,
         max_attempts: int,
+        left_out: Sequence[str] = (),
+        rehearse: str | None = None,
     ) -> Claim:
         named = {"keys": keys, "slots": slots, "lease": lease, "max_attempts": max_attempts}
-        return self._next("claim_jobs", NO_CLAIM, worker, dict(marks), **named)
+        more = {"left_out": list(left_out), "rehearse": rehearse}
+        return self._next("claim_jobs", NO_CLAIM, worker, dict(marks), **named, **more)
+
+    def find_suspects(self, marks: Mapping[str, Place], *, limit: int, left_out: Sequence[str]) -> list[str]:
+        return self._next("find_suspects", [], dict(marks), limit=limit, left_out=list(left_out))
 
     def renew_leases(
         self, leases: Sequence[tuple[str, str]], *, lease: float, timeout: float, grace: float

@@ -90,3 +90,11 @@ def test_a_database_that_does_not_answer_is_asked_later(promoter: Promoter, stor
     with pytest.raises(StoreUnavailable):
         promoter.promote(look_again=5)
     assert promoter.seconds_to_next_look == 5
+
+
+def test_a_promotion_that_fails_is_told_and_keeps_nothing_that_is_pending_from_being_claimed(
+    promoter: Promoter, store: ScriptedStore, told: Told
+) -> None:
+    store.answer("promote_jobs", ValueError("timestamp out of range"))
+    assert promoter.promote(look_again=5) == 0
+    assert [name for name, _ in told.events] == ["promotion.failed"]

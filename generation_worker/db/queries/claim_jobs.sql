@@ -16,7 +16,8 @@
 -- left to the worker that holds its key, if there is one: who cannot fetch it would only take it from who can.
 --
 -- No row may keep the others from starting: a date without an end is subtracted as a number, and a maximum that somebody
--- lowered under a waiting job allows the one attempt that it waits for.
+-- lowered under a waiting job allows the one attempt that it waits for. If a claim fails over a job all the same, those
+-- who find out over which rehearse it, each job alone and in a transaction that is rolled back, and leave that one out.
 --
 -- A position goes to the worker in JSON's form: unlike a text it does not depend on the session's style of dates, and comes
 -- back as a mark to the microsecond.
@@ -73,6 +74,7 @@ WITH paused AS MATERIALIZED (
       FROM generation_job j
      WHERE j.status = 'pending' AND j.provider = lane.provider AND NOT j.held
        AND NOT ARRAY['paused.user.' || j.user_id, 'paused.kind.' || j.kind] && ARRAY(SELECT name FROM paused)
+       AND j.id <> ALL (%(left_out)s::uuid[]) AND (%(rehearsed)s::uuid IS NULL OR j.id = %(rehearsed)s::uuid)
 -- limited
        AND NOT (lane.gated AND j.has_answer)
 -- end
@@ -93,6 +95,7 @@ WITH paused AS MATERIALIZED (
       FROM generation_job j
      WHERE j.status = 'pending' AND j.provider = lane.provider AND j.has_answer
        AND NOT ARRAY['paused.user.' || j.user_id, 'paused.kind.' || j.kind] && ARRAY(SELECT name FROM paused)
+       AND j.id <> ALL (%(left_out)s::uuid[]) AND (%(rehearsed)s::uuid IS NULL OR j.id = %(rehearsed)s::uuid)
        AND (EXISTS (SELECT FROM staged_image s WHERE s.job_id = j.id)
             OR NOT EXISTS (
               SELECT FROM (SELECT c.key_label FROM provider_call c
