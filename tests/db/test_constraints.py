@@ -104,6 +104,8 @@ ROWS: list[tuple[str, str, dict[str, Any]]] = [
     ("api_token", "limits_are_positive", TOKEN | {"requests_per_minute": 0, "most_waiting": 1}),
     ("provider_gate", "calls_per_minute_in_bounds", GATE | {"calls_per_minute": 0}),
     ("provider_gate", "calls_per_minute_in_bounds", GATE | {"calls_per_minute": 30_001}),
+    ("provider_gate", "given_per_minute_in_bounds", GATE | {"given_per_minute": 0}),
+    ("provider_gate", "given_per_minute_in_bounds", GATE | {"given_per_minute": 30_001}),
     ("provider_gate", "used_is_the_window", GATE | {"used": [0] * 605}),
     ("provider_gate", "nothing_is_used_twice", GATE | {"used": [0] * 605 + [-1]}),
     ("provider_gate", "closed_has_a_reason", GATE | {"closed_until": NOW}),
