@@ -51,6 +51,9 @@ def install(purpose: str, venv: Path) -> None:
     files = [argument for name in LOCKS[purpose] for argument in ("-r", str(ROOT / "locks" / f"{name}.txt"))]
     pip(venv, "--require-hashes", *files)
     pip(venv, "--no-deps", "--no-build-isolation", "-e", str(ROOT))
+    if purpose == "dev" and (ROOT / "tests").exists():
+        # Not worth giving up for: the tests of one page need it, and then say what npm says.
+        subprocess.run([venv / "bin" / "python", "-m", "scripts.node_packages"], check=False, cwd=ROOT)
 
 
 def pip(venv: Path, *arguments: str) -> None:
@@ -72,6 +75,9 @@ def stamp(purpose: str, venv: Path) -> Path:
 
 def fingerprint(purpose: str, venv: Path) -> str:
     files = [ROOT / "pyproject.toml", *(ROOT / "locks" / f"{name}.txt" for name in LOCKS[purpose])]
+    packages = ROOT / "tests" / "node" / "package-lock.json"
+    if purpose == "dev" and packages.exists():  # an archive of the sources has no tests
+        files.append(packages)
     return hashlib.sha256(b"\0".join([str(venv).encode(), *(file.read_bytes() for file in files)])).hexdigest()
 
 

@@ -18,8 +18,8 @@ from tests.docs.documents import NOT_HERE, ROOT, Block, blocks, links, run
 from tests.support.database import Connection, Database
 
 DOCUMENTS = sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *ROOT.glob("d*/*.md")])
-LANGUAGES = ("", "sh", "sql", "ts", "python", "json", "mermaid", "yaml")
-"""yaml has the rules of Prometheus, which tests/scraped tries out."""
+LANGUAGES = ("", "sh", "sql", "ts", "tsx", "prisma", "python", "json", "mermaid", "yaml")
+"""yaml has the rules of Prometheus, which tests/scraped tries out; tsx and prisma are tried by test_nextjs_page.py."""
 ROLE = "web_app"
 """The role that the README makes."""
 VALUES = {
@@ -48,19 +48,6 @@ def role(database: Database) -> Iterator[str]:
     yield name
     connection = database.connect_direct()
     if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (name,)).fetchone() is not None:
-        connection.execute(f"DROP OWNED BY {name}".encode())
-        connection.execute(f"DROP ROLE {name}".encode())
-
-
-@pytest.fixture
-def shop(database: Database) -> Iterator[str]:
-    """What the names of the shop's roles begin with here; they are gone after the test."""
-    prefix = f"shop_{uuid4().hex[:8]}_"
-    yield prefix
-    connection = database.connect_direct()
-    for (name,) in connection.execute(
-        "SELECT rolname FROM pg_roles WHERE starts_with(rolname, %s)", (prefix,)
-    ).fetchall():
         connection.execute(f"DROP OWNED BY {name}".encode())
         connection.execute(f"DROP ROLE {name}".encode())
 
@@ -155,9 +142,7 @@ def test_links_lead_somewhere(document: str) -> None:
 
 @pytest.mark.parametrize("block", [b for name in DOCUMENTS for b in blocks(name)], ids=lambda block: block.place)
 def test_every_command_exists(block: Block) -> None:
-    assert block.language in ("", "sh", "sql", "ts", "python", "json", "mermaid", "yaml"), (
-        "a language that nothing tries out"
-    )
+    assert block.language in LANGUAGES, "a language that nothing tries out"
     if block.language != "sh":
         return
     for words in block.commands:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 import psycopg
@@ -23,6 +22,7 @@ from tests.support.database import Connection, Database
 from tests.support.jobs import PROMPT
 from tests.support.populated import Lent, Population, populate
 from tests.support.processes import WorkerProcess
+from tests.support.servers import with_login
 
 NAMES = ("enqueuer", "reader", "worker")
 READS = sorted(path.name for path in FOLDER.glob("*.sql") if path.read_text().startswith("-- READS ONLY"))
@@ -258,8 +258,3 @@ def explain(role: Connection, statement: bytes) -> None:
     names = dict.fromkeys(re.findall(r"%\((\w+)\)s", statement.decode()))
     with role.transaction(force_rollback=True):
         psycopg.ClientCursor(role).execute(b"EXPLAIN " + statement, names)
-
-
-def with_login(address: str, user: str, password: str) -> str:
-    parts = urlsplit(address)
-    return urlunsplit(parts._replace(netloc=f"{user}:{password}@{parts.netloc.rpartition('@')[2]}"))

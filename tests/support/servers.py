@@ -69,6 +69,12 @@ def _container() -> Generator[str]:
         yield container.get_connection_url()
 
 
+def with_login(address: str, user: str, password: str) -> str:
+    """The address of the same database for another role."""
+    parts = urlsplit(address)
+    return urlunsplit(parts._replace(netloc=f"{user}:{password}@{parts.netloc.rpartition('@')[2]}"))
+
+
 def _with_database(url: str, name: str) -> str:
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 

@@ -1,0 +1,166 @@
+"""What docs/nextjs.md shows is type-checked, and run by Node with the packages that it names."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from psycopg import errors
+from standardwebhooks import Webhook
+
+from generation_worker.db.diagnosis.rights import our_tables
+from generation_worker.db.tokens import create_token
+from tests.docs import node_project
+from tests.docs.documents import blocks, run
+from tests.docs.node_project import OURS, PAGE, NodeProject, files
+from tests.support import jobs
+from tests.support.database import Connection, Database
+from tests.support.servers import with_login
+from tests.web.api import api
+
+PASSWORD = "a-word-of-the-shop"
+SECRET, OTHER_SECRET = ("whsec_" + base64.b64encode(word * 6).decode() for word in (b"shop", b"thief"))
+JOB = "0190a000-0000-4000-8000-000000000009"
+CLOSED = """
+CREATE FUNCTION pg_temp.close() RETURNS trigger LANGUAGE plpgsql AS
+  $$ BEGIN RAISE EXCEPTION 'the shop is closed'; END $$;
+CREATE TRIGGER closed BEFORE UPDATE ON orders FOR EACH ROW
+  WHEN (NEW.key = 'fails after it is enqueued') EXECUTE FUNCTION pg_temp.close()
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> NodeProject:
+    return node_project.make(tmp_path_factory.mktemp("shop") / "app")
+
+
+@pytest.fixture
+def shop_database(database: Database, shop: str, tmp_path: Path) -> Iterator[Connection]:
+    """The database as the page has it made, by its owner. `shop` is what the names of the roles begin with."""
+    connection = database.connect_direct()
+    connection.execute(f"CREATE ROLE {shop}web LOGIN PASSWORD '{PASSWORD}'".encode())
+    for block in blocks(PAGE):
+        text = block.text.replace("shop_", shop)
+        if block.language == "sh" and block.commands[0][0] == "psql":
+            run(replace(block, text=text), {"DATABASE_URL": database.direct_conninfo}, tmp_path)
+        elif block.language == "sql":
+            connection.execute(text.encode())
+    jobs.offer_local(connection)
+    jobs.grant(connection)
+    yield connection
+    connection.execute("DROP TABLE orders")
+
+
+@pytest.fixture
+def environment(shop_database: Connection, database: Database, shop: str) -> dict[str, str]:
+    """The app's: as its own role, or through a pooler, which knows only one user."""
+    own = with_login(database.direct_conninfo, f"{shop}web", PASSWORD)
+    return {"DATABASE_URL": database.conninfo if database.pooled else own}
+
+
+def test_the_types_are_right(project: NodeProject):
+    project.run("node_modules/typescript/bin/tsc", "--project", ".")
+
+
+def test_a_wrong_type_is_noticed(project: NodeProject):
+    wrong = project.directory / "wrong.ts"
+    wrong.write_text(
+        'import { orderImage } from "@/lib/orders-pg";\nvoid orderImage(1, "key", { prompt: "a kite" });\n'
+    )
+    try:
+        with pytest.raises(AssertionError, match=r"wrong\.ts.*TS2345"):
+            project.run("node_modules/typescript/bin/tsc", "--project", ".")
+    finally:
+        wrong.unlink()
+
+
+@pytest.mark.parametrize("client", ["pg", "drizzle", "prisma"])
+def test_each_client(client: str, project: NodeProject, environment: dict[str, str], shop_database: Connection):
+    shop_database.execute(CLOSED.encode())
+    completed = jobs.put_job(shop_database, "completed")
+    failed = jobs.put_job(shop_database, "failed", error_code="content_blocked", error_message="no kites here")
+    names = {"CLIENT": client, "COMPLETED": str(completed), "FAILED": str(failed)}
+    project.test("orders", environment | names)
+
+
+def test_the_routes(project: NodeProject, environment: dict[str, str]):
+    project.test("routes", environment)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT payload FROM generation_job",
+        "UPDATE generation_job SET priority = -1",
+        "SELECT FROM credit_account",
+        "SELECT grant_credits('eve', 100)",
+    ],
+)
+def test_the_role_of_the_app_may_do_nothing_else(
+    shop_database: Connection, database: Database, shop: str, statement: str
+):
+    role = database.connect_direct()
+    role.execute(f"SET SESSION AUTHORIZATION {shop}web".encode())
+    with pytest.raises(errors.InsufficientPrivilege):
+        role.execute(statement.encode())
+
+
+def test_prisma_is_told_of_every_table_that_is_not_its_own():
+    assert re.findall(r'"public\.(\w+)"', files()["prisma.config.ts"]) == our_tables()
+
+
+def test_the_versions_are_fixed_and_say_nothing_of_where_they_came_from():
+    wanted = json.loads((OURS / "package.json").read_text())["dependencies"]
+    locked = json.loads((OURS / "package-lock.json").read_text())["packages"]
+    assert locked[""]["dependencies"] == wanted
+    assert {name: locked[f"node_modules/{name}"]["version"] for name in wanted} == wanted
+    assert [name for name, package in locked.items() if "resolved" in package] == []
+    assert [name for name, package in locked.items() if name and "integrity" not in package] == []
+
+
+def test_the_webhook(project: NodeProject, environment: dict[str, str]):
+    project.test("webhook", environment | {"GENERATION_WEBHOOK_SECRET": SECRET, "MESSAGES": messages(), "JOB": JOB})
+
+
+def test_the_api(project: NodeProject, database: Database, connection: Connection, tmp_path: Path):
+    jobs.offer_local(connection)
+    jobs.grant(connection)
+    ours = create_token(connection, "shop", ["enqueue", "read"])
+    of_eve = create_token(connection, "eve", ["enqueue", "read"], user_id="eve")
+    with api(database, tmp_path / "storage") as served:
+        url = str(served.client.base_url)
+        project.test("worker-api", {"WORKER_URL": url, "WORKER_KEY": ours.key, "KEY_OF_EVE": of_eve.key})
+
+
+def messages() -> str:
+    """What may arrive at the app's route."""
+    now, ended = datetime.now(UTC), {"id": JOB, "user_id": "ada", "status": "completed"}
+    genuine = signed("job.completed", ended, now)
+    others = " ".join([base64_of_nobody(), genuine["headers"]["webhook-signature"]])
+    found: dict[str, dict[str, Any]] = {
+        "genuine": genuine | {"headers": genuine["headers"] | {"webhook-signature": others}},
+        "forged": signed("job.completed", ended, now, secret=OTHER_SECRET),
+        "changed": genuine | {"body": genuine["body"].replace("completed", "cancelled")},
+        "old": signed("job.completed", ended, now - timedelta(minutes=6)),
+        "unsigned": genuine | {"headers": {}},
+        "unknown": signed("comet.seen", ended, now),
+    }
+    return json.dumps(found)
+
+
+def signed(event: str, data: dict[str, Any], at: datetime, secret: str = SECRET) -> dict[str, Any]:
+    body = json.dumps({"type": event, "timestamp": at.isoformat(), "data": data})
+    headers = {"webhook-id": "msg_1", "webhook-timestamp": str(int(at.timestamp()))}
+    return {"body": body, "headers": headers | {"webhook-signature": Webhook(secret).sign("msg_1", at, body)}}
+
+
+def base64_of_nobody() -> str:
+    """What the secret before this one has signed."""
+    return "v1," + base64.b64encode(bytes(32)).decode()
