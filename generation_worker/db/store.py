@@ -35,6 +35,7 @@ from generation_worker.ports import (
     StoreBusy,
     StoredObject,
     StoreUnavailable,
+    Suspect,
     WorkerCard,
 )
 
@@ -95,9 +96,9 @@ class PostgresStore:
         found = self._execute("limited_claim_jobs" if keys else "claim_jobs", values, keep=rehearse is None)
         return _claim(found.fetchall())
 
-    def find_suspects(self, marks: Mapping[str, Place], *, limit: int, left_out: Sequence[str]) -> list[str]:
+    def find_suspects(self, marks: Mapping[str, Place], *, limit: int, left_out: Sequence[str]) -> list[Suspect]:
         rows = self._run("find_suspects", **_lanes(marks), limit=limit, left_out=list(left_out))
-        return [row[0] for row in rows]
+        return [Suspect(*row) for row in rows]
 
     def renew_leases(
         self, leases: Sequence[tuple[str, str]], *, lease: float, timeout: float, grace: float

@@ -34,6 +34,7 @@ from generation_worker.ports.database import (
     Store,
     StoreBusy,
     StoreUnavailable,
+    Suspect,
     WorkerCard,
 )
 
@@ -67,6 +68,7 @@ __all__ = [
     "StoreBusy",
     "StoreUnavailable",
     "StoredObject",
+    "Suspect",
     "Watch",
     "WebhookReader",
     "WorkerCard",

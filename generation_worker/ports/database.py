@@ -48,6 +48,17 @@ class Expiry(NamedTuple):
         return trace_id_of(self.id, self.traceparent)
 
 
+class Suspect(NamedTuple):
+    """A job over which a claim may have failed."""
+
+    id: str
+    traceparent: str | None = None
+
+    @property
+    def trace_id(self) -> str:
+        return trace_id_of(self.id, self.traceparent)
+
+
 class Key(NamedTuple):
     """A provider's key whose calls are limited, for the whole fleet together."""
 
@@ -226,7 +237,7 @@ class Store(Protocol):
         """
         ...
 
-    def find_suspects(self, marks: Mapping[str, Place], *, limit: int, left_out: Sequence[str]) -> list[str]:
+    def find_suspects(self, marks: Mapping[str, Place], *, limit: int, left_out: Sequence[str]) -> list[Suspect]:
         """The jobs over which a claim for ``limit`` of them may have failed."""
         ...
 

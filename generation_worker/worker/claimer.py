@@ -67,10 +67,10 @@ class Claimer:
         if self._fault(marks, NOBODY) is not None:
             return False
         suspects = self._store.find_suspects(marks, limit=slots, left_out=self._left_out())
-        faults = {job_id: fault for job_id in suspects if (fault := self._fault(marks, job_id)) is not None}
-        for job_id, fault in faults.items():
-            self._until[job_id] = self._clock() + LEFT_OUT
-            self._events.emit("job.unclaimable", job=job_id, error=_in_a_line(fault))
+        faults = [(job, fault) for job in suspects if (fault := self._fault(marks, job.id)) is not None]
+        for job, fault in faults:
+            self._until[job.id] = self._clock() + LEFT_OUT
+            self._events.emit("job.unclaimable", job=job.id, trace_id=job.trace_id, error=_in_a_line(fault))
         return bool(faults)
 
     def _fault(self, marks: Marks, job_id: str) -> Exception | None:

@@ -24,6 +24,7 @@ from generation_worker.ports import (
     Staged,
     StoredObject,
     StoreUnavailable,
+    Suspect,
     WorkerCard,
 )
 from generation_worker.worker.lease import Lease
@@ -104,7 +105,7 @@ class ScriptedStore:
         more = {"left_out": list(left_out), "rehearse": rehearse}
         return self._next("claim_jobs", NO_CLAIM, worker, dict(marks), **named, **more)
 
-    def find_suspects(self, marks: Mapping[str, Place], *, limit: int, left_out: Sequence[str]) -> list[str]:
+    def find_suspects(self, marks: Mapping[str, Place], *, limit: int, left_out: Sequence[str]) -> list[Suspect]:
         return self._next("find_suspects", [], dict(marks), limit=limit, left_out=list(left_out))
 
     def renew_leases(
