@@ -321,6 +321,7 @@ def worker_settings(
         max_attempts=settings.max_attempts,
         max_stuck=settings.max_stuck_threads,
         retention=settings.retention,
+        keep_uploads=settings.upload_retention,
         cleanup_interval=settings.cleanup_interval,
         policy=RetryPolicy(
             initial_delay=settings.retry_initial_delay,

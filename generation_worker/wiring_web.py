@@ -22,6 +22,7 @@ from generation_worker.web.app import create_app
 from generation_worker.web.batches import batches_router
 from generation_worker.web.guard import Guard, KeyLimits
 from generation_worker.web.health import health_router
+from generation_worker.web.images import images_router
 from generation_worker.web.jobs import jobs_router
 from generation_worker.web.metrics import metrics_router
 from generation_worker.web.webhooks import webhook_router
@@ -38,6 +39,7 @@ class Keeping(NamedTuple):
     images: Images
 
 
+MIB = 1024 * 1024
 FLEET_SECONDS = 2.0
 """Longest time of one question for the fleet's figures."""
 
@@ -78,6 +80,9 @@ def build_api(settings: Settings, desk: DeskConnections, keeping: Keeping) -> It
     jobs = JobDesk(desk, private_urls=settings.fetch_allow_private)
     yield jobs_router(jobs, keeping.storage)
     yield batches_router(jobs)
+    yield images_router(
+        keeping.storage, keeping.images, most_bytes=settings.upload_max_mb * MIB, kept_for=settings.upload_retention
+    )
 
 
 @contextmanager

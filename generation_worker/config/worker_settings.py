@@ -117,6 +117,16 @@ class WorkerSettings(BaseSettings):
         worker("RETENTION", help="Final jobs older than this are deleted; 0 keeps them for ever."),
     ] = 90 * 86_400.0
 
+    upload_retention: Annotated[
+        Retention,
+        between(0, 36_500 * 86_400),
+        worker(
+            "UPLOAD_RETENTION",
+            help="Images that were uploaded longer ago than this, and that no job which waits or runs names, are "
+            "deleted; 0 keeps them for ever.",
+        ),
+    ] = 7 * 86_400.0
+
     max_retries: Annotated[
         int,
         between(0, 100),
@@ -183,6 +193,11 @@ class WorkerSettings(BaseSettings):
         between(1, 1_000_000),
         http("API_MOST_WAITING", help="Jobs that a user may have waiting when one is enqueued over HTTP."),
     ] = 1000
+    upload_max_mb: Annotated[
+        int,
+        between(1, 50),
+        http("UPLOAD_MAX_MB", help="Larger images are not taken by `POST /worker/images`, in MiB."),
+    ] = 20
     enable_metrics: Annotated[bool, http("WORKER_ENABLE_METRICS", help="Serve `/metrics` for Prometheus.")] = True
     enable_dashboard: Annotated[bool, http("ENABLE_DASHBOARD", "ENABLE_BULL_BOARD", help="Serve the dashboard.")] = True
 

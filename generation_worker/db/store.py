@@ -41,6 +41,8 @@ from generation_worker.ports import (
 
 Row = tuple[Any, ...]
 
+LOOKED_THROUGH = 50_000
+"""Jobs that wait or run whose inputs are looked at, to find out which uploads are still wanted."""
 UNAVAILABLE = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
@@ -208,6 +210,16 @@ class PostgresStore:
             jobs=[job_id for job_id, _ in objects],
             modified=[stored.modified_at for _, stored in objects],
             age=age,
+        )
+        return [row[0] for row in rows]
+
+    def find_stale_uploads(self, uploads: Sequence[StoredObject], *, age: float) -> list[str]:
+        rows = self._run(
+            "find_stale_uploads",
+            keys=[stored.key for stored in uploads],
+            modified=[stored.modified_at for stored in uploads],
+            age=age,
+            cap=LOOKED_THROUGH,
         )
         return [row[0] for row in rows]
 

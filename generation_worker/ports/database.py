@@ -307,6 +307,10 @@ class Store(Protocol):
         """Of ``objects`` with the ids of their jobs, the keys older than ``age`` seconds that nobody will ask for."""
         ...
 
+    def find_stale_uploads(self, uploads: Sequence[StoredObject], *, age: float) -> list[str]:
+        """The keys of those older than ``age`` seconds that no job which waits or runs names."""
+        ...
+
     def register_worker(self, card: WorkerCard) -> None: ...
 
     def touch_worker(self, card: WorkerCard, *, busy: int, stuck: int, known: str = "") -> FleetNews | None:

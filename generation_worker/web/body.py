@@ -30,18 +30,21 @@ class BoundedRequest(Request):
         return self._bounded
 
 
-async def read_body(request: Request, most: int, *, within: float) -> bytes:
+UPLOAD_FIRST = "Upload images first (POST /worker/images), and name them by their keys."
+
+
+async def read_body(request: Request, most: int, *, within: float, remedy: str = UPLOAD_FIRST) -> bytes:
     """Raises Problem: 413 as soon as it is larger, 408 if it takes too long, 400 if it breaks off."""
     length = request.headers.get("content-length", "0")
     if not length.isascii() or not length.isdigit() or int(length) > most:
-        raise _too_large(most)
+        raise _too_large(most, remedy)
     body = bytearray()
     try:
         with anyio.fail_after(within):
             async for piece in request.stream():
                 body += piece
                 if len(body) > most:
-                    raise _too_large(most)
+                    raise _too_large(most, remedy)
     except TimeoutError:
         raise Problem(408, "body_late", f"The body was not here within {within:g} s.") from None
     except ClientDisconnect:
@@ -72,12 +75,12 @@ def _check_json(request: Request, body: bytes) -> None:
         raise Problem(422, "too_deep", f"The body is nested more than {MOST_DEEP} deep.", field="body")
 
 
-def _too_large(most: int) -> Problem:
+def _too_large(most: int, remedy: str) -> Problem:
     return Problem(
         413,
         "body_too_large",
         f"The body has more than {most} bytes.",
         {"Connection": "close"},
         field="body",
-        remedy="Upload images first (POST /worker/images), and name them by their keys.",
+        remedy=remedy,
     )

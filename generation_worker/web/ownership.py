@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 from uuid import UUID
@@ -11,21 +10,13 @@ from generation_worker.domain.payload import ImageRef
 from generation_worker.web.caller import Caller
 from generation_worker.web.problems import Problem
 from generation_worker.worker.artifact import KEY
-
-UPLOADS = "uploads"
-OF_NOBODY = "shared"
+from generation_worker.worker.uploads import upload_folder
 
 
 class Owners(Protocol):
     def owned(self, job_ids: Sequence[UUID], user: str) -> set[UUID]:
         """Which of these jobs belong to ``user``. May raise StoreUnavailable."""
         ...
-
-
-def upload_folder(user_id: str | None) -> str:
-    """Where a user's uploads are kept: no text of theirs is in it, and it tells whose they are."""
-    owner = OF_NOBODY if user_id is None else hashlib.sha256(user_id.encode()).hexdigest()[:32]
-    return f"{UPLOADS}/{owner}/"
 
 
 def check_images(images: Iterable[ImageRef], caller: Caller, owners: Owners) -> None:

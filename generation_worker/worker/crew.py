@@ -175,4 +175,5 @@ class Crew:
         ]
 
     def _sweep(self, storage: Storage) -> Task:
-        return Task(TASK, self.settings.cleanup_interval, Sweeper(self.store, storage, self.events).sweep)
+        sweeper = Sweeper(self.store, storage, self.events, keep_uploads=self.settings.keep_uploads)
+        return Task(TASK, self.settings.cleanup_interval, sweeper.sweep)

@@ -39,6 +39,7 @@ class WorkerSettings:
     max_attempts: int = 4
     max_stuck: int = 1
     retention: float = 0.0
+    keep_uploads: float = 0.0
     cleanup_interval: float = 3600.0
     policy: RetryPolicy = field(default_factory=RetryPolicy)
 

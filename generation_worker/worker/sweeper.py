@@ -1,13 +1,16 @@
-"""Removes objects that nobody will ask for: an attempt stored them, and its job ended without them."""
+"""Removes objects that nobody will ask for: an attempt stored them, and its job ended without them; or somebody has
+uploaded them, and no job names them for long.
+"""
 
 from __future__ import annotations
 
 from generation_worker.events import Events
 from generation_worker.ports import Storage, Store, StoredObject
+from generation_worker.worker import uploads
 from generation_worker.worker.artifact import KEY
 
 TASK = "sweep"
-FOLDERS = ("images/", "thumbnails/")
+FOLDERS = ("images/", "thumbnails/", uploads.UPLOADS)
 """Searched in this order, round after round."""
 PAGE = 500
 MOST_PAGES = 20
@@ -17,11 +20,16 @@ GRACE = 86_400.0
 
 
 class Sweeper:
-    def __init__(self, store: Store, storage: Storage, events: Events, *, grace: float = GRACE) -> None:
+    """``keep_uploads``: for so many seconds, whether a job names them or not; 0 keeps them for ever."""
+
+    def __init__(
+        self, store: Store, storage: Storage, events: Events, *, grace: float = GRACE, keep_uploads: float = 0
+    ) -> None:
         self._store = store
         self._storage = storage
         self._events = events
         self._grace = grace
+        self._keep_uploads = keep_uploads
 
     def sweep(self) -> None:
         """Go on with the round through the storage, page by page, and begin the next one when it is done."""
@@ -41,12 +49,19 @@ class Sweeper:
         return page[-1].key if page else _folder_after(folder)
 
     def _remove(self, page: list[StoredObject]) -> None:
-        made = [(match["job"], stored) for stored in page if (match := KEY.fullmatch(stored.key))]
-        orphans = self._store.find_orphans(made, age=self._grace) if made else []
-        for key in orphans:
+        unwanted = [*self._orphans(page), *self._stale_uploads(page)]
+        for key in unwanted:
             self._storage.delete(key)
-        if orphans:
-            self._events.emit("objects.swept", number=len(orphans))
+        if unwanted:
+            self._events.emit("objects.swept", number=len(unwanted))
+
+    def _orphans(self, page: list[StoredObject]) -> list[str]:
+        made = [(match["job"], stored) for stored in page if (match := KEY.fullmatch(stored.key))]
+        return self._store.find_orphans(made, age=self._grace) if made else []
+
+    def _stale_uploads(self, page: list[StoredObject]) -> list[str]:
+        uploaded = [stored for stored in page if uploads.KEY.fullmatch(stored.key)] if self._keep_uploads else []
+        return self._store.find_stale_uploads(uploaded, age=self._keep_uploads) if uploaded else []
 
 
 def _folder_after(folder: str) -> str | None:

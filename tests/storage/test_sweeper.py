@@ -19,6 +19,7 @@ from generation_worker.storage.s3 import S3Storage
 from generation_worker.worker import sweeper
 from generation_worker.worker.artifact import EXTENSIONS, KEY, image_key, thumbnail_key
 from generation_worker.worker.sweeper import Sweeper
+from generation_worker.worker.uploads import upload_key
 from tests.domain.jobs import a_job
 from tests.simulators.s3.proxy import Proxy, xml_error
 from tests.storage.contents import everything
@@ -88,9 +89,8 @@ def test_a_run_is_bounded_and_the_next_one_goes_on(
     assert left == [4, 1, 0]
     assert set(everything(storage)) == wanted
     put(storage, thumbnail(UUID(int=8)))
-    while everything(storage) != sorted(wanted):
+    while everything(storage) != sorted(wanted) or worker.store.read_cursor("sweep") is not None:
         Sweeper(worker.store, storage, Events(), grace=AT_ONCE).sweep()
-    assert worker.store.read_cursor("sweep") is None
 
 
 def test_it_is_told_how_many_were_removed(storage: Storage, worker: Worker, connection: Connection) -> None:
@@ -142,6 +142,20 @@ def test_what_could_not_be_removed_is_found_again(
     assert worker.store.read_cursor("sweep") is None
     sweep()
     assert everything(hasty) == []
+
+
+def test_uploads_go_when_their_time_is_over(storage: Storage, worker: Worker, connection: Connection) -> None:
+    needed, unneeded = (upload_key(user, uuid4(), "image/png") for user in ("ada", None))
+    put_job(connection, "pending", payload={"prompt": "a", "images": [{"key": needed}]})
+    theirs = ["uploads/me.png", f"uploads/{uuid4()}.png", "uploads/shared/me.png"]
+    put(storage, needed, unneeded, *theirs)
+    Sweeper(worker.store, storage, Events()).sweep()
+    assert unneeded in everything(storage)
+    Sweeper(worker.store, storage, Events(), keep_uploads=HOUR).sweep()
+    assert unneeded in everything(storage)
+    connection.execute("UPDATE maintenance_task SET cursor = NULL")
+    Sweeper(worker.store, storage, Events(), keep_uploads=0.000001).sweep()
+    assert everything(storage) == sorted([needed, *theirs])
 
 
 def test_every_key_that_an_attempt_makes_is_known() -> None:

@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 
 from generation_worker.domain.token import OF_ONE_USER
 from generation_worker.web.auth import scope_of
-from generation_worker.web.ownership import upload_folder
+from generation_worker.worker.uploads import upload_folder
 from tests.support import jobs
 from tests.support.database import Connection
 from tests.support.populated import Population
@@ -23,6 +23,7 @@ from tests.web.conftest import MakeKey
 OPEN = {"/health", "/health/ready", "/health/live", "/metrics"}
 """Routes that ask for no key: they tell how this process is, and nothing of anybody."""
 SCOPES = {
+    ("POST", "/worker/images"): "enqueue",
     ("POST", "/worker/jobs"): "enqueue",
     ("GET", "/worker/jobs"): "read",
     ("GET", "/worker/jobs/{job_id}"): "read",

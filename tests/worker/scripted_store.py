@@ -189,6 +189,9 @@ class ScriptedStore:
     def find_orphans(self, objects: Sequence[tuple[str, StoredObject]], *, age: float) -> list[str]:
         return self._next("find_orphans", [], objects, age=age)
 
+    def find_stale_uploads(self, uploads: Sequence[StoredObject], *, age: float) -> list[str]:
+        return self._next("find_stale_uploads", [], uploads, age=age)
+
     def register_worker(self, card: WorkerCard) -> None:
         self._next("register_worker", None, card)
 
