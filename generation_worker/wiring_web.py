@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fastapi import APIRouter, FastAPI
 
-from generation_worker.config import Settings
+from generation_worker.config import Settings, describe
+from generation_worker.db.control_desk import ControlDesk
 from generation_worker.db.desk_pool import DeskConnections, open_desk_pool
 from generation_worker.db.insights import Insights
 from generation_worker.db.job_desk import JobDesk
@@ -20,6 +21,9 @@ from generation_worker.ports import Images, Storage
 from generation_worker.registrations import webhook_readers
 from generation_worker.web.app import create_app
 from generation_worker.web.batches import batches_router
+from generation_worker.web.bulk import bulk_router
+from generation_worker.web.config_routes import config_router
+from generation_worker.web.control import control_router, front_router
 from generation_worker.web.guard import Guard, KeyLimits
 from generation_worker.web.health import health_router
 from generation_worker.web.images import images_router
@@ -57,7 +61,7 @@ def build_app(
     desk = open_desk(stack, settings)
     if metrics:
         metrics.watch(supervisor.report, partial(fleet_questions, desk))
-    routers = [*build_routers(settings, supervisor, events, metrics), *build_api(settings, desk, keeping)]
+    routers = [*build_routers(settings, supervisor, events, metrics), *build_api(settings, desk, keeping, supervisor)]
     return create_app(routers, build_guard(settings, desk))
 
 
@@ -73,7 +77,9 @@ def build_routers(
         yield webhook_router(readers, supervisor.inbox, events)
 
 
-def build_api(settings: Settings, desk: DeskConnections, keeping: Keeping) -> Iterator[APIRouter]:
+def build_api(
+    settings: Settings, desk: DeskConnections, keeping: Keeping, supervisor: Supervisor
+) -> Iterator[APIRouter]:
     """The routers under /worker, by subject."""
     if not settings.enable_api:
         return
@@ -83,6 +89,11 @@ def build_api(settings: Settings, desk: DeskConnections, keeping: Keeping) -> It
     yield images_router(
         keeping.storage, keeping.images, most_bytes=settings.upload_max_mb * MIB, kept_for=settings.upload_retention
     )
+    control = ControlDesk(desk)
+    yield control_router(control, supervisor.wake)
+    yield front_router(control)
+    yield bulk_router(control)
+    yield config_router(control, partial(describe, settings))
 
 
 @contextmanager

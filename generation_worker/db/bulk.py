@@ -109,7 +109,7 @@ def _statuses(action: ActionName, chosen: Filter) -> list[str]:
         return list((usual + also) if chosen.worker is not None else usual)
     if chosen.status not in usual + also:
         raise InvalidRequest(
-            f"status: jobs that are {chosen.status!r} are not to {action}", f"Choose {', '.join(usual + also)}."
+            f"filter.status: jobs that are {chosen.status!r} are not to {action}", f"Choose {', '.join(usual + also)}."
         )
     return [chosen.status]
 

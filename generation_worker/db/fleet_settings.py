@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import psycopg
@@ -69,6 +70,19 @@ def set_fleet_setting(connection: Connection, name: str, value: Any, *, by: Auth
         _tell(cursor, name)
         record(connection, by, "setting.set", f"setting:{name}", before=before and before[0], after=checked)
     return checked
+
+
+def change_fleet_settings(connection: Connection, changes: Mapping[str, Any], *, by: Author = UNKNOWN) -> None:
+    """Set each of ``changes``, or take it back where the value is None: all of them or none.
+
+    Raises InvalidRequest as ``set_fleet_setting`` and ``unset_fleet_setting`` do.
+    """
+    with together(connection):
+        for name, value in sorted(changes.items()):  # in one order, so that two who change several wait in turn
+            if value is None:
+                unset_fleet_setting(connection, name, by=by)
+            else:
+                set_fleet_setting(connection, name, value, by=by)
 
 
 def unset_fleet_setting(connection: Connection, name: str, *, by: Author = UNKNOWN) -> Any:

@@ -32,6 +32,12 @@ Traceparent = Annotated[
 ]
 
 
+Reason = Annotated[
+    str,
+    Field(min_length=1, max_length=2000, pattern=PRINTABLE, description="Why, for the record."),
+]
+
+
 class RequestModel(BaseModel):
     """What somebody sends: nothing that is not asked for, and no text where a number belongs."""
 

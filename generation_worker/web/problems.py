@@ -124,10 +124,12 @@ _REFUSED = {
     "job_not_found": 404,
     "job_not_replayable": 409,
     "job_is_final": 409,
+    "job_not_waiting": 409,
+    "job_not_releasable": 409,
     "too_many_waiting": 429,
 }
 _WAITING_HELPS = {"too_many_waiting": 10}
-_FIELD = re.compile(r"([a-z_][a-z0-9_.\[\]]*): ")
+_FIELD = re.compile(r"([a-z_][a-z0-9_.\[\]-]*): ")
 
 
 def _refusal(error: EnqueueRefused) -> Problem:

@@ -240,7 +240,7 @@ def test_who_cannot_pay_keeps_no_others_job_from_its_second_chance(worker: Worke
 
 @pytest.mark.parametrize(("action", "status"), [("cancel", "completed"), ("release", "pending"), ("replay", "pending")])
 def test_a_status_that_it_cannot_be_done_to_is_refused(connection: Connection, action: ActionName, status: str):
-    with pytest.raises(InvalidRequest, match=f"status: jobs that are '{status}' are not to {action}"):
+    with pytest.raises(InvalidRequest, match=f"filter.status: jobs that are '{status}' are not to {action}"):
         do(connection, action, status=status)
 
 
