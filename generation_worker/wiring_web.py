@@ -11,6 +11,7 @@ from fastapi import APIRouter, FastAPI
 
 from generation_worker.config import Settings, describe
 from generation_worker.db.control_desk import ControlDesk
+from generation_worker.db.credit_desk import CreditDesk
 from generation_worker.db.desk_pool import DeskConnections, open_desk_pool
 from generation_worker.db.insights import Insights
 from generation_worker.db.job_desk import JobDesk
@@ -24,12 +25,15 @@ from generation_worker.web.batches import batches_router
 from generation_worker.web.bulk import bulk_router
 from generation_worker.web.config_routes import config_router
 from generation_worker.web.control import control_router, front_router
+from generation_worker.web.credits import credits_router
+from generation_worker.web.fleet import fleet_router
 from generation_worker.web.guard import Guard, KeyLimits
 from generation_worker.web.health import health_router
 from generation_worker.web.images import images_router
 from generation_worker.web.jobs import jobs_router
 from generation_worker.web.metrics import metrics_router
 from generation_worker.web.webhooks import webhook_router
+from generation_worker.web.worker_health import Processed, worker_health_router
 from generation_worker.worker.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -61,7 +65,11 @@ def build_app(
     desk = open_desk(stack, settings)
     if metrics:
         metrics.watch(supervisor.report, partial(fleet_questions, desk))
-    routers = [*build_routers(settings, supervisor, events, metrics), *build_api(settings, desk, keeping, supervisor)]
+    routers = [
+        *build_routers(settings, supervisor, events, metrics),
+        *build_api(settings, desk, keeping, supervisor),
+        *build_fleet(settings, supervisor, events, desk),
+    ]
     return create_app(routers, build_guard(settings, desk))
 
 
@@ -86,6 +94,7 @@ def build_api(
     jobs = JobDesk(desk, private_urls=settings.fetch_allow_private)
     yield jobs_router(jobs, keeping.storage)
     yield batches_router(jobs)
+    yield credits_router(CreditDesk(desk))
     yield images_router(
         keeping.storage, keeping.images, most_bytes=settings.upload_max_mb * MIB, kept_for=settings.upload_retention
     )
@@ -94,6 +103,16 @@ def build_api(
     yield front_router(control)
     yield bulk_router(control)
     yield config_router(control, partial(describe, settings))
+
+
+def build_fleet(
+    settings: Settings, supervisor: Supervisor, events: Events, desk: DeskConnections
+) -> Iterator[APIRouter]:
+    """The routers that tell how the fleet does, and this process."""
+    if not settings.enable_api:
+        return
+    yield fleet_router(partial(fleet_questions, desk))
+    yield worker_health_router(supervisor.report, Processed(events))
 
 
 @contextmanager

@@ -37,5 +37,26 @@ def read_cursor(text: str | None) -> Mark:
     except ValueError:
         mark = None
     if mark is None or mark.at.tzinfo is None:
-        raise InvalidRequest("cursor: is not one that a page ended with", "Leave it out to begin anew.")
+        raise _foreign()
     return mark
+
+
+def write_number_cursor(number: int) -> str:
+    return urlsafe_b64encode(str(number).encode()).decode().rstrip("=")
+
+
+def read_number_cursor(text: str | None) -> int | None:
+    """None is the beginning. Raises InvalidRequest for what is no cursor of ours."""
+    if text is None:
+        return None
+    try:
+        digits = urlsafe_b64decode(text[:LONGEST].encode() + b"==").decode("ascii")
+    except ValueError:
+        digits = ""
+    if not digits.isdigit() or len(digits) > 18:
+        raise _foreign()
+    return int(digits)
+
+
+def _foreign() -> InvalidRequest:
+    return InvalidRequest("cursor: is not one that a page ended with", "Leave it out to begin anew.")

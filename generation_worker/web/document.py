@@ -17,7 +17,7 @@ Turns jobs into images. `POST /worker/jobs` puts one in line and answers at once
 Send `Authorization: Bearer gw_live_…`. A key that is bound to one user sees that user only. While there is no key at
 all, only this machine is answered.
 """
-_PROBLEM = f"#/components/schemas/{ProblemDetails.__name__}"
+PROBLEM = f"#/components/schemas/{ProblemDetails.__name__}"
 
 
 def describe(app: FastAPI) -> None:
@@ -38,5 +38,5 @@ def describe(app: FastAPI) -> None:
 def _name_problems(responses: dict[str, Any]) -> None:
     for response in responses.values():
         content = response.get("content", {})
-        if content.get("application/json", {}).get("schema", {}).get("$ref") == _PROBLEM:
+        if content.get("application/json", {}).get("schema", {}).get("$ref") == PROBLEM:
             content[MEDIA_TYPE] = content.pop("application/json")

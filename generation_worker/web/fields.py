@@ -12,17 +12,17 @@ PRINTABLE = r"^[^\x00]+$"
 
 UserId = Annotated[str, Field(min_length=1, max_length=255, pattern=PRINTABLE, examples=["ada"])]
 Cursor = Annotated[str, Field(min_length=1, max_length=200, description="`next_cursor` of the page before.")]
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        min_length=1,
-        max_length=255,
-        pattern=r"^[!-~]+( [!-~]+)*$",
-        description="The same key and request are done once: sent again, they give the same answer.",
-        examples=["order-1000"],
-    ),
-]
+_IDEMPOTENCY_KEY = Header(
+    alias="Idempotency-Key",
+    min_length=1,
+    max_length=255,
+    pattern=r"^[!-~]+( [!-~]+)*$",
+    description="The same key and request are done once: sent again, they give the same answer.",
+    examples=["order-1000"],
+)
+IdempotencyKey = Annotated[str | None, _IDEMPOTENCY_KEY]
+IdempotencyKeyNeeded = Annotated[str, _IDEMPOTENCY_KEY]
+"""Where doing it twice would cost money."""
 Traceparent = Annotated[
     str | None,
     Header(

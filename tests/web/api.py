@@ -32,9 +32,25 @@ class QuietSupervisor:
 
     def __init__(self) -> None:
         self.woken = 0
+        self.problems: list[str] = []
 
     def report(self) -> dict[str, Any]:
-        return {}
+        return {
+            "status": "unhealthy" if self.problems else "healthy",
+            "worker": "running",
+            "problems": self.problems,
+            "ready": not self.problems,
+            "live": True,
+            "id": "worker-1",
+            "version": "0.1.0",
+            "concurrency": 5,
+            "busy": 1,
+            "stuck": 0,
+            "unwritten": 0,
+            "listening": True,
+            "paused": [],
+            "uptime_seconds": 12.3,
+        }
 
     def wake(self) -> None:
         self.woken += 1
@@ -45,6 +61,7 @@ class Api:
     client: httpx.Client
     app: FastAPI
     supervisor: QuietSupervisor
+    events: Events
     storage: Path
 
 
@@ -52,15 +69,15 @@ class Api:
 def api(database: Database, directory: Path, **overrides: str) -> Generator[Api]:
     """Only one process of the fleet, and none that works: what it answers it has from the database."""
     settings: Settings = load_settings({**database.environment, "WORKER_ENABLE_METRICS": "false", **overrides})
-    supervisor = QuietSupervisor()
+    supervisor, events = QuietSupervisor(), Events()
     with ExitStack() as stack:
         images = ImageTools(1)
         stack.callback(images.close)
         keeping = Keeping(LinkedDisk(directory), images)
-        app = build_app(stack, settings, supervisor, Events(), keeping=keeping)  # pyright: ignore[reportArgumentType]
+        app = build_app(stack, settings, supervisor, events, keeping=keeping)  # pyright: ignore[reportArgumentType]
         server = WebServer(app, host="127.0.0.1", port=0)
         stack.callback(server.stop)
         server.start()
         url = f"http://127.0.0.1:{server.port}"
         client = stack.enter_context(httpx.Client(base_url=url, trust_env=False, timeout=60))
-        yield Api(client, app, supervisor, directory)
+        yield Api(client, app, supervisor, events, directory)

@@ -23,6 +23,13 @@ from tests.web.conftest import MakeKey
 OPEN = {"/health", "/health/ready", "/health/live", "/metrics"}
 """Routes that ask for no key: they tell how this process is, and nothing of anybody."""
 SCOPES = {
+    ("GET", "/worker/credits/{user_id}"): "read",
+    ("GET", "/worker/credits/{user_id}/entries"): "read",
+    ("POST", "/worker/credits/{user_id}/grant"): "operate",
+    ("GET", "/worker/status"): "read",
+    ("GET", "/worker/stats"): "read",
+    ("GET", "/worker/workers"): "read",
+    ("GET", "/worker/health"): "read",
     ("POST", "/worker/images"): "enqueue",
     ("POST", "/worker/jobs"): "enqueue",
     ("GET", "/worker/jobs"): "read",

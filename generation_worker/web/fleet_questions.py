@@ -1,0 +1,63 @@
+"""What the fleet's routes are answered from, in their own words: answers that the database's questions give."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any, Protocol
+
+from generation_worker.domain.job import Status
+
+
+class Count(Protocol):
+    @property
+    def status(self) -> Status: ...
+    @property
+    def jobs(self) -> int: ...
+    @property
+    def exact(self) -> bool: ...
+
+
+class Span(Protocol):
+    @property
+    def span(self) -> str: ...
+    @property
+    def completed(self) -> int: ...
+    @property
+    def failed(self) -> int: ...
+    @property
+    def mean_seconds(self) -> float | None: ...
+
+
+class FleetPause(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def reason(self) -> str | None: ...
+    @property
+    def since(self) -> datetime: ...
+    @property
+    def by(self) -> str | None: ...
+
+
+class Questions(Protocol):
+    """Every answer is bounded. Raises StoreUnavailable."""
+
+    def count_jobs(self) -> Sequence[Count]: ...
+
+    def throughput(self, *, cap: int) -> Sequence[Span]: ...
+
+    def pauses(self) -> Sequence[FleetPause]: ...
+
+    def oldest_waiting(self) -> Sequence[Any]: ...
+
+    def gates(self, *, limit: int) -> Sequence[Any]: ...
+
+    def workers(self, *, limit: int) -> Sequence[Any]: ...
+
+
+class Ask(Protocol):
+    """Lends somebody who answers questions, for the length of a block."""
+
+    def __call__(self) -> AbstractContextManager[Questions]: ...
