@@ -33,6 +33,10 @@ RENEW, RETURN, REGISTER = (f"{QUERIES}/{name}.sql" for name in ("renew_permit", 
 ADDRESSES = "generation_worker/domain/addresses.py"
 URLS = "generation_worker/domain/urls.py"
 FETCH = "generation_worker/fetch"
+OUTBOX = "alembic/sql/0016_webhooks.up.sql"
+COURIER = "generation_worker/db/courier"
+TAKE, RECORD, BATCHES = (f"{COURIER}/{name}.sql" for name in ("claim_deliveries", "record_delivery", "finish_batches"))
+HOOK = "generation_worker/domain/webhook.py"
 
 
 PATIENCE = 60.0
@@ -195,6 +199,42 @@ MUTANTS = [
     Mutant(f"{FETCH}/cache.py", "if total <= self._most_bytes and file.used_at > OVER:", "if True:", "cache"),
     Mutant(f"{FETCH}/cache.py", "or found.st_uid != os.getuid()", "", "cache"),
     Mutant(f"{FETCH}/cache.py", "or found.st_mode & 0o022", "", "cache"),
+    # telling the app
+    Mutant(OUTBOX, "WHERE j.finished_at IS NOT NULL AND e.disabled_at IS NULL;", "WHERE j.finished_at IS NOT NULL;",
+           "webhook_outbox"),
+    Mutant(OUTBOX, "ANY (e.events) AND (e.user_id IS NULL OR e.user_id = j.user_id)\n   WHERE",
+           "ANY (e.events)\n   WHERE",
+           "webhook_outbox"),
+    Mutant(OUTBOX, "LANGUAGE plpgsql SECURITY DEFINER AS $$\nBEGIN\n  IF NOT",
+           "LANGUAGE plpgsql AS $$\nBEGIN\n  IF NOT",
+           "webhook_outbox"),
+    Mutant(OUTBOX, "WHEN (NEW.breaker = 'open' AND OLD.breaker <> 'open')", "WHEN (NEW.breaker = 'open')",
+           "webhook_outbox"),
+    Mutant(OUTBOX, "to_char($1 AT TIME ZONE 'UTC',", "to_char($1,", "webhook_outbox"),
+    Mutant(OUTBOX, "CREATE UNIQUE INDEX webhook_delivery_job", "CREATE INDEX webhook_delivery_job", "webhook_outbox"),
+    Mutant(BATCHES, "HAVING bool_and(j.finished_at IS NOT NULL)", "HAVING true", "webhook_outbox"),
+    Mutant(BATCHES, "ON CONFLICT (batch_id, endpoint_id) WHERE batch_id IS NOT NULL DO NOTHING", "", "webhook_outbox"),
+    Mutant(BATCHES, "AND (e.user_id IS NULL OR e.user_id = j.user_id)", "", "webhook_outbox"),
+    Mutant(TAKE, "         FOR NO KEY UPDATE SKIP LOCKED) d", ") d", "deliveries"),
+    Mutant(TAKE, "AND next_at <= statement_timestamp()\n", "\n", "deliveries"),
+    Mutant(TAKE, "lease_token = gen_random_uuid()", "lease_token = coalesce(d.lease_token, gen_random_uuid())",
+           "deliveries"),
+    Mutant(TAKE, "CASE WHEN failing_since IS NULL THEN %(per_endpoint)s ELSE 1 END", "%(per_endpoint)s", "deliveries"),
+    Mutant(TAKE, " - coalesce((%(busy)s::jsonb->>id::text)::integer, 0)", " + length(%(busy)s) * 0", "deliveries"),
+    Mutant(TAKE, "WHERE NOT failing OR place <= %(failing_slots)s", "WHERE place <= %(failing_slots)s + 100",
+           "deliveries"),
+    Mutant(TAKE, "WHERE disabled_at IS NULL AND", "WHERE", "deliveries"),
+    Mutant(TAKE, " AND (closed_until IS NULL OR closed_until <= statement_timestamp())", "", "deliveries"),
+    Mutant(TAKE, "CASE WHEN old_secret_until > statement_timestamp() THEN old_secret END", "old_secret", "deliveries"),
+    Mutant(RECORD, "WHERE id = %(id)s AND lease_token = %(token)s", "WHERE id = %(id)s AND %(token)s IS NOT NULL",
+           "deliveries"),
+    Mutant(RECORD, "coalesce(f.failing_since, clock_timestamp())", "clock_timestamp()", "deliveries"),
+    Mutant(RECORD, "WHERE e.disabled_at IS NULL\n", "WHERE true\n", "deliveries"),
+    Mutant(HOOK, "if reply.status == GONE:", "if False:", "webhook"),
+    Mutant(HOOK, "if attempts > len(DELAYS):", "if False:", "webhook"),
+    Mutant(HOOK, "min(max(reply.retry_after, 0.0), LONGEST_REST)", "reply.retry_after", "webhook"),
+    Mutant(f"{FETCH}/poster.py", "watch = TimeLimit(_Unwatched(), self._timeout)", "watch = _Unwatched()", "poster"),
+    Mutant(f"{FETCH}/poster.py", "for secret in delivery.secrets]", "for secret in delivery.secrets[:1]]", "poster"),
 ]  # fmt: skip
 
 

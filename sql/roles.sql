@@ -4,7 +4,8 @@
 -- generation_enqueuer, generation_reader and generation_worker; one that does not exist is made without a login.
 --
 --   enqueuer   calls enqueue_generation, enqueue_generations and cancel_generation, and sees no table
---   reader     reads all but what users have asked for (payload) and the bytes of staged images; changes nothing
+--   reader     reads all but what users have asked for (payload), the bytes of staged images, and secrets; changes
+--              nothing
 --   worker     does the worker's work, its HTTP API and its command line included; owns nothing, and can create,
 --              empty or drop nothing, change no entry of the books or of the audit trail, and no job's request
 --
@@ -44,12 +45,13 @@ GRANT EXECUTE ON FUNCTION enqueue_generation, enqueue_generations, cancel_genera
 
 -- the reader
 GRANT SELECT ON job_attempt, provider_call, credit_account, credit_entry, fleet_setting, worker_process, provider_gate,
-  maintenance_task, audit_event, alembic_version TO :"reader";
+  maintenance_task, audit_event, webhook_delivery, webhook_batch, alembic_version TO :"reader";
 SELECT format('GRANT SELECT (%s) ON %s TO %I', string_agg(quote_ident(attname), ', '), attrelid::regclass, :'reader')
   FROM pg_attribute
  WHERE attnum > 0 AND NOT attisdropped
    AND (attrelid = 'generation_job'::regclass AND attname NOT IN ('payload', 'request_hash')
         OR attrelid = 'api_token'::regclass AND attname <> 'secret_hash'
+        OR attrelid = 'webhook_endpoint'::regclass AND attname NOT IN ('secret', 'old_secret')
         OR attrelid = 'staged_image'::regclass AND attname <> 'bytes')
  GROUP BY attrelid \gexec
 GRANT EXECUTE ON FUNCTION generation_price, generation_length, generation_pauses, gate_tenth, gate_window, gate_sum,
@@ -57,12 +59,12 @@ GRANT EXECUTE ON FUNCTION generation_price, generation_length, generation_pauses
 
 -- the worker
 GRANT SELECT ON generation_job, job_attempt, provider_call, staged_image, credit_account, credit_entry, fleet_setting,
-  worker_process, provider_gate, maintenance_task, audit_event, api_token, api_token_pace, alembic_version
-  TO :"worker";
+  worker_process, provider_gate, maintenance_task, audit_event, api_token, api_token_pace, webhook_endpoint,
+  webhook_delivery, webhook_batch, alembic_version TO :"worker";
 GRANT INSERT ON job_attempt, provider_call, staged_image, credit_entry, fleet_setting, worker_process, provider_gate,
-  audit_event, api_token, api_token_pace TO :"worker";
+  audit_event, api_token, api_token_pace, webhook_endpoint, webhook_delivery TO :"worker";
 GRANT UPDATE ON provider_call, staged_image, fleet_setting, worker_process, provider_gate, maintenance_task,
-  api_token_pace TO :"worker";
+  api_token_pace, webhook_endpoint, webhook_delivery, webhook_batch TO :"worker";
 GRANT UPDATE (revoked_at, last_used_at) ON api_token TO :"worker";
 GRANT UPDATE (balance, entries) ON credit_account TO :"worker";
 SELECT format('GRANT UPDATE (%s) ON %s TO %I', string_agg(quote_ident(attname), ', '), attrelid::regclass, :'worker')
@@ -71,9 +73,10 @@ SELECT format('GRANT UPDATE (%s) ON %s TO %I', string_agg(quote_ident(attname), 
    AND attname NOT IN ('id', 'kind', 'user_id', 'payload', 'cost', 'idempotency_key', 'request_hash', 'batch_id',
      'batch_index', 'retry_of', 'traceparent', 'created_at')
  GROUP BY attrelid \gexec
-GRANT DELETE ON generation_job, job_attempt, provider_call, staged_image, fleet_setting, worker_process, provider_gate
-  TO :"worker";
+GRANT DELETE ON generation_job, job_attempt, provider_call, staged_image, fleet_setting, worker_process, provider_gate,
+  webhook_endpoint, webhook_delivery, webhook_batch TO :"worker";
 GRANT EXECUTE ON FUNCTION enqueue_generation, enqueue_generations, cancel_generation, grant_credits, adjust_credits,
   offer_providers, generation_price, generation_length, generation_line_end, generation_pauses, gate_tenth,
-  gate_window, gate_sum, gate_limit, gate_count, gate_stamp, gate_room_in TO :"worker";
+  gate_window, gate_sum, gate_limit, gate_count, gate_stamp, gate_room_in, webhook_body,
+  webhook_moment, generation_uuid TO :"worker";
 COMMIT;

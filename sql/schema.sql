@@ -254,6 +254,8 @@ CREATE TRIGGER state_chart_ends BEFORE DELETE ON generation_job FOR EACH ROW WHE
 
 CREATE TRIGGER state_chart_ends_whole BEFORE TRUNCATE ON generation_job FOR EACH STATEMENT EXECUTE FUNCTION refuse_truncate();
 
+CREATE TRIGGER tell AFTER UPDATE ON generation_job REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION tell_of_endings();
+
 CREATE TABLE job_attempt (
     job_id uuid NOT NULL,
     lease_token uuid NOT NULL,
@@ -345,6 +347,8 @@ ALTER TABLE ONLY provider_gate ALTER COLUMN used SET STORAGE PLAIN;
 ALTER TABLE ONLY provider_gate
     ADD CONSTRAINT provider_gate_pkey PRIMARY KEY (key_label);
 
+CREATE TRIGGER tell AFTER UPDATE ON provider_gate FOR EACH ROW WHEN (((new.breaker = 'open'::text) AND (old.breaker <> 'open'::text))) EXECUTE FUNCTION tell_of_breaker();
+
 CREATE TABLE staged_image (
     job_id uuid NOT NULL,
     provider text NOT NULL,
@@ -357,6 +361,80 @@ ALTER TABLE ONLY staged_image ALTER COLUMN bytes SET STORAGE EXTERNAL;
 
 ALTER TABLE ONLY staged_image
     ADD CONSTRAINT staged_image_pkey PRIMARY KEY (job_id);
+
+CREATE TABLE webhook_batch (
+    id bigint NOT NULL,
+    batch_id uuid NOT NULL,
+    at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+
+ALTER TABLE ONLY webhook_batch
+    ADD CONSTRAINT webhook_batch_pkey PRIMARY KEY (id);
+
+CREATE TABLE webhook_delivery (
+    id uuid DEFAULT generation_uuid() NOT NULL,
+    endpoint_id uuid NOT NULL,
+    event text NOT NULL,
+    job_id uuid,
+    batch_id uuid,
+    body text NOT NULL,
+    status text DEFAULT 'pending'::text NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    next_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    lease_token uuid,
+    last_status integer,
+    last_error text,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    finished_at timestamp with time zone,
+    CONSTRAINT attempts_are_not_negative CHECK ((attempts >= 0)),
+    CONSTRAINT error_is_bounded CHECK ((length(last_error) <= 500)),
+    CONSTRAINT final_is_finished CHECK (((finished_at IS NOT NULL) = (status <> 'pending'::text))),
+    CONSTRAINT status_is_known CHECK ((status = ANY (ARRAY['pending'::text, 'delivered'::text, 'dead'::text])))
+)
+WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_threshold='1000');
+
+ALTER TABLE ONLY webhook_delivery
+    ADD CONSTRAINT webhook_delivery_pkey PRIMARY KEY (id);
+
+CREATE UNIQUE INDEX webhook_delivery_batch ON webhook_delivery USING btree (batch_id, endpoint_id) WHERE (batch_id IS NOT NULL);
+
+CREATE INDEX webhook_delivery_created ON webhook_delivery USING btree (created_at, id);
+
+CREATE INDEX webhook_delivery_due ON webhook_delivery USING btree (endpoint_id, next_at) WHERE (status = 'pending'::text);
+
+CREATE INDEX webhook_delivery_endpoint ON webhook_delivery USING btree (endpoint_id, created_at, id);
+
+CREATE INDEX webhook_delivery_failed ON webhook_delivery USING btree (endpoint_id, created_at, id) WHERE ((status <> 'delivered'::text) AND (last_error IS NOT NULL));
+
+CREATE UNIQUE INDEX webhook_delivery_job ON webhook_delivery USING btree (job_id, endpoint_id) WHERE (job_id IS NOT NULL);
+
+CREATE TABLE webhook_endpoint (
+    id uuid DEFAULT generation_uuid() NOT NULL,
+    url text NOT NULL,
+    events text[] NOT NULL,
+    user_id text,
+    secret text NOT NULL,
+    old_secret text,
+    old_secret_until timestamp with time zone,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    created_by text,
+    enabled_since timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    failing_since timestamp with time zone,
+    closed_until timestamp with time zone,
+    disabled_at timestamp with time zone,
+    disabled_for text,
+    CONSTRAINT a_user_is_not_told_of_providers CHECK (((user_id IS NULL) OR (NOT ('breaker.opened'::text = ANY (events))))),
+    CONSTRAINT disabled_for_a_reason CHECK (((disabled_at IS NULL) = (disabled_for IS NULL))),
+    CONSTRAINT events_are_known CHECK (((cardinality(events) > 0) AND (events <@ ARRAY['job.completed'::text, 'job.failed'::text, 'job.cancelled'::text, 'batch.finished'::text, 'breaker.opened'::text, 'credits.low'::text]))),
+    CONSTRAINT old_secret_ends CHECK (((old_secret IS NULL) = (old_secret_until IS NULL))),
+    CONSTRAINT reason_is_bounded CHECK ((length(disabled_for) <= 500)),
+    CONSTRAINT secret_can_sign CHECK (((secret ~ '^whsec_'::text) AND (old_secret ~ '^whsec_'::text))),
+    CONSTRAINT url_is_bounded CHECK (((length(url) >= 1) AND (length(url) <= 2000))),
+    CONSTRAINT user_id_is_named CHECK (((length(user_id) >= 1) AND (length(user_id) <= 255)))
+);
+
+ALTER TABLE ONLY webhook_endpoint
+    ADD CONSTRAINT webhook_endpoint_pkey PRIMARY KEY (id);
 
 CREATE TABLE worker_process (
     id text NOT NULL,
@@ -928,8 +1006,68 @@ BEGIN
     USING ERRCODE = 'GW001', HINT = 'Final jobs may be deleted; cancel the others first.';
 END $$;
 
+CREATE FUNCTION tell_of_breaker() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+  INSERT INTO webhook_delivery (endpoint_id, event, body)
+  SELECT e.id, 'breaker.opened', webhook_body('breaker.opened', NEW.opened_at, jsonb_build_object(
+           'key', NEW.key_label, 'provider', NEW.provider, 'reason', NEW.opened_for,
+           'opened_at', webhook_moment(NEW.opened_at), 'open_until', webhook_moment(NEW.open_until)))
+    FROM webhook_endpoint e WHERE e.disabled_at IS NULL AND 'breaker.opened' = ANY (e.events);
+  RETURN NULL;
+END $$;
+
+CREATE FUNCTION tell_of_endings() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM webhook_endpoint WHERE disabled_at IS NULL) THEN
+    RETURN NULL;
+  END IF;
+  INSERT INTO webhook_delivery (endpoint_id, event, job_id, body)
+  SELECT e.id, 'job.' || j.status, j.id, webhook_body('job.' || j.status, j.finished_at, jsonb_build_object(
+           'id', j.id, 'kind', j.kind, 'user_id', j.user_id, 'status', j.status, 'provider', j.provider, 'cost', j.cost,
+           'refunded', j.debited AND j.status <> 'completed', 'attempts', j.attempt, 'batch_id', j.batch_id,
+           'batch_index', j.batch_index, 'idempotency_key', j.idempotency_key, 'retry_of', j.retry_of, 'result', j.result,
+           'error_code', j.error_code, 'error_message', j.error_message, 'created_at', webhook_moment(j.created_at),
+           'started_at', webhook_moment(j.started_at), 'finished_at', webhook_moment(j.finished_at)))
+    FROM changed j
+    JOIN webhook_endpoint e ON 'job.' || j.status = ANY (e.events) AND (e.user_id IS NULL OR e.user_id = j.user_id)
+   WHERE j.finished_at IS NOT NULL AND e.disabled_at IS NULL;
+  INSERT INTO webhook_batch (batch_id)
+  SELECT DISTINCT j.batch_id FROM changed j
+   WHERE j.finished_at IS NOT NULL AND j.batch_id IS NOT NULL
+     AND EXISTS (SELECT FROM webhook_endpoint e WHERE e.disabled_at IS NULL AND 'batch.finished' = ANY (e.events)
+                    AND (e.user_id IS NULL OR e.user_id = j.user_id));
+  RETURN NULL;
+END $$;
+
+CREATE FUNCTION webhook_body(event text, at timestamp with time zone, data jsonb) RETURNS text
+    LANGUAGE sql STABLE
+    AS $_$
+  SELECT jsonb_build_object('type', $1, 'timestamp', webhook_moment($2), 'data', $3)::text
+$_$;
+
+CREATE FUNCTION webhook_moment(at timestamp with time zone) RETURNS text
+    LANGUAGE sql STABLE
+    AS $_$
+  SELECT to_char($1 AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+$_$;
+
 ALTER TABLE audit_event ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME audit_event_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+ALTER TABLE webhook_batch ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME webhook_batch_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -998,3 +1136,11 @@ REVOKE ALL ON FUNCTION refuse_payload() FROM PUBLIC;
 REVOKE ALL ON FUNCTION refuse_transition() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION refuse_truncate() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION tell_of_breaker() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION tell_of_endings() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION webhook_body(event text, at timestamp with time zone, data jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION webhook_moment(at timestamp with time zone) FROM PUBLIC;

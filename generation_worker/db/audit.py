@@ -10,8 +10,8 @@ from psycopg import Connection
 from psycopg.rows import dict_row
 
 from generation_worker.db.reading import TookTooLong, reading
+from generation_worker.db.running import Connections
 from generation_worker.db.statements import load_statements
-from generation_worker.db.store import Connections
 
 MOST_PER_INVARIANT = 100
 """When one thing is broken everywhere, the first hundred say so."""

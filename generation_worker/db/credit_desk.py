@@ -6,7 +6,7 @@ from generation_worker.db.answers import Account, Entry
 from generation_worker.db.credits import Posting, grant_credits
 from generation_worker.db.desk import Desk
 from generation_worker.db.insights import LAST_ENTRY, Insights
-from generation_worker.db.store import Connections
+from generation_worker.db.running import Connections
 
 
 class CreditDesk(Desk):

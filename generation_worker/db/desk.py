@@ -7,8 +7,8 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
+from generation_worker.db.running import Connections
 from generation_worker.db.statements import load_bare_statements
-from generation_worker.db.store import Connections
 
 Row = dict[str, Any]
 

@@ -15,7 +15,7 @@ from psycopg_pool import ConnectionPool
 
 from generation_worker.db.limits import Limits
 from generation_worker.db.pool import PLAN_EACH_TIME, PREPARE_AFTER, PooledConnection, try_out
-from generation_worker.db.store import UNAVAILABLE
+from generation_worker.db.running import UNAVAILABLE
 from generation_worker.ports import StoreUnavailable
 
 RV = TypeVar("RV")

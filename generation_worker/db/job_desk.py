@@ -16,8 +16,8 @@ from generation_worker.db.enqueue import EnqueuedJob, EnqueueRequest, enqueue_ma
 from generation_worker.db.history import Author
 from generation_worker.db.insights import FAR, SAMPLE, Insights
 from generation_worker.db.operations import cancel_job, replay_job
+from generation_worker.db.running import Connections
 from generation_worker.db.statements import load_statements
-from generation_worker.db.store import Connections
 from generation_worker.domain.estimate import Pace
 from generation_worker.domain.job import FINAL, Status
 from generation_worker.domain.paging import Mark

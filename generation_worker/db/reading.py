@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import psycopg
 
-from generation_worker.db.store import UNAVAILABLE, Connections, Row
+from generation_worker.db.running import UNAVAILABLE, Connections, Row
 from generation_worker.ports import StoreUnavailable
 
 Connection = psycopg.Connection[Row]

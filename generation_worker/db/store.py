@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol
+from typing import Any
 
-import psycopg
-from psycopg_pool import PoolClosed, PoolTimeout
-
-from generation_worker.db.limits import Limits
-from generation_worker.db.statements import load_bare_statements
+from generation_worker.db.running import Row, Runner
 from generation_worker.domain.control import concurrency_problem, poll_problem
 from generation_worker.domain.gate import BREAKER, BreakerPolicy
 from generation_worker.domain.job import Job, Place, Status
@@ -22,6 +17,7 @@ from generation_worker.ports import (
     CallBegun,
     CallReport,
     Claim,
+    DisabledEndpoint,
     Expiry,
     FleetNews,
     FleetPause,
@@ -32,46 +28,19 @@ from generation_worker.ports import (
     Refusal,
     Renewal,
     Staged,
-    StoreBusy,
     StoredObject,
-    StoreUnavailable,
     Suspect,
     WorkerCard,
 )
 
-Row = tuple[Any, ...]
-
 LOOKED_THROUGH = 50_000
 """Jobs that wait or run whose inputs are looked at, to find out which uploads are still wanted."""
-UNAVAILABLE = (
-    psycopg.OperationalError,
-    psycopg.InterfaceError,
-    psycopg.errors.ReadOnlySqlTransaction,  # a failover put us on a replica, or a full disk stopped all writing
-    psycopg.errors.IdleInTransactionSessionTimeout,
-    psycopg.errors.TransactionTimeout,
-    PoolTimeout,
-    PoolClosed,
-)
-"""Errors that lie in the server's state and will pass; all others lie in what was asked."""
 
 
-class Connections(Protocol):
-    """A pool, or anything else that lends a connection in autocommit mode."""
+class PostgresStore(Runner):
+    """Runs the statements of the protocol. Safe to use from many threads if its connections are."""
 
-    def connection(self) -> AbstractContextManager[psycopg.Connection[Row]]: ...
-
-
-class PostgresStore:
-    """Runs the statements of the protocol. Safe to use from many threads if its connections are.
-
-    ``limits`` go along with each statement, in the same round trip. They are for connections through a pooler; a
-    session of our own is told its limits once.
-    """
-
-    def __init__(self, connections: Connections, *, limits: Limits | None = None) -> None:
-        self._connections = connections
-        self._limits = limits and limits.for_transaction()
-        self._statements = load_bare_statements("queries")
+    folder = "queries"
 
     def claim_jobs(
         self,
@@ -253,32 +222,6 @@ class PostgresStore:
     def send_message(self, message: str) -> None:
         self._run("send_message", message=message)
 
-    def _run(self, statement: str, **values: Any) -> list[Row]:
-        return self._execute(statement, values).fetchall()
-
-    def _change(self, statement: str, **values: Any) -> int:
-        return self._execute(statement, values).rowcount
-
-    def _execute(self, statement: str, values: Mapping[str, Any], *, keep: bool = True) -> psycopg.Cursor[Row]:
-        """``keep=False``: as if, whatever it changes is rolled back."""
-        text = self._statements[statement]
-        try:
-            with self._connections.connection() as connection, nullcontext() if keep else _undone(connection):
-                if self._limits is None:
-                    return connection.execute(text, values)
-                with connection.pipeline():  # without a BEGIN all that goes together is one transaction
-                    connection.execute(self._limits)
-                    cursor = connection.execute(text, values)
-                return cursor
-        except psycopg.errors.LockNotAvailable as error:
-            raise StoreBusy(f"{statement}: {error}") from error
-        except UNAVAILABLE as error:
-            raise StoreUnavailable(f"{statement}: {error}") from error
-
-
-def _undone(connection: psycopg.Connection[Row]) -> AbstractContextManager[object]:
-    return connection.transaction(force_rollback=True)
-
 
 def _lanes(marks: Mapping[str, Place]) -> dict[str, Any]:
     priorities, positions, ids = zip(*marks.values(), strict=True)
@@ -300,7 +243,7 @@ def _job(row: Row) -> Job:
     return Job._make((*row[:14], Place(row[14], row[15], row[0]), *row[16:19], None))
 
 
-def _news(version: str, settings: Mapping[str, Mapping[str, Any]]) -> FleetNews:
+def _news(version: str, settings: Mapping[str, Mapping[str, Any]], webhooks: Mapping[str, Any]) -> FleetNews:
     """A value that somebody has written past the checks is as if it were not there: no worker may break over it."""
     values = {name: setting["value"] for name, setting in settings.items()}
     concurrency, poll_interval = values.get("concurrency"), values.get("poll_interval")
@@ -310,6 +253,8 @@ def _news(version: str, settings: Mapping[str, Mapping[str, Any]]) -> FleetNews:
         poll_interval=None if poll_problem(poll_interval) else poll_interval,
         pauses=tuple(_pause(name, each) for name, each in sorted(settings.items()) if name.startswith(PREFIX)),
         woken=settings["woken"]["since"] if "woken" in settings else None,
+        webhooks=tuple(webhooks["events"]),
+        disabled=tuple(DisabledEndpoint(**each) for each in webhooks["disabled"]),
     )
 
 

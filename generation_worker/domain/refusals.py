@@ -9,7 +9,10 @@ EnqueueRefused
 ├── JobNotReplayable      the job is not failed or cancelled
 ├── JobIsFinal            the job has ended, so it cannot be cancelled
 ├── JobNotWaiting         the job runs or has ended
-└── JobNotReleasable      the job waits for nothing, or has ended
+├── JobNotReleasable      the job waits for nothing, or has ended
+├── EndpointNotFound      there is no such endpoint
+├── EndpointDisabled      the endpoint is told nothing until it is enabled
+└── DeliveryNotFound      there is no such delivery
 """
 
 from __future__ import annotations
@@ -84,3 +87,21 @@ class JobNotReleasable(EnqueueRefused):
     """Only a job that waits for its time, or that a worker holds, can be released."""
 
     code = "job_not_releasable"
+
+
+class EndpointNotFound(EnqueueRefused):
+    """There is no webhook endpoint with this id."""
+
+    code = "endpoint_not_found"
+
+
+class EndpointDisabled(EnqueueRefused):
+    """The endpoint is disabled: nothing is sent to it until it is enabled."""
+
+    code = "endpoint_disabled"
+
+
+class DeliveryNotFound(EnqueueRefused):
+    """There is no delivery with this id."""
+
+    code = "delivery_not_found"

@@ -20,6 +20,7 @@ from generation_worker.ports.database import (
     CallBegun,
     CallReport,
     Claim,
+    DisabledEndpoint,
     Expiry,
     FleetNews,
     FleetPause,
@@ -37,6 +38,7 @@ from generation_worker.ports.database import (
     Suspect,
     WorkerCard,
 )
+from generation_worker.ports.webhooks import Delivery, Outbox, Poster, Recorded
 
 __all__ = [
     "Admission",
@@ -45,6 +47,8 @@ __all__ = [
     "Checkable",
     "Claim",
     "Control",
+    "Delivery",
+    "DisabledEndpoint",
     "Expiry",
     "Fetcher",
     "FleetNews",
@@ -54,10 +58,13 @@ __all__ = [
     "GenerationRequest",
     "Images",
     "Key",
+    "Outbox",
     "Picture",
+    "Poster",
     "Promotion",
     "Provider",
     "Reclaim",
+    "Recorded",
     "Refusal",
     "Rendered",
     "Renewal",

@@ -185,6 +185,14 @@ class FleetPause(NamedTuple):
     reason: str | None
 
 
+class DisabledEndpoint(NamedTuple):
+    """An endpoint that is told nothing any more until somebody enables it."""
+
+    id: str
+    since: str
+    reason: str
+
+
 class FleetNews(NamedTuple):
     """What the whole fleet is to follow; None where each worker keeps what it was started with.
 
@@ -197,6 +205,10 @@ class FleetNews(NamedTuple):
     pauses: tuple[FleetPause, ...] = ()
     woken: str | None = None
     """When somebody wanted every worker to look for work, if that was ever so."""
+    webhooks: tuple[str, ...] = ()
+    """Events that endpoints are to be told of; none if there is no endpoint that is enabled."""
+    disabled: tuple[DisabledEndpoint, ...] = ()
+    """Twenty of them at most."""
 
 
 class Signals(Protocol):

@@ -22,6 +22,7 @@ from tests.support.jobs import (
     enqueue,
     grant,
     offer_local,
+    put_job,
     put_row,
     start,
 )
@@ -182,6 +183,23 @@ def image_without(image: str) -> Callable[[Connection, dict[str, UUID]], None]:
     return change("generation_job", f"""result = '{{"images": {image}}}'""", "id = %(completed)s")
 
 
+def forget_to_tell(connection: Connection, books: dict[str, UUID]) -> None:
+    """A job of somebody whose endpoint wanted to know how it ends."""
+    put_endpoint(connection)
+    put_job(connection, "cancelled", user_id="eve")
+
+
+def tell_something_else(connection: Connection, books: dict[str, UUID]) -> None:
+    endpoint = put_endpoint(connection)
+    ended = put_job(connection, "cancelled", user_id="eve")
+    put_row(connection, "webhook_delivery", endpoint_id=endpoint, event="job.failed", job_id=ended, body="{}")
+
+
+def put_endpoint(connection: Connection) -> UUID:
+    columns = {"url": "https://a.example.com/", "user_id": "eve", "secret": "whsec_aaaa", "enabled_since": ago(3600)}
+    return put_row(connection, "webhook_endpoint", events=["job.failed", "job.cancelled"], **columns)["id"]
+
+
 JOB = "id = %(processing)s"
 BREAK: list[tuple[str, Callable[[Connection, dict[str, UUID]], None]]] = [
     ("balance_is_the_sum_of_entries", change("credit_account", "balance = balance + 1", "user_id = 'bob'")),
@@ -222,6 +240,8 @@ BREAK: list[tuple[str, Callable[[Connection, dict[str, UUID]], None]]] = [
     ("attempts_are_in_the_history", delete("job_attempt", "job_id = %(retried)s")),
     ("paid_calls_within_bounds", call_too_often),
     ("no_minute_above_the_limit", call_too_quickly),
+    ("ended_jobs_are_told_once", forget_to_tell),
+    ("ended_jobs_are_told_once", tell_something_else),
     ("calls_and_attempts_belong_to_a_job", change("provider_call", "job_id = gen_random_uuid()",
                                                   "job_id = %(failed)s")),
     ("no_lease_expired_two_minutes_ago_while_a_worker_lives",

@@ -13,12 +13,13 @@ from tests.support.jobs import PROMPT, balance, grant, job, offer_local
 
 OPEN = {
     "enqueue_generation", "enqueue_generations", "cancel_generation", "post_credits", "grant_credits", "adjust_credits",
+    "tell_of_endings", "tell_of_breaker",
 }  # fmt: skip
 """The functions that run as their owner, as far as we know."""
 ENQUEUE = "SELECT id FROM public.enqueue_generation('text_to_image', 'ada', %s)"
 TABLES = [
     "generation_job", "job_attempt", "provider_call", "credit_account", "credit_entry", "fleet_setting",
-    "worker_process", "maintenance_task",
+    "worker_process", "maintenance_task", "webhook_endpoint", "webhook_delivery", "webhook_batch",
 ]  # fmt: skip
 
 

@@ -29,7 +29,7 @@ READS = sorted(path.name for path in FOLDER.glob("*.sql") if path.read_text().st
 TABLES = (
     "generation_job", "job_attempt", "provider_call", "staged_image", "credit_account", "credit_entry", "fleet_setting",
     "worker_process", "provider_gate", "maintenance_task", "audit_event", "api_token",
-    "api_token_pace", "alembic_version",
+    "api_token_pace", "webhook_endpoint", "webhook_delivery", "webhook_batch", "alembic_version",
 )  # fmt: skip
 NOBODY_MAY = [
     "CREATE TABLE mine (id int)",
@@ -163,6 +163,9 @@ def test_the_reader_answers_every_question_but_what_a_job_asks_for(become: Becom
         "SELECT * FROM generation_job",
         "SELECT bytes FROM staged_image",
         "SELECT secret_hash FROM api_token",
+        "SELECT secret FROM webhook_endpoint",
+        "SELECT old_secret FROM webhook_endpoint",
+        "SELECT * FROM webhook_endpoint",
         "UPDATE generation_job SET priority = 0",
         "UPDATE fleet_setting SET value = '0'",
         "INSERT INTO audit_event (actor, action, target) VALUES ('ada', 'nothing', 'nobody')",
@@ -181,7 +184,7 @@ def test_the_reader_sees_no_prompt_and_changes_nothing(become: Become, populatio
 # the worker
 
 
-@pytest.mark.parametrize("folder", ["queries", "questions", "desk"])
+@pytest.mark.parametrize("folder", ["queries", "questions", "desk", "courier"])
 def test_the_worker_may_run_every_statement_of_its_own(become: Become, population: Population, folder: str):
     """A statement that is new and meets a new table fails here: grant the table in sql/roles.sql."""
     role = become("worker")

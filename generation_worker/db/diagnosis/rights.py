@@ -21,6 +21,7 @@ FEWER: Mapping[str, Sequence[str]] = {
     "credit_account": ("SELECT", "UPDATE"),
     "credit_entry": ("SELECT", "INSERT"),
     "maintenance_task": ("SELECT", "UPDATE"),
+    "webhook_batch": ("SELECT", "UPDATE", "DELETE"),
 }
 """What a worker needs where it does not need all. Enqueueing and granting are functions with rights of their own."""
 
@@ -34,7 +35,8 @@ def our_tables() -> list[str]:
 
 def needed_functions(functions: Sequence[Function]) -> list[Function]:
     """Those of ``functions`` that a worker's statements call, and what these call in turn."""
-    called = _words(b"\n".join(load_statements("queries").values()).decode())
+    statements = [*load_statements("queries").values(), *load_statements("courier").values()]
+    called = _words(b"\n".join(statements).decode())
     needed: dict[str, Function] = {}
     while new := [one for one in functions if one.name in called and one.name not in needed]:
         needed |= {one.name: one for one in new}

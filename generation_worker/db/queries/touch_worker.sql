@@ -1,6 +1,7 @@
 -- Says that the worker lives, and what it is doing. A gate that somebody has deleted is there again: without it, nothing of
 -- its provider would be claimed. One whose limit is not what the fleet's settings say is put right: a worker that started
--- while one was changed may have undone it. What comes back is what the whole fleet is to follow, if it is not what the worker knows.
+-- while one was changed may have undone it. What comes back is what the whole fleet is to follow, and what endpoints are to be
+-- told, if it is not what the worker knows.
 WITH gate AS (
   INSERT INTO provider_gate (key_label, provider, calls_per_minute, given_per_minute)
   SELECT label, provider, gate_limit(label, provider, calls), calls
@@ -24,5 +25,13 @@ WITH gate AS (
     FROM fleet_setting
    WHERE name IN ('concurrency', 'poll_interval', 'paused', 'woken')
       OR starts_with(name, 'paused.provider.') OR starts_with(name, 'paused.kind.')
+), told AS (
+  SELECT jsonb_build_object(
+           'events', coalesce((SELECT jsonb_agg(DISTINCT event ORDER BY event) FROM webhook_endpoint, unnest(events) AS event
+                                WHERE disabled_at IS NULL), '[]'),
+           'disabled', coalesce((SELECT jsonb_agg(jsonb_build_object('id', id, 'since', disabled_at, 'reason', disabled_for) ORDER BY id)
+                                   FROM (SELECT * FROM webhook_endpoint WHERE disabled_at IS NOT NULL ORDER BY id LIMIT 20) e), '[]'))
+           AS webhooks
 )
-SELECT md5(settings::text) AS version, settings FROM control WHERE md5(settings::text) <> %(known)s
+SELECT version, settings, webhooks FROM control, told, LATERAL md5(settings::text || webhooks::text) AS version
+ WHERE version <> %(known)s

@@ -1,0 +1,253 @@
+"""What people do to webhook endpoints and their deliveries. Each change stands in the audit trail, in its transaction.
+
+``owner`` is the only user whose endpoints may be touched; None: any. What is another user's is as if it were not there.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import dict_row
+
+from generation_worker.db.history import UNKNOWN, Author, record, together
+from generation_worker.domain.refusals import DeliveryNotFound, EndpointDisabled, EndpointNotFound, InvalidRequest
+from generation_worker.domain.urls import parse_url
+from generation_worker.domain.webhook import EVENTS, OF_OPERATORS, TEST, USUAL
+
+Connection = psycopg.Connection[Any]
+Row = dict[str, Any]
+
+SECRET_BYTES = 32
+LONGEST_URL = 2000
+OLD_SECRET_LASTS = 86_400.0
+"""Seconds for which the secret before a new one signs as well."""
+MOST_REPLAYED = 10_000
+PRIVATE = "For one in a private network set WEBHOOK_ALLOW_PRIVATE=true, for the workers too."
+
+CREATE = """
+INSERT INTO webhook_endpoint (url, events, user_id, secret, created_by) VALUES (%s, %s, %s, %s, %s) RETURNING id
+"""
+FIND = """
+SELECT id, url, events, user_id, disabled_at, disabled_for FROM webhook_endpoint
+ WHERE id = %s AND (%s::text IS NULL OR user_id = %s) FOR NO KEY UPDATE
+"""
+ROTATE = """
+UPDATE webhook_endpoint
+   SET old_secret = secret, old_secret_until = clock_timestamp() + make_interval(secs => %s), secret = %s
+ WHERE id = %s
+"""
+DISABLE = "UPDATE webhook_endpoint SET disabled_at = clock_timestamp(), disabled_for = %s WHERE id = %s"
+ENABLE = """
+UPDATE webhook_endpoint
+   SET disabled_at = NULL, disabled_for = NULL, failing_since = NULL, closed_until = NULL,
+       enabled_since = clock_timestamp()
+ WHERE id = %s
+"""
+REMOVE = "DELETE FROM webhook_endpoint WHERE id = %s"
+FORGET = "DELETE FROM webhook_delivery WHERE endpoint_id = %s AND status = 'pending'"
+PING = """
+INSERT INTO webhook_delivery (endpoint_id, event, body)
+VALUES (%(id)s, %(event)s,
+        webhook_body(%(event)s, clock_timestamp(), jsonb_build_object('endpoint_id', %(id)s::uuid)))
+RETURNING id
+"""
+OF_DELIVERY = "SELECT endpoint_id, status, attempts FROM webhook_delivery WHERE id = %s"
+AGAIN = """
+UPDATE webhook_delivery
+   SET status = 'pending', attempts = 0, next_at = clock_timestamp(), lease_token = NULL, finished_at = NULL
+"""
+REPLAY = AGAIN + " WHERE id = %s"
+REPLAY_SINCE = f"""{AGAIN}
+ WHERE id IN (SELECT d.id FROM webhook_delivery d
+                JOIN webhook_endpoint e ON e.id = d.endpoint_id AND e.disabled_at IS NULL
+               WHERE d.status = 'dead' AND d.last_error IS NOT NULL AND d.created_at >= %s
+                 AND (%s::uuid IS NULL OR e.id = %s) AND (%s::text IS NULL OR e.user_id = %s)
+               ORDER BY d.created_at LIMIT {MOST_REPLAYED} FOR NO KEY UPDATE OF d)
+"""  # noqa: S608 - the statement and the number stand above
+HINT = "SELECT pg_notify('generation_worker', hint) FROM unnest(%s::text[]) AS hint"
+FOLLOW, LOOK = ["control"], ["wake"]
+"""Workers ask what endpoints want; couriers look for what is due."""
+
+
+class NewEndpoint(NamedTuple):
+    id: UUID
+    secret: str
+    """Shown once."""
+
+
+def create_endpoint(
+    connection: Connection,
+    url: str,
+    events: Sequence[str] = USUAL,
+    *,
+    user_id: str | None = None,
+    allow_private: bool = False,
+    by: Author = UNKNOWN,
+) -> NewEndpoint:
+    """Tell ``url`` of ``events`` from now on, of all users' jobs or of one user's. Raises InvalidRequest."""
+    address = _check(url, events, user_id, allow_private=allow_private)
+    ordered, secret = [event for event in EVENTS if event in events], _new_secret()
+    with together(connection):
+        row = _row(connection, CREATE, (address, ordered, user_id, secret, by.actor))
+        assert row is not None
+        after = {"url": address, "events": ordered, "user_id": user_id}
+        record(connection, by, "webhook.add", _target(row["id"]), after=after)
+        connection.execute(HINT, (FOLLOW,))
+    return NewEndpoint(row["id"], secret)
+
+
+def rotate_secret(
+    connection: Connection,
+    endpoint: UUID,
+    *,
+    keep: float = OLD_SECRET_LASTS,
+    owner: str | None = None,
+    by: Author = UNKNOWN,
+) -> str:
+    """A new secret; for ``keep`` seconds both sign each message. Raises EndpointNotFound."""
+    secret = _new_secret()
+    with together(connection):
+        _find(connection, endpoint, owner)
+        connection.execute(ROTATE, (keep, secret, endpoint))
+        record(connection, by, "webhook.rotate", _target(endpoint), after={"old_secret_lasts_seconds": keep})
+    return secret
+
+
+def disable_endpoint(connection: Connection, endpoint: UUID, *, owner: str | None = None, by: Author = UNKNOWN) -> None:
+    """Tell it nothing until it is enabled; what waits for it goes on waiting. Raises EndpointNotFound."""
+    with together(connection):
+        if _find(connection, endpoint, owner)["disabled_at"] is not None:
+            return
+        reason = by.reason or f"by {by.actor or 'somebody'}"
+        connection.execute(DISABLE, (reason[:500], endpoint))
+        record(connection, by, "webhook.disable", _target(endpoint))
+        connection.execute(HINT, (FOLLOW,))
+
+
+def enable_endpoint(connection: Connection, endpoint: UUID, *, owner: str | None = None, by: Author = UNKNOWN) -> None:
+    """Tell it again, first what has waited for it. Raises EndpointNotFound."""
+    with together(connection):
+        found = _find(connection, endpoint, owner)
+        connection.execute(ENABLE, (endpoint,))
+        if found["disabled_at"] is not None:
+            before = {"disabled_at": found["disabled_at"], "disabled_for": found["disabled_for"]}
+            record(connection, by, "webhook.enable", _target(endpoint), before=before)
+        connection.execute(HINT, (FOLLOW + LOOK,))
+
+
+def remove_endpoint(connection: Connection, endpoint: UUID, *, owner: str | None = None, by: Author = UNKNOWN) -> None:
+    """Forget it, and what waits for it. Raises EndpointNotFound."""
+    with together(connection):
+        found = _find(connection, endpoint, owner)
+        connection.execute(REMOVE, (endpoint,))
+        connection.execute(FORGET, (endpoint,))
+        before = {name: found[name] for name in ("url", "events", "user_id")}
+        record(connection, by, "webhook.remove", _target(endpoint), before=before)
+        connection.execute(HINT, (FOLLOW,))
+
+
+def send_test(connection: Connection, endpoint: UUID, *, owner: str | None = None, by: Author = UNKNOWN) -> UUID:
+    """Have a courier send a message of the type endpoint.test; its id. Raises EndpointNotFound, EndpointDisabled."""
+    with together(connection):
+        _enabled(_find(connection, endpoint, owner))
+        row = _row(connection, PING, {"id": endpoint, "event": TEST})
+        assert row is not None
+        record(connection, by, "webhook.test", _target(endpoint), after={"delivery": row["id"]})
+        connection.execute(HINT, (LOOK,))
+    return row["id"]
+
+
+def replay_delivery(connection: Connection, delivery: UUID, *, owner: str | None = None, by: Author = UNKNOWN) -> None:
+    """Send it once more, delivered or not, with its id and its body; it has all its tries again.
+
+    Raises DeliveryNotFound, EndpointDisabled.
+    """
+    with together(connection):
+        sent = _row(connection, OF_DELIVERY, (delivery,))
+        endpoint = sent and _row(connection, FIND, (sent["endpoint_id"], owner, owner))
+        if sent is None or endpoint is None:
+            raise DeliveryNotFound(f"delivery: there is no {delivery}", "Deliveries are kept for a month at most.")
+        _enabled(endpoint)
+        connection.execute(REPLAY, (delivery,))
+        before = {"status": sent["status"], "attempts": sent["attempts"]}
+        record(connection, by, "delivery.replay", f"delivery:{delivery}", before=before)
+        connection.execute(HINT, (LOOK,))
+
+
+def replay_since(
+    connection: Connection,
+    moment: datetime,
+    *,
+    endpoint: UUID | None = None,
+    owner: str | None = None,
+    by: Author = UNKNOWN,
+) -> int:
+    """Send once more what was given up since ``moment``, MOST_REPLAYED at most; how many. Not to disabled endpoints.
+
+    Raises EndpointNotFound, EndpointDisabled.
+    """
+    with together(connection):
+        if endpoint is not None:
+            _enabled(_find(connection, endpoint, owner))
+        number = connection.execute(REPLAY_SINCE.encode(), (moment, endpoint, endpoint, owner, owner)).rowcount
+        if number:
+            target = _target(endpoint) if endpoint else "endpoints"
+            record(connection, by, "delivery.replay", target, after={"since": moment, "replayed": number})
+            connection.execute(HINT, (LOOK,))
+    return number
+
+
+def _check(url: str, events: Sequence[str], user_id: str | None, *, allow_private: bool) -> str:
+    """The URL as it is kept."""
+    if unknown := sorted(set(events) - set(EVENTS)):
+        raise InvalidRequest(f"events: there is no {', '.join(unknown)}", f"There are {', '.join(EVENTS)}.")
+    if not events:
+        raise InvalidRequest("events: must name one at least", f"There are {', '.join(EVENTS)}.")
+    if user_id is not None and not 1 <= len(user_id) <= 255:
+        raise InvalidRequest("user_id: must have 1 to 255 characters")
+    if user_id is not None and (too_much := sorted(set(events) & OF_OPERATORS)):
+        raise InvalidRequest(f"events: {', '.join(too_much)} is not about one user", "Leave it out, or the user.")
+    try:
+        address = parse_url(url, private=allow_private).text
+    except ValueError as error:
+        hint = (
+            "" if allow_private else "For one in a private network set WEBHOOK_ALLOW_PRIVATE=true, for the workers too."
+        )
+        raise InvalidRequest(f"url: {error}", hint) from None
+    if len(address) > LONGEST_URL:
+        raise InvalidRequest(f"url: has {len(address)} characters; {LONGEST_URL} are allowed")
+    return address
+
+
+def _find(connection: Connection, endpoint: UUID, owner: str | None) -> Row:
+    """Locked, so that two changes of one endpoint come one after the other. Raises EndpointNotFound."""
+    if (found := _row(connection, FIND, (endpoint, owner, owner))) is None:
+        raise EndpointNotFound(f"endpoint: there is no {endpoint}", "See generation-worker webhook list")
+    return found
+
+
+def _enabled(endpoint: Row) -> None:
+    if endpoint["disabled_at"] is not None:
+        raise EndpointDisabled(
+            f"endpoint: {endpoint['id']} is disabled: {endpoint['disabled_for']}",
+            f"Enable it first: generation-worker webhook enable {endpoint['id']}",
+        )
+
+
+def _row(connection: Connection, statement: str, values: Any) -> Row | None:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(statement.encode(), values).fetchone()
+
+
+def _new_secret() -> str:
+    return "whsec_" + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+
+
+def _target(endpoint: UUID) -> str:
+    return f"endpoint:{endpoint}"
