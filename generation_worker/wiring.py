@@ -21,6 +21,7 @@ from generation_worker import __version__, log
 from generation_worker.config import ConfigurationError, DatabaseAddress, Settings
 from generation_worker.db.audit import count_violations
 from generation_worker.db.limits import Limits
+from generation_worker.db.outbox import PostgresOutbox
 from generation_worker.db.pool import OwnConnection, open_pool
 from generation_worker.db.readiness import problems_of
 from generation_worker.db.signals import PostgresSignals
@@ -31,6 +32,7 @@ from generation_worker.events import Events
 from generation_worker.fetch.cache import DiskCache
 from generation_worker.fetch.connector import Connector
 from generation_worker.fetch.fetcher import WebFetcher
+from generation_worker.fetch.poster import WebPoster
 from generation_worker.images.tools import ImageTools
 from generation_worker.log.events import log_events
 from generation_worker.ports import Key, Storage, Store
@@ -40,6 +42,7 @@ from generation_worker.storage.s3 import S3Storage
 from generation_worker.storage.s3_client import Bucket, Patience, r2_bucket
 from generation_worker.worker.attempt import Attempt
 from generation_worker.worker.auditor import TASK, Auditor
+from generation_worker.worker.courier import Courier
 from generation_worker.worker.crew import FOLLOWED
 from generation_worker.worker.heartbeat import BEATS_PER_LEASE, STATEMENTS_PER_BEAT
 from generation_worker.worker.keyring import KeyRing
@@ -107,6 +110,7 @@ def assembled(settings: Settings, events: Events) -> Generator[Supervisor]:
             storage=storage,
             chores=[build_audit(settings, pool, store, events)],
             notices=notices,
+            courier=build_courier(settings, pool, address, events),
         )
 
 
@@ -202,6 +206,13 @@ def build_pool(stack: ExitStack, address: DatabaseAddress, concurrency: int, eve
 def build_store(pool: ConnectionPool[Any], address: DatabaseAddress) -> PostgresStore:
     _, statement = _limits(address, Limits())
     return PostgresStore(pool, limits=statement)
+
+
+def build_courier(settings: Settings, pool: ConnectionPool[Any], address: DatabaseAddress, events: Events) -> Courier:
+    _, statement = _limits(address, Limits())
+    connector = Connector(allow_private=settings.webhook_allow_private)
+    poster = WebPoster(connector, timeout=settings.webhook_timeout)
+    return Courier(PostgresOutbox(pool, limits=statement), poster, events)
 
 
 def build_audit(settings: Settings, pool: ConnectionPool[Any], store: Store, events: Events) -> Task:

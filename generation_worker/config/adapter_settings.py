@@ -26,6 +26,7 @@ r2 = group("Storage: Cloudflare R2")
 buckets = group("Storage: S3 and R2")
 disk = group("Storage: local disk")
 fetch = group("Inputs by URL")
+webhooks = group("Webhooks to the app")
 images = group("Images")
 logs = group("Logs")
 
@@ -100,6 +101,14 @@ class AdapterSettings(ProviderSettings):
     fetch_allow_private: Annotated[
         bool,
         fetch("FETCH_ALLOW_PRIVATE", help="For development: also ask private hosts, by http and on any port."),
+    ] = False
+
+    webhook_timeout: Annotated[
+        Duration, between(1, 60), webhooks("WEBHOOK_TIMEOUT", help="Longest wait for an endpoint's answer.")
+    ] = 15.0
+    webhook_allow_private: Annotated[
+        bool,
+        webhooks("WEBHOOK_ALLOW_PRIVATE", help="Also tell endpoints in a private network, by http and on any port."),
     ] = False
 
     image_children: Annotated[

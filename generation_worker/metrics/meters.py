@@ -8,10 +8,11 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from generation_worker.events import Events
-from generation_worker.metrics.labels import CALL_OUTCOME, KIND, OUTCOME, Label
+from generation_worker.metrics.labels import CALL_OUTCOME, DELIVERY, KIND, OUTCOME, Label
 
 WAITS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 IMAGES = (0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600)
+DELIVERING = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60)
 STORING = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 600)
 """Buckets in seconds: an image takes seconds to minutes, an attempt ten minutes at most unless somebody allows more."""
 
@@ -45,6 +46,8 @@ FAULTS = (
     "attempt.broke",
     "call.unrecorded",
     "database.unavailable",
+    "delivery.broke",
+    "delivery.unrecorded",
     "fleet.unknown",
     "loop.failed",
     "maintenance.failed",
@@ -111,6 +114,19 @@ class Meters:
         self._refunded = Counter(
             "worker_credits_refunded", "Credits given back by the refunds in worker_refunds_total.", registry=registry
         )
+        self._deliveries = Counter(
+            "worker_webhook_deliveries",
+            "Tries of this process to tell an endpoint something: delivered, failed (tried again later), dead (given "
+            "up) or lost (somebody else had it by then).",
+            ["outcome"],
+            registry=registry,
+        )
+        self._delivery = Histogram(
+            "worker_webhook_seconds",
+            "Seconds that an endpoint took to answer this process, or not to.",
+            buckets=DELIVERING,
+            registry=registry,
+        )
         self._counted = {event: Counter(name, text, registry=registry) for event, (name, text) in COUNTED.items()}
         faults = Counter(
             "worker_faults", "What should not happen, by the name of its log line.", ["event"], registry=registry
@@ -121,6 +137,7 @@ class Meters:
             "attempt.settled": self._attempt_settled,
             "call.finished": self._call_finished,
             "image.stored": self._image_stored,
+            "delivery.ended": self._delivery_ended,
         }
 
     def listen(self, events: Events) -> None:
@@ -145,6 +162,10 @@ class Meters:
 
     def _image_stored(self, fields: dict[str, Any]) -> None:
         self._storage.observe(fields["seconds"])
+
+    def _delivery_ended(self, fields: dict[str, Any]) -> None:
+        self._deliveries.labels(DELIVERY.of(fields["outcome"])).inc()
+        self._delivery.observe(fields["seconds"])
 
     def _attempt_settled(self, fields: dict[str, Any]) -> None:
         outcome = OUTCOME.of(fields["outcome"])

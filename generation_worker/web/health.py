@@ -25,6 +25,14 @@ class Pause(BaseModel):
     reason: str | None
 
 
+class DisabledEndpoint(BaseModel):
+    """An endpoint of the app's that is told nothing any more until somebody enables it."""
+
+    id: str
+    since: str
+    reason: str
+
+
 class Health(BaseModel):
     """How the worker is. ``problems`` says what is wrong, in words."""
 
@@ -41,6 +49,7 @@ class Health(BaseModel):
     unwritten: int
     listening: bool
     paused: list[Pause]
+    disabled_endpoints: list[DisabledEndpoint]
     uptime_seconds: float
 
 

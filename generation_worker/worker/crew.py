@@ -8,6 +8,7 @@ from contextlib import suppress
 from generation_worker.events import Events
 from generation_worker.ports import FleetNews, Signals, Storage, Store, StoreUnavailable
 from generation_worker.worker.attempt import Work
+from generation_worker.worker.courier import Courier
 from generation_worker.worker.heartbeat import BEATS_PER_LEASE, Heartbeat
 from generation_worker.worker.holder import Holder
 from generation_worker.worker.lease import Lease, LeaseBook
@@ -44,14 +45,16 @@ class Crew:
         may_claim: Callable[[], bool],
         chores: Sequence[Task] = (),
         notices: Notices | None = None,
+        courier: Courier | None = None,
     ) -> None:
-        """``chores`` are further tasks that may take their time."""
+        """``chores`` are further tasks that may take their time. Without a courier nobody is told anything."""
         self.settings = settings
         self.store = store
         self.events = events
         self._work = work
         self._heartbeat_store = heartbeat_store
         self.fleet = FleetNews("")
+        self.courier = courier
         self.leases = LeaseBook()
         self.pool = Pool(
             settings.concurrency,
@@ -60,9 +63,7 @@ class Crew:
             failed=self._attempt_failed,
         )
         promoter = Promoter(store, events)
-        self.settler = Settler(
-            store, settings.policy, self.leases, events, due_in=self._due_in, written=self._job_finished
-        )
+        self.settler = Settler(store, settings.policy, self.leases, events, due_in=self._due_in, written=self._settled)
         self.heartbeat = Heartbeat(
             heartbeat_store, self.leases, events, settings=settings, touch=self._touch, follow=self._follow
         )
@@ -93,6 +94,8 @@ class Crew:
         self.listener.start()
         if self.sweeping:
             self.sweeping.loop.start()
+        if self.courier:
+            self.courier.loop.start()
 
     def loops(self) -> list[Loop]:
         """The loops without which a worker does not work; it can do without its listener."""
@@ -130,8 +133,15 @@ class Crew:
     def _job_finished(self) -> None:
         self.poller.job_finished()
 
+    def _settled(self) -> None:
+        self.poller.job_finished()
+        if self.courier:
+            self.courier.look_now()
+
     def _look_now(self) -> None:
         self.poller.look_now()
+        if self.courier:
+            self.courier.look_now()
 
     def _follow_the_fleet(self) -> None:
         """Before the first claim; if the database does not answer just now, the heartbeat brings it."""
@@ -155,6 +165,8 @@ class Crew:
         size = news.concurrency or self.settings.concurrency
         self.pool.resize(size)
         self.poller.poll_interval = news.poll_interval or self.settings.poll_interval
+        if self.courier:
+            self.courier.follow(news.webhooks)
         self.events.emit(
             FOLLOWED,
             concurrency=size,
@@ -165,7 +177,8 @@ class Crew:
     def _tasks(self) -> list[Task]:
         settings = self.settings
         reclaimer = Reclaimer(self.store, self.settler, self.events, timeout=settings.timeout)
-        pruner = Pruner(self.store, self.events, retention=settings.retention)
+        outbox = self.courier and self.courier.outbox
+        pruner = Pruner(self.store, self.events, retention=settings.retention, outbox=outbox)
         beat = settings.lease / BEATS_PER_LEASE
         return [
             Task("reclaim", min(10.0, beat), reclaimer.reclaim),

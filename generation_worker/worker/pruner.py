@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from generation_worker.events import Events
-from generation_worker.ports import Store
+from generation_worker.ports import Outbox, Store
 
 BATCH = 500
 MOST_BATCHES = 20
 """Bounds one run; the next one goes on."""
+DELIVERIES_KEPT = 30 * 86_400.0
+"""Seconds for which ended deliveries can be looked at and replayed; never longer than jobs are kept."""
 
 
 class Pruner:
-    def __init__(self, store: Store, events: Events, *, retention: float) -> None:
+    def __init__(self, store: Store, events: Events, *, retention: float, outbox: Outbox | None = None) -> None:
         self._store = store
         self._events = events
         self._retention = retention
+        self._outbox = outbox
 
     def expire(self) -> None:
         """Fail, with their refund, jobs that still wait after their deadline."""
@@ -33,8 +36,12 @@ class Pruner:
                 return
 
     def prune(self) -> None:
-        """Delete final jobs older than the retention (seconds; 0 keeps them for ever), and images staged in vain."""
+        """Delete final jobs older than the retention (seconds; 0 keeps them for ever), and images staged in vain.
+
+        Deliveries that ended go after a month, or with the jobs.
+        """
         self._store.prune_staged(limit=BATCH)
+        self._prune_deliveries()
         if self._retention <= 0:
             return
         for _ in range(MOST_BATCHES):
@@ -42,4 +49,12 @@ class Pruner:
             if pruned:
                 self._events.emit("jobs.pruned", number=pruned)
             if pruned < BATCH:
+                return
+
+    def _prune_deliveries(self) -> None:
+        if self._outbox is None:
+            return
+        retention = min(self._retention or DELIVERIES_KEPT, DELIVERIES_KEPT)
+        for _ in range(MOST_BATCHES):
+            if self._outbox.prune_deliveries(retention=retention, limit=BATCH) < BATCH:
                 return

@@ -15,6 +15,8 @@ LET_GO = 1.0
 """Seconds in which an attempt that is told to let go may do so itself."""
 LAST_WORDS = 5.0
 """Seconds for the last settlements to be written."""
+LAST_POST = 2.0
+"""Seconds for telling of them, where somebody waits for the end; what is not told then, the next worker tells."""
 
 
 def shut_down(crew: Crew, ending: Ending, *, hurry: Callable[[], bool]) -> None:
@@ -29,6 +31,7 @@ def shut_down(crew: Crew, ending: Ending, *, hurry: Callable[[], bool]) -> None:
         _finish_what_runs(crew, hurry)
     _give_back_what_runs(crew)
     _write_what_ended(crew)
+    _tell_of_it(crew, ending)
     crew.heartbeat.loop.stop()
     crew.settler.loop.stop()
     crew.settler.loop.join(LAST_WORDS)  # a statement that is under way must not be cut off by the end of the process
@@ -62,6 +65,15 @@ def _write_what_ended(crew: Crew) -> None:
     until = time.monotonic() + LAST_WORDS
     while crew.settler.waiting and time.monotonic() < until:
         time.sleep(STEP)
+
+
+def _tell_of_it(crew: Crew, ending: Ending) -> None:
+    """With nothing left to do, there is time for every message that is due."""
+    if crew.courier is None:
+        return
+    if ending in (Ending.EMPTY, Ending.STOPPED):
+        crew.courier.finish(within=crew.courier.longest if ending is Ending.EMPTY else LAST_POST)
+    crew.courier.loop.stop()
 
 
 def _somebody_works(crew: Crew) -> bool:

@@ -10,6 +10,7 @@ from generation_worker.domain.pause import EVERYTHING
 from generation_worker.events import Events
 from generation_worker.ports import Signals, Storage, Store
 from generation_worker.worker.attempt import Work
+from generation_worker.worker.courier import Courier
 from generation_worker.worker.crew import Crew
 from generation_worker.worker.maintenance import Task
 from generation_worker.worker.notices import Inbox, Notices
@@ -36,6 +37,7 @@ class Supervisor:
         storage: Storage | None = None,
         chores: Sequence[Task] = (),
         notices: Notices | None = None,
+        courier: Courier | None = None,
     ) -> None:
         self.settings = settings
         self._stops = 0
@@ -52,6 +54,7 @@ class Supervisor:
             may_claim=lambda: self._claiming,
             chores=chores,
             notices=notices,
+            courier=courier,
         )
 
     def start(self) -> None:
@@ -104,6 +107,7 @@ class Supervisor:
             "unwritten": crew.settler.waiting,
             "listening": crew.listener.live,
             "paused": [pause._asdict() for pause in crew.fleet.pauses],
+            "disabled_endpoints": [endpoint._asdict() for endpoint in crew.fleet.disabled],
             "uptime_seconds": round(time.monotonic() - self._started_at, 1),
         }
 

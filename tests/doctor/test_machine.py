@@ -47,6 +47,7 @@ def a_report() -> dict[str, Any]:
         "worker": "running",
         "problems": [],
         "paused": [],
+        "disabled_endpoints": [],
         "ready": True,
         "live": True,
         "id": "web-1",

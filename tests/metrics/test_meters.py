@@ -71,6 +71,14 @@ def test_storing_is_timed(events: Events, metrics: Metrics) -> None:
     assert value(found, "worker_storage_seconds_bucket", le="0.25") == 1
 
 
+def test_tries_to_tell_an_endpoint_are_counted_and_timed(events: Events, metrics: Metrics) -> None:
+    for outcome, seconds in (("delivered", 0.25), ("failed", 15.0), ("delivered", 0.5), ("unheard of", 1.0)):
+        events.emit("delivery.ended", endpoint="e", type="job.completed", outcome=outcome, seconds=seconds)
+    found = scraped(metrics)
+    assert series(found, "worker_webhook_deliveries_total") == {("delivered",): 2, ("failed",): 1, ("other",): 1}
+    assert value(found, "worker_webhook_seconds_sum") == 16.75
+
+
 def test_attempts_are_counted_and_timed_by_how_they_ended(events: Events, metrics: Metrics) -> None:
     events.emit("attempt.settled", **SETTLED)
     events.emit("attempt.settled", **{**SETTLED, "outcome": "crashed", "status": "scheduled"})
@@ -118,6 +126,7 @@ def test_nothing_that_users_or_providers_say_becomes_a_label(events: Events, met
         events.emit("attempt.started", **{**STARTED, **names})
         events.emit("call.finished", **{**CALL, **names})
         events.emit("image.stored", **names, attempt=1, bytes=1, seconds=1.0)
+        events.emit("delivery.ended", **names, type=words, endpoint=words, seconds=1.0)
         events.emit("attempt.settled", **{**SETTLED, **names, "error_code": words})
         for event in (*COUNTED, *FAULTS, words):
             events.emit(event, **names, model=words, prompt=words)

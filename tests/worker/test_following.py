@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from generation_worker.ports import Claim, FleetNews, FleetPause
+from generation_worker.ports import Claim, DisabledEndpoint, FleetNews, FleetPause
 from tests.support.waiting import wait_until
 from tests.worker.scripted_store import ScriptedStore, Told, jobs, unavailable
 from tests.worker.test_supervisor import Build, build
@@ -84,6 +84,15 @@ def test_health_says_what_is_paused_by_whom_and_why(
     report = house.supervisor.report()
     assert (report["worker"], report["status"], report["ready"], report["live"]) == (phase, "healthy", True, True)
     assert report["paused"] == [pauses[0]._asdict()]
+
+
+def test_health_says_which_endpoints_are_told_nothing(build: Build, store: ScriptedStore):
+    endpoint = DisabledEndpoint("e", "2026-01-01T00:00:00+00:00", "it is gone")
+    store.answer("touch_worker", FleetNews("1", disabled=(endpoint,)))
+    house = build()
+    house.start()
+    report = house.supervisor.report()
+    assert (report["status"], report["disabled_endpoints"]) == ("healthy", [endpoint._asdict()])
 
 
 def test_a_database_that_is_away_at_the_start_is_asked_again(build: Build, store: ScriptedStore):

@@ -1,0 +1,148 @@
+"""Tells the app: takes from the outbox what is due, has it posted, and writes what came of it.
+
+At least once, with the same id each time: a worker that dies between the answer and its record leaves a delivery whose
+lease runs out, and the next one sends it again.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Collection
+
+from generation_worker.domain.webhook import Judgement, Reply, judge
+from generation_worker.events import Events
+from generation_worker.ports import Delivery, Outbox, Poster, Recorded, StoreUnavailable
+from generation_worker.worker.lease import Clock
+from generation_worker.worker.loop import Loop
+from generation_worker.worker.senders import Senders
+
+SENDERS = 8
+PER_ENDPOINT = 4
+FAILING = 4
+"""Threads for all endpoints together that have failed before: as many are left for those that answer."""
+SPARE = 15.0
+"""Seconds of a delivery's lease beyond the longest try, for a database that is slow to take the record."""
+REST = 5.0
+"""Seconds between two looks: what somebody else than this worker has ended waits no longer than that."""
+BATCHES = 100
+STEP = 0.01
+
+
+class Courier:
+    """Asks the database nothing while no endpoint is to be told anything."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        poster: Poster,
+        events: Events,
+        *,
+        senders: int = SENDERS,
+        rest: float = REST,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self.outbox = outbox
+        self._poster = poster
+        self._events = events
+        self._rest = rest
+        self._clock = clock
+        self._lease = poster.longest + SPARE
+        self._senders = Senders(senders, self._send, finished=self._look_again, failed=self._sending_failed)
+        self._wanted: frozenset[str] = frozenset()
+        self._looks = 0
+        self._quiet_look = 0
+        self.loop = Loop("courier", self.step, events)
+
+    def follow(self, wanted: Collection[str]) -> None:
+        """From now on endpoints are to be told of ``wanted``; of nothing, there is nothing to do."""
+        self._wanted = frozenset(wanted)
+        self.look_now()
+
+    def look_now(self) -> None:
+        """Something may be in the outbox."""
+        if self._wanted:
+            self.loop.wake()
+
+    def step(self) -> float | None:
+        """Take what is due and hand it over. Returns when to look again."""
+        if not self._wanted:
+            return None
+        self._looks += 1
+        look, busy = self._looks, self._senders.busy
+        if "batch.finished" in self._wanted:
+            self.outbox.finish_batches(limit=BATCHES)
+        taken = self._take()
+        for delivery in taken:
+            self._senders.submit(delivery)
+        if not taken and not busy:
+            self._quiet_look = look
+        return 0 if taken and self._senders.idle else self._rest
+
+    def finish(self, *, within: float) -> None:
+        """Return when nothing is due and nothing is being sent, or ``within`` seconds from now."""
+        until, look = self._clock() + within, self._looks
+        self.look_now()
+        while self._wanted and self._quiet_look <= look and self._clock() < until:
+            time.sleep(STEP)
+
+    @property
+    def longest(self) -> float:
+        """Seconds after which any try has ended and is written."""
+        return self._lease
+
+    def _take(self) -> list[Delivery]:
+        slots = self._senders.idle
+        if not slots:
+            return []
+        return self.outbox.claim_deliveries(
+            slots=slots,
+            per_endpoint=PER_ENDPOINT,
+            failing_slots=max(FAILING - self._senders.at_failing(), 0),
+            busy=self._senders.by_endpoint(),
+            lease=self._lease,
+        )
+
+    def _send(self, delivery: Delivery) -> None:
+        begun = self._clock()
+        reply = self._post(delivery)
+        seconds = self._clock() - begun
+        judgement = judge(reply, attempts=delivery.attempts, spread=random.random())  # noqa: S311 - jitter, no secret
+        try:
+            recorded = self.outbox.record_delivery(delivery, reply, judgement)
+        except StoreUnavailable as error:
+            self._events.emit("delivery.unrecorded", delivery=delivery.id, endpoint=delivery.endpoint, error=str(error))
+            return
+        self._tell(delivery, reply, judgement, recorded, seconds)
+
+    def _post(self, delivery: Delivery) -> Reply:
+        """A fault of ours counts as a try too: otherwise it would be tried for ever."""
+        try:
+            return self._poster.post(delivery)
+        except Exception as error:  # noqa: BLE001
+            self._sending_failed(delivery, error)
+            return Reply(None, f"it could not be sent: {type(error).__name__}")
+
+    def _tell(self, delivery: Delivery, reply: Reply, judgement: Judgement, recorded: Recorded, seconds: float) -> None:
+        outcome = {"delivered": "delivered", "pending": "failed", "dead": "dead"}[judgement.status]
+        about = {"delivery": delivery.id, "endpoint": delivery.endpoint, "type": delivery.event}
+        self._events.emit(
+            "delivery.ended",
+            **about,
+            attempt=delivery.attempts,
+            outcome=outcome if recorded.held else "lost",
+            status=reply.status,
+            seconds=seconds,
+            error=judgement.problem,
+        )
+        if recorded.held and judgement.status == "dead":
+            self._events.emit("delivery.dead", **about, error=judgement.problem)
+        if recorded.disabled_for:
+            self._events.emit("endpoint.disabled", endpoint=delivery.endpoint, reason=recorded.disabled_for)
+
+    def _look_again(self) -> None:
+        """A thread is idle, and its endpoint may have had no room for more."""
+        self.loop.wake()
+
+    def _sending_failed(self, delivery: Delivery, error: BaseException) -> None:
+        self._events.emit("delivery.broke", delivery=delivery.id, endpoint=delivery.endpoint, exc_info=error)
