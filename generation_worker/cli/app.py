@@ -21,6 +21,7 @@ from generation_worker.cli import (
     run,
     status,
     token,
+    webhook,
 )
 
 app = typer.Typer(
@@ -61,3 +62,4 @@ app.command("pause")(pause.pause)
 app.command("resume")(pause.resume)
 app.command("audit")(audit.audit)
 app.add_typer(token.app, name="token")
+app.add_typer(webhook.app, name="webhook")

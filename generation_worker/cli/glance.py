@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from generation_worker.cli.output import plain, print_table, rich_table, span, text
 from generation_worker.db.answers import (
     DuplicateCalls,
+    Endpoint,
     FailureCode,
     Gate,
     JobCount,
@@ -43,6 +44,7 @@ class Glance:
     running: list[ProcessingJob]
     workers: list[Worker]
     gates: list[Gate]
+    endpoints: list[Endpoint]
     throughput: list[Throughput]
     failures: list[FailureCode]
     duplicates: DuplicateCalls
@@ -56,6 +58,7 @@ class Glance:
             "processing": plain(self.running),
             "workers": plain(self.workers),
             "gates": plain(self.gates),
+            "webhooks": plain(self.endpoints),
             "throughput": {ended.span: _without(plain(ended), "span") for ended in self.throughput},
             "failures": plain(self.failures),
             "duplicate_calls": plain(self.duplicates),
@@ -66,7 +69,9 @@ class Glance:
         alive = sum(worker.state != "silent" for worker in self.workers)
         counts = (f"{count.status} {_number(count.jobs, exact=count.exact)}" for count in self.counts)
         paused = ["paused " + ", ".join(str(extent_of(pause.name)) for pause in self.pauses)] if self.pauses else []
-        return "  ".join([*counts, f"workers {alive}", *paused])
+        silent = sum(endpoint.state == "disabled" for endpoint in self.endpoints)
+        disabled = [f"endpoints disabled {silent}"] if silent else []
+        return "  ".join([*counts, f"workers {alive}", *paused, *disabled])
 
     def show(self) -> None:
         for part in self.parts():
@@ -87,6 +92,7 @@ class Glance:
             Part("Processing", ("job", "kind", "user", "attempt", "worker", "for", "lease"), self._running()),
             Part("Workers", ("worker", "state", "busy", "providers", "version", "seen"), self._workers()),
             Part("Provider keys", ("key", "state", "used", "for", "reason"), self._gates()),
+            Part("Webhooks", ("endpoint", "state", "waiting", "given up", "since", "reason"), self._endpoints()),
             Part("Ended", ("last", "completed", "failed", "cancelled", "per minute", "mean"), self._ended()),
             Part("Failures of the last day", ("code", "jobs", "latest", "message"), self._failures()),
             Part(
@@ -146,6 +152,9 @@ class Glance:
             for gate in self.gates
         ]
 
+    def _endpoints(self) -> list[list[Any]]:
+        return [[e.id, e.state, e.waiting, e.dead, e.since, e.reason] for e in self.endpoints]
+
     def _ended(self) -> list[list[Any]]:
         return [
             [
@@ -176,6 +185,7 @@ def look(insights: Insights) -> Glance:
         running=insights.processing_jobs(limit=ROWS),
         workers=insights.workers(limit=ROWS),
         gates=insights.gates(limit=ROWS),
+        endpoints=insights.webhook_endpoints(limit=ROWS),
         throughput=insights.throughput(),
         failures=insights.failures_by_code(),
         duplicates=insights.duplicate_calls(),

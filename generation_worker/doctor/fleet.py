@@ -8,7 +8,7 @@ import psycopg
 from psycopg import errors
 
 from generation_worker import __version__
-from generation_worker.db.answers import Gate, LaneFront, MaintenanceTask, Worker
+from generation_worker.db.answers import Endpoint, Gate, LaneFront, MaintenanceTask, Worker
 from generation_worker.db.diagnosis.causes import unreachable
 from generation_worker.db.diagnosis.sessions import Sessions
 from generation_worker.db.insights import Insights
@@ -28,6 +28,7 @@ def fleet_checks(sessions: Sessions | None) -> list[Check]:
         Check("fleet.workers", lambda: _asked(lambda: judge_workers(insights.workers()))),
         Check("fleet.lanes", lambda: _asked(lambda: judge_lanes(insights.oldest_waiting()))),
         Check("fleet.gates", lambda: _asked(lambda: judge_gates(insights.gates()))),
+        Check("fleet.webhooks", lambda: _asked(lambda: judge_endpoints(insights.webhook_endpoints()))),
         Check("fleet.maintenance", lambda: _asked(lambda: judge_maintenance(insights.maintenance()))),
     ]
 
@@ -91,6 +92,26 @@ def judge_gates(gates: Sequence[Gate]) -> list[Verdict]:
     if limited:
         return [ok(f"{', '.join(limited)} wait for the provider's limit")]
     return [ok("every provider's key is asked" if gates else "no provider's key is known yet")]
+
+
+def judge_endpoints(endpoints: Sequence[Endpoint]) -> list[Verdict]:
+    """One that is disabled hears of nothing any more, and its app may not have noticed."""
+    troubled = [_trouble(endpoint) for endpoint in endpoints if endpoint.state in ("disabled", "failing")]
+    if troubled:
+        return troubled[:SHOWN]
+    return [ok(f"{len(endpoints)} endpoints, none is failing" if endpoints else "no endpoint is to be told anything")]
+
+
+def _trouble(endpoint: Endpoint) -> Verdict:
+    if endpoint.state == "disabled":
+        return warning(
+            f"endpoint {endpoint.id} is told nothing any more: {endpoint.reason}",
+            f"When it is mended: generation-worker webhook enable {endpoint.id}; what ended meanwhile is not told",
+        )
+    return warning(
+        f"endpoint {endpoint.id} has been failing since {endpoint.since:%Y-%m-%d %H:%M}: {endpoint.reason}",
+        "Messages are tried again for a day; after three days it is disabled",
+    )
 
 
 def judge_maintenance(tasks: Sequence[MaintenanceTask]) -> list[Verdict]:
