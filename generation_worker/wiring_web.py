@@ -16,6 +16,7 @@ from generation_worker.db.desk_pool import DeskConnections, open_desk_pool
 from generation_worker.db.insights import Insights
 from generation_worker.db.job_desk import JobDesk
 from generation_worker.db.reading import reading
+from generation_worker.db.stream_desk import StreamDesk
 from generation_worker.db.token_desk import TokenDesk
 from generation_worker.events import Events
 from generation_worker.ports import Images, Storage
@@ -27,11 +28,13 @@ from generation_worker.web.config_routes import config_router
 from generation_worker.web.control import control_router, front_router
 from generation_worker.web.credits import credits_router
 from generation_worker.web.fleet import fleet_router
+from generation_worker.web.events import events_router
 from generation_worker.web.guard import Guard, KeyLimits
 from generation_worker.web.health import health_router
 from generation_worker.web.images import images_router
 from generation_worker.web.jobs import jobs_router
 from generation_worker.web.metrics import metrics_router
+from generation_worker.web.streams import StreamLimits, Streams
 from generation_worker.web.webhooks import webhook_router
 from generation_worker.web.worker_health import Processed, worker_health_router
 from generation_worker.worker.supervisor import Supervisor
@@ -65,12 +68,16 @@ def build_app(
     desk = open_desk(stack, settings)
     if metrics:
         metrics.watch(supervisor.report, partial(fleet_questions, desk))
+    streams = build_streams(stack, settings, desk, events)
     routers = [
         *build_routers(settings, supervisor, events, metrics),
         *build_api(settings, desk, keeping, supervisor),
+        *build_events(settings, desk, keeping, streams),
         *build_fleet(settings, supervisor, events, desk),
     ]
-    return create_app(routers, build_guard(settings, desk))
+    app = create_app(routers, build_guard(settings, desk))
+    app.state.stopping.append(streams.close)
+    return app
 
 
 def build_routers(
@@ -83,6 +90,22 @@ def build_routers(
         yield metrics_router(metrics.scrape)
     if readers := webhook_readers(settings):
         yield webhook_router(readers, supervisor.inbox, events)
+
+
+def build_streams(stack: ExitStack, settings: Settings, desk: DeskConnections, events: Events) -> Streams:
+    """They look sooner when this process has done something itself."""
+    limits = StreamLimits(settings.api_most_streams, settings.api_streams_per_key)
+    streams = Streams(StreamDesk(desk), events, limits)
+    stack.callback(events.subscribe(streams.hear))
+    return streams
+
+
+def build_events(
+    settings: Settings, desk: DeskConnections, keeping: Keeping, streams: Streams
+) -> Iterator[APIRouter]:
+    """The router of what goes on for long."""
+    if settings.enable_api:
+        yield events_router(streams, StreamDesk(desk), JobDesk(desk), keeping.storage)
 
 
 def build_api(

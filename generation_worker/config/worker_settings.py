@@ -198,6 +198,16 @@ class WorkerSettings(BaseSettings):
         between(1, 50),
         http("UPLOAD_MAX_MB", help="Larger images are not taken by `POST /worker/images`, in MiB."),
     ] = 20
+    api_most_streams: Annotated[
+        int,
+        between(1, 10_000),
+        http("API_MOST_STREAMS", help="Streams of events that one worker keeps open; each needs a file descriptor."),
+    ] = 500
+    api_streams_per_key: Annotated[
+        int,
+        between(1, 10_000),
+        http("API_STREAMS_PER_KEY", help="Of these, streams that one key may have open."),
+    ] = 250
     enable_metrics: Annotated[bool, http("WORKER_ENABLE_METRICS", help="Serve `/metrics` for Prometheus.")] = True
     enable_dashboard: Annotated[bool, http("ENABLE_DASHBOARD", "ENABLE_BULL_BOARD", help="Serve the dashboard.")] = True
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
@@ -35,6 +35,7 @@ def create_app(routers: Iterable[APIRouter], guard: Guard | None = None) -> Fast
         generate_unique_id_function=_name_of,
     )
     app.state.guard = guard
+    app.state.stopping = list[Callable[[], None]]()  # what a server calls before it waits for its answers to end
     app.add_middleware(SecurityHeaders)
     describe_problems(app)
     for router in routers:

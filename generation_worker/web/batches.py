@@ -22,6 +22,7 @@ class Batch(BaseModel):
     """A batch and its jobs, in their order."""
 
     id: UUID
+    events_url: str = Field(description="GET: what happens to its jobs, as server-sent events, until all have ended.")
     total: int
     done: bool = Field(description="Every job has ended, each in its own way.")
     counts: dict[Status, int] = Field(description="How many jobs are in each state.", examples=[{"completed": 4}])
@@ -43,6 +44,7 @@ def batches_router(jobs: Jobs) -> APIRouter:
         links = Links(request)
         return Batch(
             id=batch_id,
+            events_url=links.batch_events(batch_id),
             total=len(found),
             done=set(counts) <= FINAL,
             counts=dict(counts),

@@ -170,6 +170,16 @@ class JobDetails(JobSummary):
     entries: list[JobEntry]
 
 
+class JobEvent(JobSummary):
+    """A job as it stands after something has happened to it."""
+
+    queue_position: int | None = Field(
+        description="As when it was enqueued. Streams of one job tell it, and tell it anew every few seconds "
+        "among the first thousand."
+    )
+    result: JobResult | None
+
+
 class Cancelled(JobUrls):
     """`cancelled` at once if it waited. One that runs is asked to stop (202), and may still complete first."""
 
@@ -187,6 +197,11 @@ def summary(row: Row, links: Links) -> JobSummary:
 def details(row: Row, links: Links, link: Link, **more: Any) -> JobDetails:
     result = None if row["result"] is None else _result(row["result"], link)
     return JobDetails.model_validate({**_fields(row, links), "result": result, **more})
+
+
+def job_event(row: Row, links: Links, link: Link) -> JobEvent:
+    result = None if row["result"] is None else _result(row["result"], link)
+    return JobEvent.model_validate({**_fields(row, links), "result": result, "queue_position": row.get("place")})
 
 
 def _fields(row: Row, links: Links) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from fastapi import Request
 
 JOBS = "/worker/jobs"
 BATCHES = "/worker/batches"
+EVENTS = "/worker/events"
 
 
 def job_path(job_id: UUID) -> str:
@@ -46,3 +47,6 @@ class Links:
 
     def batch(self, batch_id: UUID | None) -> str | None:
         return None if batch_id is None else self._base + batch_path(batch_id)
+
+    def batch_events(self, batch_id: UUID) -> str:
+        return f"{self._base}{batch_path(batch_id)}/events"

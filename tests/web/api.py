@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +62,10 @@ class Api:
     app: FastAPI
     supervisor: QuietSupervisor
     events: Events
+    """What happens in this process; nothing does by itself."""
     storage: Path
+    stop: Callable[[], None]
+    """Stop the server, as at the end of a worker."""
 
 
 @contextmanager
@@ -80,4 +83,4 @@ def api(database: Database, directory: Path, **overrides: str) -> Generator[Api]
         server.start()
         url = f"http://127.0.0.1:{server.port}"
         client = stack.enter_context(httpx.Client(base_url=url, trust_env=False, timeout=60))
-        yield Api(client, app, supervisor, events, directory)
+        yield Api(client, app, supervisor, events, directory, server.stop)

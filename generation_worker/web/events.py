@@ -1,0 +1,172 @@
+"""What happens to jobs, as server-sent events: of one job, of a batch, of a user."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any, Protocol
+from uuid import UUID
+
+import anyio
+from fastapi import APIRouter, Header, Query, Request, Response
+
+from generation_worker.domain.job import FINAL
+from generation_worker.domain.refusals import JobNotFound
+from generation_worker.domain.watch import Opening, Row
+from generation_worker.web.auth import GuardedRoute, needs
+from generation_worker.web.caller import Caller
+from generation_worker.web.event_stream import END, EventStream
+from generation_worker.web.fields import UserId
+from generation_worker.web.job_answers import LINK_SECONDS, job_event
+from generation_worker.web.links import BATCHES, EVENTS, JOBS, Links
+from generation_worker.web.problems import Problem, documented
+from generation_worker.web.streams import Streams
+from generation_worker.web.watch import Watch
+
+EXAMPLE = """retry: 3000
+
+event: job
+data: {"id":"019a0000-0000-7000-8000-000000000000","status":"processing","attempt":1,"result":null}
+id: 4711
+
+event: job
+data: {"id":"019a0000-0000-7000-8000-000000000000","status":"completed","attempt":1,"result":{"images":[{"key":"…"}]}}
+id: 4712
+
+event: end
+data: {"reason":"done"}
+id: end
+"""
+STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "`job`: a job as it now stands. `end`: nothing more will come. Comments keep it open.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}, "example": EXAMPLE}},
+    },
+    204: {"description": "The stream had ended; an EventSource comes no more."},
+    **documented(401, 403, 404, 422, 429, 503),
+}
+LastEventId = Annotated[
+    str | None,
+    Header(alias="Last-Event-ID", max_length=100, description="Where a stream that was cut is to go on."),
+]
+_HORIZON = re.compile(r"\d{1,18}", re.ASCII)
+
+
+class Openings(Protocol):
+    """How streams begin. ``horizon``: where one that was cut has ended. Each method may raise StoreUnavailable."""
+
+    def open_job(self, job_id: UUID, user: str | None, horizon: int | None) -> Opening: ...
+
+    def open_batch(self, batch_id: UUID, user: str | None, horizon: int | None) -> Opening: ...
+
+    def open_user(self, user: str, horizon: int | None) -> Opening: ...
+
+
+class Positions(Protocol):
+    def queue_position(self, job_id: UUID) -> int | None: ...
+
+
+class ImageLinks(Protocol):
+    def link(self, key: str, *, seconds: float) -> str | None: ...
+
+
+def events_router(streams: Streams, openings: Openings, positions: Positions, storage: ImageLinks) -> APIRouter:
+    router = APIRouter(tags=["jobs"], route_class=GuardedRoute)
+    desk = _Desk(streams, openings, positions, storage)
+    for path, route in (
+        (JOBS + "/{job_id}/events", desk.job_events),
+        (BATCHES + "/{batch_id}/events", desk.batch_events),
+        (EVENTS, desk.user_events),
+    ):
+        router.add_api_route(
+            path, route, methods=["GET"], status_code=200, response_class=EventStream, responses=STREAM
+        )
+    return router
+
+
+class _Desk:
+    def __init__(self, streams: Streams, openings: Openings, positions: Positions, storage: ImageLinks) -> None:
+        self._streams = streams
+        self._openings = openings
+        self._positions = positions
+        self._storage = storage
+
+    async def job_events(
+        self,
+        request: Request,
+        caller: Annotated[Caller, needs("read")],
+        job_id: UUID,
+        last_event_id: LastEventId = None,
+    ) -> Response:
+        """What happens to a job: first how it stands, then each change, until it has ended."""
+
+        def begin() -> Opening:
+            opening = self._openings.open_job(job_id, caller.user_id, _horizon(last_event_id))
+            return opening._replace(rows={job: self._with_place(row) for job, row in opening.rows.items()})
+
+        opening = await self._open(caller, begin)
+        if not opening.rows:
+            raise JobNotFound(f"there is no job {job_id}", "Final jobs are deleted after the retention.")
+        return self._stream(request, last_event_id, opening, partial(Watch, caller.name, opening, places=True))
+
+    async def batch_events(
+        self,
+        request: Request,
+        caller: Annotated[Caller, needs("read")],
+        batch_id: UUID,
+        last_event_id: LastEventId = None,
+    ) -> Response:
+        """What happens to the jobs of a batch, until all have ended."""
+        opening = await self._open(
+            caller, partial(self._openings.open_batch, batch_id, caller.user_id, _horizon(last_event_id))
+        )
+        if not opening.rows:
+            raise Problem(404, "batch_not_found", f"There is no batch {batch_id}.")
+        return self._stream(request, last_event_id, opening, partial(Watch, caller.name, opening))
+
+    async def user_events(
+        self,
+        request: Request,
+        caller: Annotated[Caller, needs("read")],
+        user_id: Annotated[UserId | None, Query(description="May be left out with a key of one user.")] = None,
+        last_event_id: LastEventId = None,
+    ) -> Response:
+        """What happens to a user's jobs: first those that wait or run, then each change, and each new job.
+
+        It does not end. Of a user with very many waiting jobs it begins with those whose turn is next.
+        """
+        user = caller.acting_for(user_id)
+        if user is None:
+            raise Problem(
+                422, "invalid_request", "user_id: name the user, or use a key of one user", field="query.user_id"
+            )
+        opening = await self._open(caller, partial(self._openings.open_user, user, _horizon(last_event_id)))
+        return self._stream(request, None, opening, partial(Watch, caller.name, opening, user=user))
+
+    async def _open(self, caller: Caller, begin: Callable[[], Opening]) -> Opening:
+        self._streams.check_room(caller.name)
+        return await anyio.to_thread.run_sync(begin)
+
+    def _stream(
+        self, request: Request, last_event_id: str | None, opening: Opening, make: Callable[[], Watch]
+    ) -> Response:
+        """204 to whoever has heard the end: an EventSource comes again after every end, unless it is told not to."""
+        if last_event_id == END and all(row["status"] in FINAL for row in opening.rows.values()):
+            return Response(status_code=204)
+        watch = make()
+        self._streams.add(watch)
+        links = Links(request)
+        return EventStream(watch, self._streams, lambda row: self._tell(row, links))
+
+    def _tell(self, row: Row, links: Links) -> str:
+        return job_event(row, links, lambda key: self._storage.link(key, seconds=LINK_SECONDS)).model_dump_json()
+
+    def _with_place(self, row: Row) -> Row:
+        pending = row["status"] == "pending"
+        return {**row, "place": self._positions.queue_position(row["id"]) if pending else None}
+
+
+def _horizon(last_event_id: str | None) -> int | None:
+    """None: begin anew, as with an id that is none of ours."""
+    return int(last_event_id) if last_event_id and _HORIZON.fullmatch(last_event_id) else None
