@@ -51,6 +51,10 @@ class WorkerProcess:
             sys.stderr.write(self.said())
         self.kill()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def said(self) -> str:
         """Everything that it has written so far."""
         return self._log.read_text()
