@@ -27,8 +27,8 @@ from generation_worker.web.bulk import bulk_router
 from generation_worker.web.config_routes import config_router
 from generation_worker.web.control import control_router, front_router
 from generation_worker.web.credits import credits_router
-from generation_worker.web.fleet import fleet_router
 from generation_worker.web.events import events_router
+from generation_worker.web.fleet import fleet_router
 from generation_worker.web.guard import Guard, KeyLimits
 from generation_worker.web.health import health_router
 from generation_worker.web.images import images_router
@@ -100,9 +100,7 @@ def build_streams(stack: ExitStack, settings: Settings, desk: DeskConnections, e
     return streams
 
 
-def build_events(
-    settings: Settings, desk: DeskConnections, keeping: Keeping, streams: Streams
-) -> Iterator[APIRouter]:
+def build_events(settings: Settings, desk: DeskConnections, keeping: Keeping, streams: Streams) -> Iterator[APIRouter]:
     """The router of what goes on for long."""
     if settings.enable_api:
         yield events_router(streams, StreamDesk(desk), JobDesk(desk), keeping.storage)

@@ -155,7 +155,8 @@ class _Desk:
         if last_event_id == END and all(row["status"] in FINAL for row in opening.rows.values()):
             return Response(status_code=204)
         watch = make()
-        self._streams.add(watch)
+        if not watch.over:
+            self._streams.add(watch)
         links = Links(request)
         return EventStream(watch, self._streams, lambda row: self._tell(row, links))
 

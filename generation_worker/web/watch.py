@@ -79,6 +79,11 @@ class Watch:
         row = self._latest if self._places else None
         return row["provider"] if row is not None and row["status"] == "pending" else None
 
+    @property
+    def over(self) -> bool:
+        """Nothing will ever happen to it: the database need not be asked."""
+        return self._end is not None
+
     def take(self, reading: Reading) -> None:
         """Note what concerns this stream. For the reader's thread."""
         with self._lock:
