@@ -40,6 +40,7 @@ from generation_worker.registrations import REGISTRATIONS, build_providers, limi
 from generation_worker.storage.disk import DiskStorage
 from generation_worker.storage.s3 import S3Storage
 from generation_worker.storage.s3_client import Bucket, Patience, r2_bucket
+from generation_worker.wiring_traces import build_sender, traced
 from generation_worker.worker.attempt import Attempt
 from generation_worker.worker.auditor import TASK, Auditor
 from generation_worker.worker.courier import Courier
@@ -67,12 +68,15 @@ def run(settings: Settings, *, until_empty: bool = False) -> int:
     """
     log.configure(settings.log_level, settings.log_format)
     log.hide_secrets(settings.secret_values())
+    notices = list(settings.notices)
+    sender = build_sender(settings, notices.append)
     events = Events()
-    log_events(events, settings.log_level)
-    for notice in settings.notices:
+    log_events(events, settings.log_level, traced=sender is not None)
+    for notice in notices:
         events.emit("settings.notice", notice=notice)
     metrics = build_metrics(settings, events)
     with (
+        traced(sender, events),
         assembled(settings, events) as supervisor,
         served(settings, supervisor, events, metrics),
         stopped_by_signals(supervisor),

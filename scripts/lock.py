@@ -23,9 +23,10 @@ COMPILE = ("pip", "compile", "--quiet", "--universal", "--python-version", "3.11
 SILENT = ("--no-emit-index-url", "--no-emit-find-links", "--custom-compile-command", "make lock")
 LOCKS = {
     "run": ("pyproject.toml", "--extra", "demo"),  # the demo and everything below
-    "image": ("pyproject.toml", "-c", "locks/run.txt"),  # the container: without the embedded PostgreSQL
+    # The container: without the embedded PostgreSQL, and with what its owner could not add.
+    "image": ("pyproject.toml", "--extra", "otel", "-c", "locks/run.txt"),
     "build": ("--group", "build", "-c", "locks/run.txt"),  # what makes a wheel of the project
-    "dev": ("pyproject.toml", "--extra", "demo", "--group", "dev", "-c", "locks/run.txt", "-c", "locks/build.txt"),
+    "dev": ("pyproject.toml", "--all-extras", "--group", "dev", "-c", "locks/run.txt", "-c", "locks/build.txt"),
 }
 
 

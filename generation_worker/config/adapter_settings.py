@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from generation_worker.config.kinds import (
     AccountId,
@@ -29,6 +29,10 @@ fetch = group("Inputs by URL")
 webhooks = group("Webhooks to the app")
 images = group("Images")
 logs = group("Logs")
+traces = group("Traces")
+
+OTLP_HTTP = "http/protobuf"
+"""The one of OpenTelemetry's protocols that is spoken."""
 
 
 class AdapterSettings(ProviderSettings):
@@ -132,3 +136,52 @@ class AdapterSettings(ProviderSettings):
     log_format: Annotated[
         LogFormat, logs("LOG_FORMAT", help="json, console, or auto: console on a terminal, json otherwise.")
     ] = "auto"
+
+    otel_traces_exporter: Annotated[
+        str | None,
+        traces(
+            "OTEL_TRACES_EXPORTER",
+            default="otlp if an address below is set",
+            example="otlp",
+            help="otlp sends spans to a collector; none does not. Needs the extra `otel`.",
+        ),
+    ] = None
+    otel_endpoint: Annotated[
+        WebAddress | None,
+        traces(
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            example="http://localhost:4318",
+            help="Collector that takes OTLP over HTTP; spans go to `/v1/traces` there.",
+        ),
+    ] = None
+    otel_traces_endpoint: Annotated[
+        WebAddress | None,
+        traces(
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+            example="http://localhost:4318/v1/traces",
+            help="Where spans go, as a whole address; wins over the one above.",
+        ),
+    ] = None
+    otel_headers: Annotated[
+        SecretStr | None,
+        traces(
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            secret=True,
+            example="api-key=…",
+            help="Headers for the collector, comma separated.",
+        ),
+    ] = None
+    otel_traces_headers: Annotated[
+        SecretStr | None,
+        traces(
+            "OTEL_EXPORTER_OTLP_TRACES_HEADERS", secret=True, example="api-key=…", help="The same, instead of these."
+        ),
+    ] = None
+    otel_protocol: Annotated[
+        str,
+        traces("OTEL_EXPORTER_OTLP_PROTOCOL", help="Only http/protobuf is spoken; with another one nothing is sent."),
+    ] = OTLP_HTTP
+    otel_service_name: Annotated[str, traces("OTEL_SERVICE_NAME", help="Under which name spans are found.")] = (
+        "generation-worker"
+    )
+    otel_sdk_disabled: Annotated[bool, traces("OTEL_SDK_DISABLED", help="Send nothing, whatever else is set.")] = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from generation_worker.config import retired
+from generation_worker.config.adapter_settings import OTLP_HTTP
 from generation_worker.config.database import parse_database_url
 from generation_worker.config.declarations import declarations
 from generation_worker.config.durations import format_duration
@@ -32,6 +33,7 @@ def notices(settings: Settings) -> list[str]:
         *_about_storage(settings),
         *_about_inputs(settings),
         *_about_time(settings),
+        *_about_traces(settings),
     ]
 
 
@@ -152,3 +154,14 @@ def _about_time(settings: Settings) -> Iterator[str]:
             f"LEASE_DURATION ({lease}) is longer than WORKER_JOB_TIMEOUT ({timeout}): "
             f"after a crash a job waits longer for its next attempt than the attempt may take"
         )
+
+
+def _about_traces(settings: Settings) -> Iterator[str]:
+    exporter, protocol = settings.otel_traces_exporter, settings.otel_protocol
+    if settings.asks_for_traces and protocol != OTLP_HTTP:
+        yield (
+            f"OTEL_EXPORTER_OTLP_PROTOCOL: only {OTLP_HTTP} is spoken here, not {protocol!r}, so no traces are sent: "
+            "set it to that, and the address to the collector's port for HTTP, most often 4318"
+        )
+    elif exporter not in (None, "none") and not (settings.asks_for_traces or settings.otel_sdk_disabled):
+        yield f"OTEL_TRACES_EXPORTER: only otlp and none are known here, not {exporter!r}, so no traces are sent"

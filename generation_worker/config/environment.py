@@ -66,7 +66,7 @@ def retired_variables(layers: Sequence[Layer]) -> list[str]:
 def misspelt_variables(layers: Sequence[Layer]) -> list[str]:
     """A notice for each variable whose name is nearly a setting's."""
     known = [name for setting in declarations().values() for name in setting.names]
-    ours = {name.split("_")[0] for name in known}
+    ours = {name.split("_")[0] for name in known} - {"OTEL"}  # OpenTelemetry has many more of its own
     names = {name for layer in layers for name in layer.variables if name.split("_")[0] in ours}
     notices: list[str] = []
     for name in sorted(names - set(known) - set(retired.VARIABLES)):

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Literal, cast
+from urllib.parse import unquote
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from generation_worker.config.adapter_settings import AdapterSettings
+from generation_worker.config.adapter_settings import OTLP_HTTP, AdapterSettings
 from generation_worker.config.database import DatabaseAddress, parse_database_url
 from generation_worker.config.errors import ConfigurationError
 from generation_worker.config.setting import Origin
@@ -51,6 +52,33 @@ class Settings(AdapterSettings):
             return "s3"
         return "r2" if self.r2_bucket is not None else "disk"
 
+    @property
+    def asks_for_traces(self) -> bool:
+        """Whether spans are to go to a collector, as OpenTelemetry's own variables say."""
+        if self.otel_sdk_disabled:
+            return False
+        if self.otel_traces_exporter is None:
+            return self.traces_address is not None
+        return "otlp" in [name.strip() for name in self.otel_traces_exporter.split(",")]
+
+    @property
+    def sends_traces(self) -> bool:
+        """Whether they are, and we can."""
+        return self.asks_for_traces and self.otel_protocol == OTLP_HTTP
+
+    @property
+    def traces_address(self) -> str | None:
+        """None: where OpenTelemetry looks by itself, on this machine."""
+        below = f"{self.otel_endpoint}/v1/traces" if self.otel_endpoint else None
+        return self.otel_traces_endpoint or below
+
+    @property
+    def traces_headers(self) -> dict[str, str]:
+        """Headers for the collector. Their values are secrets."""
+        given = self.otel_traces_headers or self.otel_headers
+        pairs = [pair.partition("=") for pair in given.get_secret_value().split(",")] if given else []
+        return {unquote(name.strip()).lower(): unquote(value.strip()) for name, _, value in pairs if name.strip()}
+
     def is_set(self, *fields: str) -> bool:
         """Whether any of ``fields`` was given a value, rather than left at its default."""
         return any(field in self.origins for field in fields)
@@ -83,5 +111,6 @@ class Settings(AdapterSettings):
         values = [getattr(self, field) for field in type(self).model_fields]
         several = [each for value in values if isinstance(value, tuple) for each in cast("tuple[object, ...]", value)]
         plain = [value for value in [*values, *several] if isinstance(value, SecretStr)]
+        headers = self.traces_headers.values()
         inside = [secret for address in self.database_addresses().values() for secret in address.secrets()]
-        return list(dict.fromkeys([secret.get_secret_value() for secret in plain] + inside))
+        return list(dict.fromkeys([*[secret.get_secret_value() for secret in plain], *inside, *headers]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
-from generation_worker.domain.trace import attempt_span_id, trace_id_of
+from generation_worker.domain.trace import Trace
 
 Status = Literal["pending", "scheduled", "rate_limited", "processing", "completed", "failed", "cancelled"]
 
@@ -59,14 +59,8 @@ class Job(NamedTuple):
     """The token that the attempt began with, if its lease has expired and this one only settles it."""
 
     @property
-    def trace_id(self) -> str:
-        """The trace that all attempts at the job belong to."""
-        return trace_id_of(self.id, self.traceparent)
-
-    @property
-    def span_id(self) -> str:
-        """The span of this attempt."""
-        return attempt_span_id(self.began_with or self.lease_token)
+    def trace(self) -> Trace:
+        return Trace(self.id, self.traceparent, self.began_with or self.lease_token)
 
     @property
     def tags(self) -> dict[str, Any]:
@@ -75,8 +69,7 @@ class Job(NamedTuple):
             "job": self.id,
             "attempt": self.attempt,
             "user": self.user_id,
-            "trace_id": self.trace_id,
-            "span_id": self.span_id,
+            "trace": self.trace,
         }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from functools import lru_cache
+from typing import NamedTuple
 
 FORM = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 HEARD = re.compile(
@@ -17,6 +18,24 @@ HEARD = re.compile(
 """As others may send it: a version that is yet to come has what we know in the same place, and may say more."""
 REMEMBERED = 4096
 """Jobs and attempts whose ids are kept at hand: more than a worker has at a time."""
+
+
+class Trace(NamedTuple):
+    """Where an attempt is in which trace. The ids are worked out only for whoever wants to know them."""
+
+    job_id: str
+    traceparent: str | None
+    token: str
+
+    @property
+    def trace_id(self) -> str:
+        """The trace that all attempts at the job belong to."""
+        return trace_id_of(self.job_id, self.traceparent)
+
+    @property
+    def span_id(self) -> str:
+        """The span of this attempt."""
+        return attempt_span_id(self.token)
 
 
 def is_traceparent(text: str) -> bool:

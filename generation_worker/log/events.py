@@ -45,6 +45,7 @@ LEVELS = {
     "promotion.failed": logging.ERROR,
     "settlement.refused": logging.ERROR,
     "thread.stuck": logging.ERROR,
+    "traces.unsent": logging.WARNING,
     "webhook.refused": logging.WARNING,
 }
 """Everything else is worth an info line."""
@@ -52,6 +53,8 @@ LEVELS = {
 
 NAMES = ("job", "attempt", "user", "trace_id", "span_id")
 """What says which attempt a line is about."""
+HIDDEN = ("trace", "traceparent")
+"""What is told by trace_id and span_id."""
 
 
 def log_events(events: Events, level: str, *, traced: bool = False) -> None:
@@ -61,15 +64,21 @@ def log_events(events: Events, level: str, *, traced: bool = False) -> None:
     """
     logger = get_logger("generation_worker")
     lowest = logging.getLevelNamesMapping()[level.upper()]
-    hidden = () if traced else ("span_id",)
+
+    def shown(fields: dict[str, Any]) -> dict[str, Any]:
+        told = {key: value for key, value in fields.items() if value is not None and key not in HIDDEN}
+        if trace := fields.get("trace"):
+            told["trace_id"] = trace.trace_id
+            if traced:
+                told["span_id"] = trace.span_id
+        return told
 
     def write(name: str, fields: dict[str, Any]) -> None:
         if name == "attempt.started":
             # It is emitted in the thread that works: what libraries log there names the job too.
-            bind_contextvars(**{key: fields[key] for key in NAMES if key not in hidden})
+            bind_contextvars(**{key: value for key, value in shown(fields).items() if key in NAMES})
         severity = LEVELS.get(name, logging.INFO)
         if severity >= lowest:
-            shown = {key: value for key, value in fields.items() if value is not None and key not in hidden}
-            logger.log(severity, name, **shown)
+            logger.log(severity, name, **shown(fields))
 
     events.subscribe(write)

@@ -117,8 +117,6 @@ class Crew:
             kind=job.kind,
             provider=job.provider,
             waited=job.waited,
-            age=job.age,
-            traceparent=job.traceparent,
         )
         self.settler.put(lease, self._work(lease))
 

@@ -94,10 +94,10 @@ class PaidCall:
         try:
             generated = self._provider.generate(replace(request, resume=self.resume), self)
         except BaseException as error:
-            self._say_finished(error)
+            self._say_finished(error=error)
             self._end(error)
             raise
-        self._say_finished()
+        self._say_finished(generated.model)
         self._report(True, generated=generated)
         return generated
 
@@ -116,12 +116,13 @@ class PaidCall:
             if seconds <= 0 or enough():
                 return
 
-    def _say_finished(self, error: BaseException | None = None) -> None:
+    def _say_finished(self, model: str | None = None, error: BaseException | None = None) -> None:
         job = self._lease.job
         self._events.emit(
             "call.finished",
             **job.tags,
             provider=self._provider.name,
+            model=model,
             outcome=_word_for(error),
             milliseconds=self._milliseconds(),
         )

@@ -49,8 +49,8 @@ class Reclaimer:
             **job.tags,
             worker=taken.worker,
             seconds=taken.held_for,
-            age=job.age,
-            traceparent=job.traceparent,
+            kind=job.kind,
+            provider=job.provider,
         )
         lease = Lease(job, claimed_at=now, duration=LEASE, timeout=self._timeout, clock=self._clock)
         self._settler.put(lease, Crashed(taken.worker, timed_out=timed_out))

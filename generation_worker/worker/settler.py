@@ -26,6 +26,8 @@ class Ended(NamedTuple):
     lease: Lease
     outcome: Outcome
     settlement: Settlement
+    after: float
+    """Seconds from the claim to its end."""
 
 
 class Settler:
@@ -116,7 +118,7 @@ class Settler:
         if len(ended) > 1:
             self._write_each(ended)
             return
-        lease, outcome, _ = ended[0]
+        lease, outcome = ended[0].lease, ended[0].outcome
         self._events.emit("settlement.refused", **lease.job.tags, error=repr(error))
         if isinstance(outcome, Failed) and isinstance(outcome.error, InternalError):
             self._give_up(lease)  # not even that: the lease runs out and the reclaimer counts a crash
@@ -126,7 +128,8 @@ class Settler:
 
     def _decide(self, lease: Lease, outcome: Outcome) -> Ended:
         spread = random.random()  # noqa: S311 - jitter, not a secret
-        return Ended(lease, outcome, settle(lease.job, outcome, self._policy, elapsed=lease.elapsed(), spread=spread))
+        after = lease.elapsed()
+        return Ended(lease, outcome, settle(lease.job, outcome, self._policy, elapsed=after, spread=spread), after)
 
     def _give_up(self, lease: Lease) -> None:
         lease.settled = True
@@ -135,7 +138,7 @@ class Settler:
 
     def _conclude(self, end: Ended, status: str | None) -> None:
         self._give_up(end.lease)
-        job, settlement = end.lease.job, end.settlement
+        job, settlement, elapsed = end.lease.job, end.settlement, end.lease.elapsed()
         if status is None:
             # The reclaimer gave this job to another attempt while we were at it; theirs is the one that counts.
             self._events.emit("lease.lost", **job.tags)
@@ -150,7 +153,9 @@ class Settler:
             outcome=settlement.outcome,
             status=status,
             cost=job.cost,
-            seconds=end.lease.elapsed(),
+            seconds=elapsed,
+            settling=elapsed - end.after,
+            age=job.age + elapsed,
             delay=settlement.delay,
             error_code=settlement.error_code,
             error_message=settlement.error_message,

@@ -56,6 +56,12 @@ ENVIRONMENT = {
     "IMAGE_TIMEOUT": ("10s", "image_timeout", 10.0),
     "LOG_LEVEL": ("DEBUG", "log_level", "debug"),
     "LOG_FORMAT": ("json", "log_format", "json"),
+    "OTEL_TRACES_EXPORTER": ("otlp", "otel_traces_exporter", "otlp"),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": ("http://collector:4318/", "otel_endpoint", "http://collector:4318"),
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": ("http://c:4318/x", "otel_traces_endpoint", "http://c:4318/x"),
+    "OTEL_EXPORTER_OTLP_PROTOCOL": ("grpc", "otel_protocol", "grpc"),
+    "OTEL_SERVICE_NAME": ("images", "otel_service_name", "images"),
+    "OTEL_SDK_DISABLED": ("true", "otel_sdk_disabled", True),
 }
 
 

@@ -31,7 +31,7 @@ def test_an_expired_lease_is_taken_over_with_a_new_token(worker: Worker, job_id:
     assert taken.job._replace(lease_token="", seconds_left=0, age=0) == silent._replace(
         lease_token="", seconds_left=0, waited=0, age=0, began_with=silent.lease_token
     )
-    assert (taken.job.span_id, taken.job.trace_id) == (silent.span_id, TRACEPARENT[3:35])
+    assert (taken.job.trace.span_id, taken.job.trace.trace_id) == (silent.trace.span_id, TRACEPARENT[3:35])
     assert taken.job.seconds_left == pytest.approx(silent.seconds_left, abs=5)
     assert taken.worker == "worker-1"
     assert taken.held_for == pytest.approx(0, abs=5)

@@ -47,5 +47,5 @@ def test_an_attempt_does_not_keep_the_names_of_the_one_before(stream: StringIO) 
         events.emit("attempt.started", **job.tags)
         logging.getLogger("a_library").warning("it went wrong")
     assert [(line["job"], line["trace_id"], line["span_id"]) for line in lines(stream)] == [
-        (job.id, job.trace_id, job.span_id) for job in (JOB, second)
+        (job.id, job.trace.trace_id, job.trace.span_id) for job in (JOB, second)
     ]
