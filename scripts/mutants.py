@@ -37,6 +37,14 @@ OUTBOX = "alembic/sql/0016_webhooks.up.sql"
 COURIER = "generation_worker/db/courier"
 TAKE, RECORD, BATCHES = (f"{COURIER}/{name}.sql" for name in ("claim_deliveries", "record_delivery", "finish_batches"))
 HOOK = "generation_worker/domain/webhook.py"
+OPERATIONS, BULK, WAKE, FLEET, PAUSES, CREDITS, TOKENS = (
+    f"generation_worker/db/{name}.py"
+    for name in ("operations", "bulk", "wake", "fleet_settings", "pauses", "credits", "tokens")
+)
+TOUCH = f"{QUERIES}/touch_worker.sql"
+CHOSEN, COUNTED = (f"generation_worker/db/questions/{name}.sql" for name in ("chosen_jobs", "count_chosen_jobs"))
+WEB = "generation_worker/web"
+AUDITED = "cli/audit_of_commands"
 
 
 PATIENCE = 60.0
@@ -44,7 +52,10 @@ PATIENCE = 60.0
 
 
 class Mutant(NamedTuple):
-    """`guard` stands once in `file`; with `instead` in its place, a test in test_<tests>.py has to fail."""
+    """`guard` stands once in `file`; with `instead` in its place, a test in test_<tests>.py has to fail.
+
+    `tests` names the ring too, as in web/control, if it is none of db, domain and fetch.
+    """
 
     file: str
     guard: str
@@ -53,9 +64,9 @@ class Mutant(NamedTuple):
 
     def find_tests(self) -> str:
         """The one file of that name. Raises ValueError."""
-        [found] = [
-            file for ring in ("db", "domain", "fetch") for file in ROOT.glob(f"tests/{ring}/test_{self.tests}.py")
-        ]
+        ring, _, name = self.tests.rpartition("/")
+        rings = [ring] if ring else ["db", "domain", "fetch"]
+        [found] = [file for ring in rings for file in ROOT.glob(f"tests/{ring}/test_{name}.py")]
         return str(found.relative_to(ROOT))
 
 
@@ -157,6 +168,45 @@ MUTANTS = [
     Mutant(CLAIM, "AND j.has_answer\n       AND NOT ARRAY['paused.user.' || j.user_id, 'paused.kind.' || j.kind] &&",
            "AND j.has_answer\n       AND NOT ARRAY['paused.kind.' || j.kind] &&", "pauses"),
     Mutant(HOLD, " ORDER BY name FOR SHARE", "", "pauses"),
+    # control of a running fleet
+    *(
+        Mutant(file, "SELECT label, provider, gate_limit(label, provider, calls), calls",
+               "SELECT label, provider, calls, calls", "live_limits")
+        for file in (REGISTER, TOUCH)
+    ),
+    Mutant(TOUCH, "FROM limit_now n WHERE g.key_label = n.key_label", "FROM limit_now n WHERE false", "live_limits"),
+    Mutant(TOUCH, "'paused', 'woken')", "'paused')", "wake"),
+    Mutant(WAKE, "SELECT pg_notify('generation_worker', 'wake')", "SELECT 1", "wake"),
+    Mutant(WAKE, "DO UPDATE SET updated_at = clock_timestamp()", "DO NOTHING", "wake"),
+    Mutant(FLEET, "if problem := problem_with(name, value):", "if problem := None:", "live_limits"),
+    Mutant(FLEET, "        _check_key(cursor, name)\n", "", "live_limits"),
+    Mutant(FLEET, "AND g.calls_per_minute <> gate.calls", "", "live_limits"),
+    Mutant(FLEET, "with together(connection):\n        for name", "if True:\n        for name", "web/config_routes"),
+    Mutant(OPERATIONS, "status IN ('pending', 'scheduled', 'rate_limited') FOR", "true FOR", "operations"),
+    Mutant(OPERATIONS, "priority = CASE WHEN behind THEN front_priority ELSE j.priority END", "priority = j.priority",
+           "operations"),
+    Mutant(OPERATIONS, "status IN ('scheduled', 'rate_limited', 'processing')", "true", "operations"),
+    Mutant(BULK, "    if chosen == Filter():", "    if False:", "operations"),
+    Mutant(BULK, "(usual + also) if chosen.worker is not None else usual", "usual + also", "operations"),
+    Mutant(BULK, "    if chosen.status not in usual + also:", "    if False:", "operations"),
+    Mutant(BULK, "except (EnqueueRefused, InvalidPayload) as error:", "except InvalidPayload as error:", "operations"),
+    Mutant(CHOSEN, "AND (%(worker)s::text IS NULL OR j.locked_by = %(worker)s)", "", "operations"),
+    Mutant(COUNTED, "NOT EXISTS (SELECT FROM generation_job r WHERE r.retry_of = j.id)", "true", "operations"),
+    *(
+        Mutant(file, f'record(connection, by, "{action}"', f'(lambda *_, **__: 0)(connection, by, "{action}"', AUDITED)
+        for file, action in (
+            (FLEET, "setting.set"), (FLEET, "setting.unset"), (PAUSES, "pause"), (PAUSES, "resume"),
+            (TOKENS, "token.create"), (TOKENS, "token.revoke"), (OPERATIONS, "job.cancel"),
+            (OPERATIONS, "job.replay"), (OPERATIONS, "job.run_next"), (OPERATIONS, "job.release"),
+        )
+    ),
+    Mutant(CREDITS, "if actor is not None and not posting.duplicate:", "if False:", AUDITED),
+    Mutant(f"{WEB}/control.py", 'needs("operate", whole_fleet=True)', 'needs("operate")', "web/control_statuses"),
+    Mutant(f"{WEB}/control.py", 'needs("operate", whole_fleet=True)', 'needs("enqueue", whole_fleet=True)',
+           "web/control_statuses"),
+    Mutant(f"{WEB}/config_routes.py", 'needs("admin", whole_fleet=True)', 'needs("operate", whole_fleet=True)',
+           "web/control_statuses"),
+    Mutant(f"{WEB}/config_routes.py", 'needs("admin", whole_fleet=True)', 'needs("admin")', "web/control_statuses"),
     Mutant(FREE, "AND 'paused.user.' || owner.user_id NOT IN (SELECT name FROM paused)", "", "pauses"),
     Mutant(FREE, "AND 'paused.kind.' || owner.kind NOT IN (SELECT name FROM paused)", "", "pauses"),
     Mutant(MOVE, "name = 'paused.provider.' || j.fallback_provider", "name = ''", "pauses"),

@@ -54,18 +54,22 @@ class JobDesk(Desk):
                 lambda: enqueue_many(connection, [asked], private_urls=self._private_urls),
             )
 
-    def replay(self, job_id: UUID, user: str | None, *, most_waiting: int, by: str) -> EnqueuedJob:
+    def replay(
+        self, job_id: UUID, user: str | None, *, most_waiting: int, by: str, reason: str | None = None
+    ) -> EnqueuedJob:
         """Raises as ``enqueue`` does, JobNotFound and JobNotReplayable."""
         with self._connections.connection() as connection, connection.transaction():
             owner = _owner(connection, job_id, user)
-            [job] = _bounded(connection, owner, most_waiting, lambda: [replay_job(connection, job_id, by=Author(by))])
+            [job] = _bounded(
+                connection, owner, most_waiting, lambda: [replay_job(connection, job_id, by=Author(by, reason))]
+            )
             return job
 
-    def cancel(self, job_id: UUID, user: str | None, *, by: str) -> Status:
+    def cancel(self, job_id: UUID, user: str | None, *, by: str, reason: str | None = None) -> Status:
         """The job's status now: cancelled, or processing if it was asked to stop. Raises JobNotFound, JobIsFinal."""
         with self._connections.connection() as connection, connection.transaction():
             _owner(connection, job_id, user)
-            status = cancel_job(connection, job_id, by=Author(by)).status
+            status = cancel_job(connection, job_id, by=Author(by, reason)).status
         if status in FINAL - {"cancelled"}:
             raise JobIsFinal(f"job {job_id} is {status} already; nothing was changed")
         return status

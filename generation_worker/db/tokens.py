@@ -105,7 +105,8 @@ def revoke_token(connection: Connection, token_id: str, *, by: Author = UNKNOWN)
     with together(connection):
         revoked = _row(connection, REVOKE, [public])
         if revoked is not None:
-            record(connection, by, "token.revoke", f"token:{public}", before={"state": "active"})
+            before, after = {"state": "active"}, {"state": "revoked"}
+            record(connection, by, "token.revoke", f"token:{public}", before=before, after=after)
             return revoked
     return next((token for token in list_tokens(connection) if token.id == public), None)
 

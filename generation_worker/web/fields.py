@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Header
+from fastapi import Header, Query
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 PRINTABLE = r"^[^\x00]+$"
@@ -36,6 +36,8 @@ Reason = Annotated[
     str,
     Field(min_length=1, max_length=2000, pattern=PRINTABLE, description="Why, for the record."),
 ]
+
+ForTheRecord = Annotated[Reason | None, Query(alias="reason", description="Why, for the record.")]
 
 
 class RequestModel(BaseModel):

@@ -15,7 +15,7 @@ from generation_worker.domain.refusals import JobNotFound
 from generation_worker.domain.trace import heard_traceparent
 from generation_worker.web.auth import GuardedRoute, needs
 from generation_worker.web.caller import Caller
-from generation_worker.web.fields import IdempotencyKey, Traceparent
+from generation_worker.web.fields import ForTheRecord, IdempotencyKey, Traceparent
 from generation_worker.web.job_answers import (
     LINK_SECONDS,
     Accepted,
@@ -53,9 +53,9 @@ class Jobs(Protocol):
 
     def enqueue(self, request: Mapping[str, Any], *, most_waiting: int) -> Sequence[Placed]: ...
 
-    def replay(self, job_id: UUID, user: str | None, *, most_waiting: int, by: str) -> Placed: ...
+    def replay(self, job_id: UUID, user: str | None, *, most_waiting: int, by: str, reason: str | None) -> Placed: ...
 
-    def cancel(self, job_id: UUID, user: str | None, *, by: str) -> Status: ...
+    def cancel(self, job_id: UUID, user: str | None, *, by: str, reason: str | None) -> Status: ...
 
     def find(self, job_id: UUID, user: str | None) -> Row | None: ...
 
@@ -168,18 +168,30 @@ class _Desk:
         )
 
     def cancel_job(
-        self, request: Request, response: Response, caller: Annotated[Caller, needs("enqueue")], job_id: UUID
+        self,
+        request: Request,
+        response: Response,
+        caller: Annotated[Caller, needs("enqueue")],
+        job_id: UUID,
+        reason: ForTheRecord = None,
     ) -> Cancelled:
         """Stop a job. What was charged comes back."""
-        status = self._jobs.cancel(job_id, caller.user_id, by=caller.name)
+        status = self._jobs.cancel(job_id, caller.user_id, by=caller.name, reason=reason)
         response.status_code = 200 if status == "cancelled" else 202
         return Cancelled(id=job_id, status=status, **Links(request).job(job_id)._asdict())
 
     def retry_job(
-        self, request: Request, response: Response, caller: Annotated[Caller, needs("enqueue")], job_id: UUID
+        self,
+        request: Request,
+        response: Response,
+        caller: Annotated[Caller, needs("enqueue")],
+        job_id: UUID,
+        reason: ForTheRecord = None,
     ) -> Accepted:
         """Make a new job of one that failed or was cancelled, at today's price. Asked again, it is the same new job."""
-        made = self._jobs.replay(job_id, caller.user_id, most_waiting=caller.most_waiting, by=caller.name)
+        made = self._jobs.replay(
+            job_id, caller.user_id, most_waiting=caller.most_waiting, by=caller.name, reason=reason
+        )
         return self._accepted(request, response, [made])
 
     def _accepted(self, request: Request, response: Response, made: Sequence[Placed]) -> Accepted:

@@ -37,6 +37,15 @@ SCOPES = {
     ("DELETE", "/worker/jobs/{job_id}"): "enqueue",
     ("POST", "/worker/jobs/{job_id}/retry"): "enqueue",
     ("GET", "/worker/batches/{batch_id}"): "read",
+    ("POST", "/worker/jobs/{job_id}/process"): "operate",
+    ("POST", "/worker/jobs/cancel"): "operate",
+    ("POST", "/worker/jobs/release"): "operate",
+    ("POST", "/worker/jobs/retry"): "operate",
+    ("POST", "/worker/stop"): "operate",
+    ("POST", "/worker/start"): "operate",
+    ("POST", "/worker/wake"): "operate",
+    ("GET", "/worker/config"): "operate",
+    ("PUT", "/worker/config"): "admin",
 }
 
 

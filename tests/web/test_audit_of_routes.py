@@ -1,0 +1,78 @@
+"""Whatever a key changes stands in the audit trail; a new route that changes something has to say what it is."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.support import jobs
+from tests.support.database import Connection
+from tests.support.populated import Population
+from tests.web.api import Api
+from tests.web.conftest import MakeKey
+from tests.web.test_tenants import routes
+
+ASKS = {"GET", "HEAD"}
+IS_ITS_OWN_RECORD = {("POST", "/worker/jobs"), ("POST", "/worker/images")}
+"""A job is a row of its own, and an upload that no job names is swept away."""
+CHANGES_NOTHING = {("POST", "/worker/wake")}
+
+
+class Change(NamedTuple):
+    """A request that changes something, and what its event is called."""
+
+    method: str
+    path: str
+    action: str
+    target: str
+    body: dict[str, Any] | None = None
+    """The reason is added; None where it goes into the query."""
+    names: str = ""
+    """Which job of the population."""
+
+
+CHANGES = [
+    Change("DELETE", "/worker/jobs/{job_id}", "job.cancel", "job:{job_id}", None, "bobs"),
+    Change("POST", "/worker/jobs/{job_id}/retry", "job.replay", "job:{job_id}", None, "failed"),
+    Change("POST", "/worker/jobs/{job_id}/process", "job.run_next", "job:{job_id}", {}, "bobs"),
+    Change("POST", "/worker/jobs/cancel", "job.cancel", "job:{job_id}", {"filter": {"user_id": "bob"}}, "bobs"),
+    Change(
+        "POST", "/worker/jobs/release", "job.release", "job:{job_id}", {"filter": {"status": "scheduled"}}, "scheduled"
+    ),
+    Change(
+        "POST", "/worker/jobs/retry", "job.replay", "job:{job_id}", {"filter": {"error_code": "no_image"}}, "failed"
+    ),
+    Change("POST", "/worker/stop", "pause", "setting:paused", {}),
+    Change("POST", "/worker/start", "resume", "setting:paused.user.eve", {"user_id": "eve"}),
+    Change("POST", "/worker/credits/{user_id}/grant", "credits.grant", "user:ada", {"amount": 5}),
+    Change("PUT", "/worker/config", "setting.set", "setting:concurrency", {"concurrency": 3}),
+]
+
+
+def test_each_route_says_whether_it_changes_anything(served: Api):
+    found = {(method, route.path) for route in routes(served) for method in route.methods or () if method not in ASKS}
+    assert {*IS_ITS_OWN_RECORD, *CHANGES_NOTHING} <= found
+    changing = found - IS_ITS_OWN_RECORD - CHANGES_NOTHING
+    assert changing == {(change.method, change.path) for change in CHANGES}
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: f"{change.method} {change.path}")
+def test_who_what_and_why_before_and_after(
+    served: Api, connection: Connection, population: Population, key: MakeKey, change: Change
+):
+    caller = key("admin") | {"Idempotency-Key": "order-1"}
+    jobs.configure(connection, paused__user__eve={"reason": "unpaid"})
+    known = connection.execute("SELECT coalesce(max(id), 0) FROM audit_event").fetchone()
+    assert known is not None
+    names = {"user_id": "ada", "job_id": str(getattr(population, change.names, None))}
+    why = {"reason": "because"}
+    sent: dict[str, Any] = {"params": why} if change.body is None else {"json": change.body | why}
+    answer = served.client.request(change.method, change.path.format(**names), headers=caller, **sent)
+    assert answer.is_success, answer.text
+    query = "SELECT actor, action, target, reason, before, after FROM audit_event WHERE id > %s"
+    [(actor, action, target, reason, before, after)] = connection.execute(query.encode(), known).fetchall()
+    assert actor == "key:" + caller["Authorization"].split("_")[2]
+    assert (action, target, reason) == (change.action, change.target.format(**names), "because")
+    assert before != after
+    assert before is not None or after is not None
