@@ -124,9 +124,10 @@ def disable_endpoint(connection: Connection, endpoint: UUID, *, owner: str | Non
     with together(connection):
         if _find(connection, endpoint, owner)["disabled_at"] is not None:
             return
-        reason = by.reason or f"by {by.actor or 'somebody'}"
-        connection.execute(DISABLE, (reason[:500], endpoint))
-        record(connection, by, "webhook.disable", _target(endpoint))
+        reason = (by.reason or f"by {by.actor or 'somebody'}")[:500]
+        connection.execute(DISABLE, (reason, endpoint))
+        after = {"disabled_for": reason}
+        record(connection, by, "webhook.disable", _target(endpoint), before={"disabled_for": None}, after=after)
         connection.execute(HINT, (FOLLOW,))
 
 
@@ -137,7 +138,8 @@ def enable_endpoint(connection: Connection, endpoint: UUID, *, owner: str | None
         connection.execute(ENABLE, (endpoint,))
         if found["disabled_at"] is not None:
             before = {"disabled_at": found["disabled_at"], "disabled_for": found["disabled_for"]}
-            record(connection, by, "webhook.enable", _target(endpoint), before=before)
+            after = dict.fromkeys(before)
+            record(connection, by, "webhook.enable", _target(endpoint), before=before, after=after)
         connection.execute(HINT, (FOLLOW + LOOK,))
 
 

@@ -127,6 +127,9 @@ _REFUSED = {
     "job_not_waiting": 409,
     "job_not_releasable": 409,
     "too_many_waiting": 429,
+    "endpoint_not_found": 404,
+    "endpoint_disabled": 409,
+    "delivery_not_found": 404,
 }
 _WAITING_HELPS = {"too_many_waiting": 10}
 _FIELD = re.compile(r"([a-z_][a-z0-9_.\[\]-]*): ")

@@ -14,9 +14,11 @@ from tests.cli.conftest import Command
 from tests.support import jobs
 from tests.support.database import Connection
 from tests.support.populated import WORKER, Population
+from tests.support.webhooks import put_endpoint
 
 ASKS = {
     "audit", "config", "credits audit", "credits show", "dead list", "doctor", "job show", "status", "token list",
+    "webhook deliveries", "webhook list",
 }  # fmt: skip
 WORKS = {"demo", "run"}
 """What these do, they do as a worker does: jobs and attempts are its record."""
@@ -55,6 +57,15 @@ CHANGES = [
     Change("resume", "resume", "setting:paused", True, False, "pause"),
     Change("token create app --scope read", "token.create", "token:", False, True),
     Change("token revoke {token}", "token.revoke", "token:{token}", True, True),
+    Change("webhook add https://app.example.com/", "webhook.add", "endpoint:", False, True),
+    Change("webhook rotate {endpoint}", "webhook.rotate", "endpoint:{endpoint}", False, True),
+    Change("webhook disable {endpoint}", "webhook.disable", "endpoint:{endpoint}", True, True),
+    Change(
+        "webhook enable {endpoint}", "webhook.enable", "endpoint:{endpoint}", True, True, "webhook disable {endpoint}"
+    ),
+    Change("webhook remove {endpoint}", "webhook.remove", "endpoint:{endpoint}", True, False),
+    Change("webhook test {endpoint} --wait 0s", "webhook.test", "endpoint:{endpoint}", False, True),
+    Change("webhook replay {delivery}", "delivery.replay", "delivery:{delivery}", True, False),
 ]
 
 
@@ -87,8 +98,12 @@ def test_who_what_and_why_before_and_after(
     names |= {"pending": str(population.pending[0])}
     if "{token}" in change.words:
         names["token"] = cli("token", "create", "app", "--scope", "read", "--json").json["id"]
+    if "{endpoint}" in change.words or "{delivery}" in change.words:
+        names["endpoint"] = str(put_endpoint(connection))
+        row = {"endpoint_id": names["endpoint"], "event": "job.completed", "job_id": population.completed, "body": "{}"}
+        names["delivery"] = str(jobs.put_row(connection, "webhook_delivery", **row)["id"])
     if change.first:
-        assert cli(*change.first.split()).status == 0
+        assert cli(*change.first.format(**names).split()).status == 0
     known = len(cli("audit", "--json").json["events"])
     done = cli(*change.words.format(**names).split(), "--reason", "because")
     assert done.status == 0, done.err
