@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from generation_worker.domain.trace import trace_id_of
 from generation_worker.domain.webhook import Judgement, Reply
 
 
@@ -28,6 +29,19 @@ class Delivery:
     """Which try this is, from 1."""
     token: str
     """The fence: every write of this try names it."""
+    job: str | None = None
+    """The job whose end it tells of; None if it tells of something else."""
+    traceparent: str | None = None
+    """The job's, unless it has been deleted meanwhile."""
+
+    @property
+    def tags(self) -> dict[str, Any]:
+        """What every event about the delivery says of it."""
+        named = {"delivery": self.id, "endpoint": self.endpoint, "type": self.event}
+        if self.job is None:
+            return named
+        trace_id = trace_id_of(self.job, self.traceparent)
+        return {**named, "job": self.job, "trace_id": trace_id, "traceparent": self.traceparent}
 
 
 class Recorded(NamedTuple):

@@ -65,6 +65,12 @@ class Spans:
         below = _below(fields, job_span_id(fields["job"]))
         self._end("wait", fields, fields["waited"], _of_job(fields), below)
 
+    def end_delivery(self, fields: Fields, *, error: str | None) -> None:
+        """One try to tell the app of the job's end. Never where to: the address may hold a secret."""
+        said = {"job_id": fields["job"], **{key: fields[key] for key in ("delivery", "type", "attempt", "status")}}
+        below = _below(fields, job_span_id(fields["job"]))
+        self._end("deliver", fields, fields["seconds"], said, below, error=error, kind=SpanKind.CLIENT)
+
     def end_step(
         self,
         name: str,

@@ -27,10 +27,11 @@ def tell_spans(events: Events, spans: Spans) -> None:
         "attempt.settled": teller.attempt_settled,
         "job.refused": teller.job_ended,
         "job.expired": teller.job_ended,
+        "delivery.ended": teller.delivery_ended,
     }
 
     def hear(name: str, fields: dict[str, Any]) -> None:
-        if tell := heard.get(name):
+        if (tell := heard.get(name)) and "job" in fields:
             fields = _with_ids(fields)
             if spans.are_wanted(fields):
                 tell(fields)
@@ -81,6 +82,9 @@ class _Teller:
 
     def job_ended(self, fields: dict[str, Any]) -> None:
         self._spans.end_job(fields, status="failed")
+
+    def delivery_ended(self, fields: dict[str, Any]) -> None:
+        self._spans.end_delivery(fields, error=None if fields["outcome"] == "delivered" else fields["outcome"])
 
 
 def _fault(outcome: str, code: str) -> str | None:

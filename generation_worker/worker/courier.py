@@ -111,7 +111,7 @@ class Courier:
         try:
             recorded = self.outbox.record_delivery(delivery, reply, judgement)
         except StoreUnavailable as error:
-            self._events.emit("delivery.unrecorded", delivery=delivery.id, endpoint=delivery.endpoint, error=str(error))
+            self._events.emit("delivery.unrecorded", **delivery.tags, error=str(error))
             return
         self._tell(delivery, reply, judgement, recorded, seconds)
 
@@ -125,10 +125,9 @@ class Courier:
 
     def _tell(self, delivery: Delivery, reply: Reply, judgement: Judgement, recorded: Recorded, seconds: float) -> None:
         outcome = {"delivered": "delivered", "pending": "failed", "dead": "dead"}[judgement.status]
-        about = {"delivery": delivery.id, "endpoint": delivery.endpoint, "type": delivery.event}
         self._events.emit(
             "delivery.ended",
-            **about,
+            **delivery.tags,
             attempt=delivery.attempts,
             outcome=outcome if recorded.held else "lost",
             status=reply.status,
@@ -136,7 +135,7 @@ class Courier:
             error=judgement.problem,
         )
         if recorded.held and judgement.status == "dead":
-            self._events.emit("delivery.dead", **about, error=judgement.problem)
+            self._events.emit("delivery.dead", **delivery.tags, error=judgement.problem)
         if recorded.disabled_for:
             self._events.emit("endpoint.disabled", endpoint=delivery.endpoint, reason=recorded.disabled_for)
 
@@ -145,4 +144,4 @@ class Courier:
         self.loop.wake()
 
     def _sending_failed(self, delivery: Delivery, error: BaseException) -> None:
-        self._events.emit("delivery.broke", delivery=delivery.id, endpoint=delivery.endpoint, exc_info=error)
+        self._events.emit("delivery.broke", **delivery.tags, exc_info=error)

@@ -10,7 +10,8 @@ from psycopg import sql
 
 from generation_worker.domain.webhook import LONGEST_FAILING, Judgement, Reply
 from tests.support.database import Connection, Database
-from tests.support.jobs import put_row
+from tests.support.jobs import TRACEPARENT, put_job, put_row
+from tests.support.protocol import cancel
 from tests.support.races import many_at_once
 from tests.support.webhooks import SECRET, URL, Box, endpoint, outbox, put_endpoint
 
@@ -44,6 +45,14 @@ def test_what_is_due_is_taken_with_all_that_sending_needs(connection: Connection
     assert (taken.id, taken.endpoint, taken.event, taken.url) == (str(due), str(told), "job.completed", URL)
     assert (list(taken.secrets), taken.body, taken.attempts, taken.failing) == ([SECRET], '{"n": 1}', 1, False)
     assert box.take() == []
+
+
+def test_what_tells_of_a_job_has_its_trace(connection: Connection, box: Box):
+    put_endpoint(connection, events=["job.cancelled"])
+    job_id = put_job(connection, traceparent=TRACEPARENT)
+    cancel(connection, job_id)
+    [taken] = box.take()
+    assert (taken.job, taken.traceparent) == (str(job_id), TRACEPARENT)
 
 
 def test_each_is_taken_by_one(connection: Connection, database: Database):

@@ -14,11 +14,14 @@ from psycopg import sql
 
 from generation_worker.domain.trace import job_span_id, trace_id_of
 from tests.e2e.conftest import StartWorker
+from tests.simulators.server import SimulatorServer
 from tests.support.collector import Collector, SentSpan, collecting
 from tests.support.database import Connection
 from tests.support.jobs import TRACEPARENT, enqueue, grant, job, put_job
 from tests.support.processes import WorkerProcess
+from tests.support.receiver import Receiver
 from tests.support.waiting import wait_until
+from tests.support.webhooks import put_endpoint
 
 TRACE, CALLER = TRACEPARENT[3:35], TRACEPARENT[36:52]
 CANARY = "canary-in-the-mine"
@@ -150,6 +153,28 @@ def test_a_job_that_ends_without_an_attempt_has_a_span_all_the_same(
         (TRACE, "insufficient_credits"),
         (trace_id_of(str(late), None), "deadline_exceeded"),
     ]
+
+
+def test_telling_the_app_is_part_of_the_trace(app: Connection, start_worker: StartWorker, collector: Collector):
+    grant(app)
+    receiver = Receiver()
+    with SimulatorServer([receiver]) as server:
+        put_endpoint(app, url=f"{server.url}/{CANARY}", events=["job.completed"])
+        job_id = enqueue(app, traceparent=TRACEPARENT)
+        worker = start_worker("--until-empty", **sending_to(collector, WEBHOOK_ALLOW_PRIVATE="true"))
+        assert worker.exit_status() == 0
+    [delivered], [whole] = collector.named("deliver"), collector.named("generation_job")
+    assert (delivered.trace_id, delivered.parent_id, delivered.error) == (TRACE, whole.span_id, None)
+    assert delivered.attributes == {
+        "generation.job_id": str(job_id),
+        "generation.delivery": receiver.at(f"/{CANARY}")[0].id,
+        "generation.type": "job.completed",
+        "generation.attempt": 1,
+        "generation.status": 204,
+    }
+    assert CANARY.encode() not in b"".join(collector.bodies)
+    [line] = worker.events("delivery.ended")
+    assert (line["job"], line["trace_id"]) == (str(job_id), TRACE)
 
 
 def test_what_the_caller_does_not_record_is_not_sent(app: Connection, start_worker: StartWorker, collector: Collector):

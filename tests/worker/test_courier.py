@@ -12,6 +12,7 @@ from generation_worker.domain.webhook import Judgement, Reply
 from generation_worker.events import Events
 from generation_worker.ports import Delivery, Recorded, StoreUnavailable
 from generation_worker.worker.courier import FAILING, PER_ENDPOINT, Courier
+from tests.support.jobs import TRACEPARENT
 from tests.support.waiting import wait_until
 from tests.worker.scripted_store import Told
 
@@ -108,6 +109,19 @@ def courier(outbox: ScriptedOutbox, poster: ScriptedPoster, events: Events) -> I
 
 def ended(told: Told) -> list[dict[str, Any]]:
     return [fields for name, fields in told.events if name == "delivery.ended"]
+
+
+def test_what_is_told_of_a_job_names_its_trace() -> None:
+    delivery = a_delivery(job="job-1", traceparent=TRACEPARENT)
+    assert delivery.tags == {
+        "delivery": "d-1",
+        "endpoint": "e",
+        "type": "job.completed",
+        "job": "job-1",
+        "trace_id": TRACEPARENT[3:35],
+        "traceparent": TRACEPARENT,
+    }
+    assert "job" not in a_delivery().tags
 
 
 def test_without_an_endpoint_the_database_is_asked_nothing(courier: Courier, outbox: ScriptedOutbox) -> None:

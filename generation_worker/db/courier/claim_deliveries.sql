@@ -26,4 +26,5 @@ UPDATE webhook_delivery d
    SET attempts = d.attempts + 1, next_at = clock_timestamp() + make_interval(secs => %(lease)s), lease_token = gen_random_uuid()
   FROM chosen c
  WHERE d.id = c.id
-RETURNING d.id::text, d.endpoint_id::text, d.event, c.url, c.secrets, c.failing, d.body, d.attempts, d.lease_token::text
+RETURNING d.id::text, d.endpoint_id::text, d.event, c.url, c.secrets, c.failing, d.body, d.attempts, d.lease_token::text,
+          d.job_id::text, (SELECT j.traceparent FROM generation_job j WHERE j.id = d.job_id) AS traceparent
