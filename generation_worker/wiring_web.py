@@ -18,6 +18,7 @@ from generation_worker.db.job_desk import JobDesk
 from generation_worker.db.reading import reading
 from generation_worker.db.stream_desk import StreamDesk
 from generation_worker.db.token_desk import TokenDesk
+from generation_worker.db.webhook_desk import WebhookDesk
 from generation_worker.events import Events
 from generation_worker.ports import Images, Storage
 from generation_worker.registrations import webhook_readers
@@ -27,6 +28,8 @@ from generation_worker.web.bulk import bulk_router
 from generation_worker.web.config_routes import config_router
 from generation_worker.web.control import control_router, front_router
 from generation_worker.web.credits import credits_router
+from generation_worker.web.deliveries import deliveries_router
+from generation_worker.web.endpoints import endpoints_router
 from generation_worker.web.events import events_router
 from generation_worker.web.fleet import fleet_router
 from generation_worker.web.guard import Guard, KeyLimits
@@ -119,6 +122,9 @@ def build_api(
     yield images_router(
         keeping.storage, keeping.images, most_bytes=settings.upload_max_mb * MIB, kept_for=settings.upload_retention
     )
+    webhooks = WebhookDesk(desk, allow_private=settings.webhook_allow_private)
+    yield deliveries_router(webhooks)
+    yield endpoints_router(webhooks)
     control = ControlDesk(desk)
     yield control_router(control, supervisor.wake)
     yield front_router(control)

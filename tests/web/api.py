@@ -49,6 +49,7 @@ class QuietSupervisor:
             "unwritten": 0,
             "listening": True,
             "paused": [],
+            "disabled_endpoints": [],
             "uptime_seconds": 12.3,
         }
 

@@ -9,6 +9,7 @@ import pytest
 from tests.support import jobs
 from tests.support.database import Connection
 from tests.support.populated import Population
+from tests.support.webhooks import put_endpoint
 from tests.web.api import Api
 from tests.web.conftest import MakeKey
 from tests.web.test_tenants import routes
@@ -46,15 +47,30 @@ CHANGES = [
     Change("POST", "/worker/stop", "pause", "setting:paused", {}),
     Change("POST", "/worker/start", "resume", "setting:paused.user.eve", {"user_id": "eve"}),
     Change("POST", "/worker/credits/{user_id}/grant", "credits.grant", "user:ada", {"amount": 5}),
+    Change("POST", "/worker/webhooks", "webhook.add", "endpoint:{made}", {"url": "https://app.example.com/"}),
+    Change("POST", "/worker/webhooks/{endpoint_id}/rotate", "webhook.rotate", "endpoint:{endpoint_id}", {}),
+    Change("POST", "/worker/webhooks/{endpoint_id}/disable", "webhook.disable", "endpoint:{endpoint_id}", {}),
+    Change("POST", "/worker/webhooks/{disabled_id}/enable", "webhook.enable", "endpoint:{disabled_id}", {}),
+    Change("POST", "/worker/webhooks/{endpoint_id}/test", "webhook.test", "endpoint:{endpoint_id}", {}),
+    Change("DELETE", "/worker/webhooks/{endpoint_id}", "webhook.remove", "endpoint:{endpoint_id}"),
+    Change("POST", "/worker/webhooks/deliveries/{delivery_id}/replay", "delivery.replay", "delivery:{delivery_id}", {}),
     Change("PUT", "/worker/config", "setting.set", "setting:concurrency", {"concurrency": 3}),
 ]
+
+
+def endpoints(connection: Connection) -> dict[str, str]:
+    """One that is told, with a message that was, and one that is not told any more."""
+    told = put_endpoint(connection)
+    disabled = put_endpoint(connection, disabled_at=jobs.NOW, disabled_for="it is gone")
+    row = jobs.put_row(connection, "webhook_delivery", endpoint_id=told, event="job.failed", body="{}")
+    return {"endpoint_id": str(told), "disabled_id": str(disabled), "delivery_id": str(row["id"])}
 
 
 def test_each_route_says_whether_it_changes_anything(served: Api):
     found = {(method, route.path) for route in routes(served) for method in route.methods or () if method not in ASKS}
     assert {*IS_ITS_OWN_RECORD, *CHANGES_NOTHING} <= found
     changing = found - IS_ITS_OWN_RECORD - CHANGES_NOTHING
-    assert changing == {(change.method, change.path) for change in CHANGES}
+    assert changing == {(c.method, c.path.replace("disabled_id", "endpoint_id")) for c in CHANGES}
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: f"{change.method} {change.path}")
@@ -65,7 +81,7 @@ def test_who_what_and_why_before_and_after(
     jobs.configure(connection, paused__user__eve={"reason": "unpaid"})
     known = connection.execute("SELECT coalesce(max(id), 0) FROM audit_event").fetchone()
     assert known is not None
-    names = {"user_id": "ada", "job_id": str(getattr(population, change.names, None))}
+    names = {"user_id": "ada", "job_id": str(getattr(population, change.names, None)), **endpoints(connection)}
     why = {"reason": "because"}
     sent: dict[str, Any] = {"params": why} if change.body is None else {"json": change.body | why}
     answer = served.client.request(change.method, change.path.format(**names), headers=caller, **sent)
@@ -73,6 +89,7 @@ def test_who_what_and_why_before_and_after(
     query = "SELECT actor, action, target, reason, before, after FROM audit_event WHERE id > %s"
     [(actor, action, target, reason, before, after)] = connection.execute(query.encode(), known).fetchall()
     assert actor == "key:" + caller["Authorization"].split("_")[2]
-    assert (action, target, reason) == (change.action, change.target.format(**names), "because")
+    made = answer.json().get("id") if answer.content else None
+    assert (action, target, reason) == (change.action, change.target.format(**names, made=made), "because")
     assert before != after
     assert before is not None or after is not None

@@ -16,6 +16,7 @@ from generation_worker.worker.uploads import upload_folder
 from tests.support import jobs
 from tests.support.database import Connection
 from tests.support.populated import Population
+from tests.support.webhooks import put_endpoint
 from tests.web.answers import good, problem
 from tests.web.api import Api
 from tests.web.conftest import MakeKey
@@ -46,6 +47,16 @@ SCOPES = {
     ("POST", "/worker/wake"): "operate",
     ("GET", "/worker/config"): "operate",
     ("PUT", "/worker/config"): "admin",
+    ("GET", "/worker/webhooks"): "read",
+    ("POST", "/worker/webhooks"): "admin",
+    ("GET", "/worker/webhooks/{endpoint_id}"): "read",
+    ("DELETE", "/worker/webhooks/{endpoint_id}"): "admin",
+    ("POST", "/worker/webhooks/{endpoint_id}/rotate"): "admin",
+    ("POST", "/worker/webhooks/{endpoint_id}/disable"): "admin",
+    ("POST", "/worker/webhooks/{endpoint_id}/enable"): "admin",
+    ("POST", "/worker/webhooks/{endpoint_id}/test"): "admin",
+    ("GET", "/worker/webhooks/deliveries"): "read",
+    ("POST", "/worker/webhooks/deliveries/{delivery_id}/replay"): "admin",
 }
 
 
@@ -76,6 +87,7 @@ def test_each_route_of_others_ids_finds_nothing(
     batch = jobs.enqueue_all(connection, "ada", count=2)[0]["batch"]
     before = snapshot(connection)
     theirs = {"batch_id": [batch], "user_id": ["ada", "nobody"]}
+    theirs["endpoint_id"] = [put_endpoint(connection), put_endpoint(connection, user_id="ada")]
     theirs["job_id"] = [population.completed, population.failed, population.processing, *population.pending]
     asked: set[str] = set()
     for route in routes(served):
