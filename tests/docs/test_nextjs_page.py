@@ -129,6 +129,12 @@ def test_the_webhook(project: NodeProject, environment: dict[str, str]):
     project.test("webhook", environment | {"GENERATION_WEBHOOK_SECRET": SECRET, "MESSAGES": messages(), "JOB": JOB})
 
 
+def test_the_trace(project: NodeProject, environment: dict[str, str], shop_database: Connection):
+    project.test("trace", environment)
+    kept = shop_database.execute("SELECT traceparent FROM generation_job ORDER BY traceparent").fetchall()
+    assert kept == [(jobs.TRACEPARENT,), (None,)]
+
+
 def test_the_api(project: NodeProject, database: Database, connection: Connection, tmp_path: Path):
     jobs.offer_local(connection)
     jobs.grant(connection)
