@@ -425,7 +425,7 @@ CREATE TABLE webhook_endpoint (
     disabled_for text,
     CONSTRAINT a_user_is_not_told_of_providers CHECK (((user_id IS NULL) OR (NOT ('breaker.opened'::text = ANY (events))))),
     CONSTRAINT disabled_for_a_reason CHECK (((disabled_at IS NULL) = (disabled_for IS NULL))),
-    CONSTRAINT events_are_known CHECK (((cardinality(events) > 0) AND (events <@ ARRAY['job.completed'::text, 'job.failed'::text, 'job.cancelled'::text, 'batch.finished'::text, 'breaker.opened'::text, 'credits.low'::text]))),
+    CONSTRAINT events_are_known CHECK (((cardinality(events) > 0) AND (events <@ ARRAY['job.completed'::text, 'job.failed'::text, 'job.cancelled'::text, 'batch.finished'::text, 'breaker.opened'::text]))),
     CONSTRAINT old_secret_ends CHECK (((old_secret IS NULL) = (old_secret_until IS NULL))),
     CONSTRAINT reason_is_bounded CHECK ((length(disabled_for) <= 500)),
     CONSTRAINT secret_can_sign CHECK (((secret ~ '^whsec_'::text) AND (old_secret ~ '^whsec_'::text))),

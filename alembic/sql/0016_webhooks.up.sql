@@ -23,7 +23,7 @@ CREATE TABLE webhook_endpoint (
   disabled_for     text,
   CONSTRAINT url_is_bounded CHECK (length(url) BETWEEN 1 AND 2000),
   CONSTRAINT events_are_known CHECK (cardinality(events) > 0 AND events <@ ARRAY[
-    'job.completed', 'job.failed', 'job.cancelled', 'batch.finished', 'breaker.opened', 'credits.low']),
+    'job.completed', 'job.failed', 'job.cancelled', 'batch.finished', 'breaker.opened']),
   CONSTRAINT a_user_is_not_told_of_providers CHECK (user_id IS NULL OR NOT 'breaker.opened' = ANY (events)),
   CONSTRAINT user_id_is_named CHECK (length(user_id) BETWEEN 1 AND 255),
   CONSTRAINT secret_can_sign CHECK (secret ~ '^whsec_' AND old_secret ~ '^whsec_'),
