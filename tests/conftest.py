@@ -1,4 +1,4 @@
-"""The database that tests of every kind use.
+"""The database that tests of every kind use, and a look-out for secrets in whatever they say and leave behind.
 
 Each process of a parallel run has a server of its own: it starts in half a second, and is gone when the process is.
 """
@@ -6,12 +6,14 @@ Each process of a parallel run has a server of its own: it starts in half a seco
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import count
 from uuid import uuid4
 
 import pytest
 
+from tests.canaries import channels
+from tests.canaries.scanner import scanner
 from tests.support.database import Connection, Database
 from tests.support.servers import Server, server
 
@@ -44,6 +46,7 @@ def database(_migrated: Database) -> Iterator[Database]:
     _migrated.reset()
     yield _migrated
     _migrated.close_connections()
+    _migrated.look_for_secrets()
 
 
 @pytest.fixture
@@ -59,6 +62,26 @@ def empty_database(postgres: Server) -> Iterator[Database]:
 def connection(database: Database) -> Connection:
     """An autocommit connection to a migrated database without jobs."""
     return database.connect()
+
+
+def pytest_configure() -> None:
+    channels.watch()
+
+
+def pytest_runtest_setup() -> None:
+    channels.watch_servers()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that has let a secret out fails, whatever else it says."""
+    report = yield
+    if call.when == "teardown":
+        channels.look_at_sections(report)
+        if found := scanner.take():
+            report.outcome = "failed"
+            report.longrepr = "\n".join(["SECRETS WERE FOUND", *map(str, dict.fromkeys(found))])
+    return report
 
 
 def _name() -> str:

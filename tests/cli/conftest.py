@@ -15,6 +15,8 @@ import pytest
 
 from generation_worker.cli import main
 from generation_worker.config.declarations import declarations
+from tests.canaries.channels import shown_by
+from tests.canaries.scanner import scanner
 from tests.support import jobs
 from tests.support.database import Connection, Database
 from tests.support.populated import Population, populate
@@ -62,7 +64,8 @@ def cli(settings: None, capsys: pytest.CaptureFixture[str]) -> Command:
     def run(*arguments: object) -> Done:
         capsys.readouterr()
         status = main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
+        with scanner.allowing(*shown_by([str(argument) for argument in arguments])):
+            captured = capsys.readouterr()
         return Done(status, captured.out, captured.err)
 
     return run

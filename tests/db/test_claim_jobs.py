@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -94,7 +95,7 @@ def test_the_worker_learns_what_it_needs_to_know(worker: Worker, connection: Con
         place=claimed.place,
         traceparent=TRACEPARENT,
     )
-    assert claimed.payload == '{"prompt": "a red kite over the sea"}'
+    assert claimed.payload == json.dumps(PROMPT)
     assert claimed.seconds_left == pytest.approx(86_400, abs=5)
     assert (claimed.place.priority, claimed.place.id) == (-2, str(job_id))
 

@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from generation_worker.db.audit import audit
+from tests.canaries.values import GEMINI_KEYS
 from tests.e2e.conftest import StartWorker
 from tests.simulators import gemini_bodies as bodies
 from tests.simulators.gemini import KEY, GeminiSimulator
@@ -65,9 +66,9 @@ def test_several_keys_in_one_worker_add_up(
     app: Connection, start_worker: StartWorker, environment: dict[str, str], gemini: GeminiSimulator
 ):
     ask(app, 10)
-    keys = {"GEMINI_API_KEY": "key-one,key-two", "GEMINI_RPM": "5"}
+    keys = {"GEMINI_API_KEY": ",".join(GEMINI_KEYS), "GEMINI_RPM": "5"}
     assert start_worker("--until-empty", **(environment | keys)).exit_status() == 0
-    assert {key: len(arrivals.times()) for key, arrivals in gemini.arrivals.items()} == {"key-one": 5, "key-two": 5}
+    assert {key: len(arrivals.times()) for key, arrivals in gemini.arrivals.items()} == dict.fromkeys(GEMINI_KEYS, 5)
 
 
 def test_a_429_keeps_every_worker_away_for_as_long_as_it_says(

@@ -26,7 +26,14 @@ from tests.support.waiting import wait_until
 PAGE = "docs/providers.md"
 PLACE = re.compile(r"# (?P<file>\S+\.py)(?:, (?P<where>.+))?\n")
 AND = re.compile(r"(?m)^# and .+\n")
-COPIED = ("generation_worker", "alembic", "tests/simulators", "tests/providers/gemini/helpers.py", "pyproject.toml")
+COPIED = (
+    "generation_worker",
+    "alembic",
+    "tests/canaries/values.py",
+    "tests/simulators",
+    "tests/providers/gemini/helpers.py",
+    "pyproject.toml",
+)
 ANCHORS = {
     "generation_worker/config/provider_settings.py": ('local = group("Local provider")\n', None),
     "generation_worker/registrations.py": (

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from generation_worker.db.audit import audit
+from tests.canaries.values import REPLICATE_WEBHOOK_NEXT
 from tests.e2e.conftest import StartWorker
 from tests.e2e.test_replicate_worker import all_done, ask, remembered
 from tests.e2e.test_worker_process import free_port
@@ -26,7 +27,7 @@ from tests.support.waiting import wait_until
 
 Environment = dict[str, str]
 PATH = "/worker/providers/replicate/webhook"
-NEXT_SECRET = "whsec_bm90IHVzZWQgYnkgYW55Ym9keSB5ZXQ="
+NEXT_SECRET = REPLICATE_WEBHOOK_NEXT
 """Secrets are being exchanged."""
 
 

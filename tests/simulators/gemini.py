@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tests.canaries.values import GEMINI_KEY
 from tests.simulators import gemini_bodies as bodies
 from tests.simulators import replies
 from tests.simulators.arrivals import Arrivals
@@ -27,7 +28,7 @@ from tests.simulators.pictures import picture
 from tests.simulators.replies import Reply, json_reply
 from tests.simulators.server import Exchange
 
-KEY = "simulated-key"
+KEY = GEMINI_KEY
 PATH = re.compile(r"^(?P<prefix>.*)/(?P<version>v1\w*)/models/(?P<model>[^/:]+):generateContent$")
 LOOK = re.compile(r"^.*/v1\w*/models/(?P<model>[^/:]+)$")
 WORD = re.compile(r"\bsim:(?P<name>[a-z_]+)(?:=(?P<number>[0-9.]+))?")

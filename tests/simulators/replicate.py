@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+from tests.canaries.values import REPLICATE_TOKEN
 from tests.simulators import replicate_bodies as bodies
 from tests.simulators import replies
 from tests.simulators.arrivals import Arrivals
@@ -25,7 +26,7 @@ from tests.simulators.replicate_hooks import SECRET, Hook, Hooks
 from tests.simulators.replies import Reply, json_reply, raw_reply
 from tests.simulators.server import Exchange
 
-TOKEN = "r8_simulated"
+TOKEN = REPLICATE_TOKEN
 KINDS = {
     "create": re.compile(r"^POST /v1/(models/(?P<model>[^/]+/[^/]+)/)?predictions$"),
     "look": re.compile(r"^GET /v1/predictions/(?P<id>[^/]+)$"),

@@ -19,7 +19,9 @@ from typing import Any
 
 import httpx
 
-SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
+from tests.canaries.values import REPLICATE_WEBHOOK
+
+SECRET = REPLICATE_WEBHOOK
 OTHER_SECRET = "whsec_" + base64.b64encode(b"of somebody else, no doubt").decode()
 MANNERS = {
     "early": "before the request to create is answered, the prediction having ended",

@@ -16,6 +16,7 @@ from generation_worker.db.audit import audit
 from generation_worker.db.diagnosis.rights import judge_rights, our_tables
 from generation_worker.db.insights import Insights
 from generation_worker.db.statements import load_bare_statements
+from tests.canaries.values import PASSWORD
 from tests.sql.conftest import FOLDER, Psql
 from tests.support import jobs
 from tests.support.database import Connection, Database
@@ -201,11 +202,11 @@ def test_doctor_finds_that_the_worker_may_do_enough_and_the_others_not(become: B
 
 
 def test_a_whole_worker(connection: Connection, database: Database, roles: dict[str, str], tmp_path: Path):
-    connection.execute(f"ALTER ROLE {roles['worker']} LOGIN PASSWORD 'a-word'".encode())
+    connection.execute(f"ALTER ROLE {roles['worker']} LOGIN PASSWORD '{PASSWORD}'".encode())
     jobs.offer_local(connection)
     jobs.grant(connection)
     made = [jobs.enqueue(connection) for _ in range(3)]
-    address = with_login(database.direct_conninfo, roles["worker"], "a-word")
+    address = with_login(database.direct_conninfo, roles["worker"], PASSWORD)
     settings = {
         "DATABASE_URL": address,
         "STORAGE_DIR": str(tmp_path / "storage"),

@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 
 from generation_worker.db import migrations
+from tests.canaries import tables
 from tests.support.servers import Server
 
 Connection = psycopg.Connection[Any]
@@ -76,11 +77,17 @@ class Database:
         migrations.upgrade(self.direct_conninfo)
         self._keeper = psycopg.connect(self.direct_conninfo, autocommit=True)
         self._keeper.execute(RESET.encode())
+        tables.prepare(self._keeper)
 
     def reset(self) -> None:
         """Make the tables as new, and end what other connections are in the middle of."""
         assert self._keeper is not None
         self._keeper.execute("SELECT as_new.reset()")
+
+    def look_for_secrets(self) -> None:
+        """Look at all that a test leaves in the tables."""
+        assert self._keeper is not None
+        tables.look_at_tables(self._keeper)
 
     def close_connections(self) -> None:
         while self._connections:

@@ -9,6 +9,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from tests.canaries.values import WISH
 from tests.support.database import Connection
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -26,7 +27,7 @@ NO_TRACEPARENTS = (
 )
 """What is not a traceparent as a job keeps it."""
 
-PROMPT = {"prompt": "a red kite over the sea"}
+PROMPT = {"prompt": WISH}
 """A valid payload of text_to_image."""
 
 

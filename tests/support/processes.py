@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import psutil
 
+from tests.canaries.scanner import scanner
 from tests.support.waiting import wait_until
 
 PATIENCE = 30.0
@@ -50,6 +51,7 @@ class WorkerProcess:
         if kind is not None:
             sys.stderr.write(self.said())
         self.kill()
+        scanner.look("log", "a worker", self.said())
 
     @property
     def pid(self) -> int:

@@ -14,6 +14,8 @@ import psycopg
 from psycopg import sql
 
 from generation_worker.db.embedded import EmbeddedPostgres
+from tests.canaries import tables
+from tests.canaries.scanner import scanner
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Server:
             try:
                 yield Server(_with_database(self.url, name), _with_database(self.direct_url, name))
             finally:
+                connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(name)))
+                _look_for_secrets(_with_database(self.direct_url, name))
                 connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
@@ -58,6 +62,9 @@ def embedded(**settings: str) -> Generator[str]:
         tempfile.TemporaryDirectory(prefix="generation-worker-") as directory,
         EmbeddedPostgres(Path(directory), durable=False, settings=settings) as postgres,
     ):
+        password = urlsplit(postgres.conninfo()).password
+        assert password is not None
+        scanner.add_secret(password)
         yield postgres.conninfo()
 
 
@@ -73,6 +80,12 @@ def with_login(address: str, user: str, password: str) -> str:
     """The address of the same database for another role."""
     parts = urlsplit(address)
     return urlunsplit(parts._replace(netloc=f"{user}:{password}@{parts.netloc.rpartition('@')[2]}"))
+
+
+def _look_for_secrets(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        tables.prepare(connection)
+        tables.look_at_tables(connection)
 
 
 def _with_database(url: str, name: str) -> str:

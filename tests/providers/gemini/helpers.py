@@ -9,10 +9,11 @@ from typing import Any
 from generation_worker.domain.errors import AttemptStopped, AttemptTimedOut
 from generation_worker.ports import GenerationRequest, Picture
 from generation_worker.providers.gemini import GeminiProvider
+from tests.canaries.values import GEMINI_KEY
 from tests.simulators.gemini_bodies import MODEL
 from tests.simulators.pictures import picture
 
-KEY = "simulated-key-0123456789"
+KEY = GEMINI_KEY
 SHORT = 0.4
 """Seconds: the timeout of calls that are meant to run into it."""
 

@@ -25,7 +25,7 @@ def sent(provider: GeminiProvider, simulator: GeminiSimulator, **request: Any) -
 
 def test_it_is_a_provider(provider: GeminiProvider) -> None:
     port: Provider = provider
-    assert (port.name, port.key_label) == ("gemini", "gemini-19c3f039")
+    assert (port.name, port.key_label) == ("gemini", "gemini-e78f59c3")
 
 
 def test_a_text_becomes_an_image(provider: GeminiProvider, simulator: GeminiSimulator) -> None:

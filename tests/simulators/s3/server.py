@@ -16,9 +16,10 @@ from pathlib import Path
 from generation_worker.domain.errors import StorageUnavailable
 from generation_worker.storage.s3 import S3Storage
 from generation_worker.storage.s3_client import Bucket, Patience
+from tests.canaries.values import S3_KEY_ID, S3_READER_ID, S3_READER_SECRET, S3_SECRET
 
-BUCKET, KEY_ID, SECRET = "images", "test-key-id", "test-secret-access-key"
-READER = ("reading-key-id", "reading-secret-access-key")
+BUCKET, KEY_ID, SECRET = "images", S3_KEY_ID, S3_SECRET
+READER = (S3_READER_ID, S3_READER_SECRET)
 """A key that may list and get, and nothing else."""
 GRPC = 10_000
 """Each port has a second one so much higher."""
