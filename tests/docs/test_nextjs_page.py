@@ -17,17 +17,21 @@ from standardwebhooks import Webhook
 
 from generation_worker.db.diagnosis.rights import our_tables
 from generation_worker.db.tokens import create_token
+from generation_worker.fetch.poster import headers_of
+from generation_worker.ports import Delivery
+from tests.canaries.values import PASSWORD
 from tests.docs import node_project
 from tests.docs.documents import blocks, run
 from tests.docs.node_project import OURS, PAGE, NodeProject, files
 from tests.support import jobs
 from tests.support.database import Connection, Database
 from tests.support.servers import with_login
+from tests.support.webhooks import Box, put_endpoint
 from tests.web.api import api
 
-PASSWORD = "a-word-of-the-shop"
-SECRET, OTHER_SECRET = ("whsec_" + base64.b64encode(word * 6).decode() for word in (b"shop", b"thief"))
-JOB = "0190a000-0000-4000-8000-000000000009"
+SECRET, OLD_SECRET, OTHER_SECRET = (
+    "whsec_" + base64.b64encode(word * 6).decode() for word in (b"shop", b"before", b"thief")
+)
 CLOSED = """
 CREATE FUNCTION pg_temp.close() RETURNS trigger LANGUAGE plpgsql AS
   $$ BEGIN RAISE EXCEPTION 'the shop is closed'; END $$;
@@ -113,7 +117,8 @@ def test_the_role_of_the_app_may_do_nothing_else(
 
 
 def test_prisma_is_told_of_every_table_that_is_not_its_own():
-    assert re.findall(r'"public\.(\w+)"', files()["prisma.config.ts"]) == our_tables()
+    named = re.findall(r'"public\.(\w+)"', files()["prisma.config.ts"])
+    assert named == our_tables(), "bring the list in docs/nextjs.md up to date"
 
 
 def test_the_versions_are_fixed_and_say_nothing_of_where_they_came_from():
@@ -125,8 +130,14 @@ def test_the_versions_are_fixed_and_say_nothing_of_where_they_came_from():
     assert [name for name, package in locked.items() if name and "integrity" not in package] == []
 
 
-def test_the_webhook(project: NodeProject, environment: dict[str, str]):
-    project.test("webhook", environment | {"GENERATION_WEBHOOK_SECRET": SECRET, "MESSAGES": messages(), "JOB": JOB})
+def test_the_webhook(project: NodeProject, environment: dict[str, str], shop_database: Connection):
+    """What the courier sends of a job that was cancelled, and what others might."""
+    put_endpoint(shop_database, secret=SECRET, old_secret=OLD_SECRET, old_secret_until=datetime.now(UTC) + timedelta(1))
+    job_id = jobs.enqueue(shop_database)
+    shop_database.execute("SELECT cancel_generation(%s)", (job_id,))
+    [delivery] = Box(shop_database).take()
+    more = {"GENERATION_WEBHOOK_SECRET": SECRET, "MESSAGES": json.dumps(messages(delivery)), "JOB": str(job_id)}
+    project.test("webhook", environment | more)
 
 
 def test_the_trace(project: NodeProject, environment: dict[str, str], shop_database: Connection):
@@ -145,28 +156,21 @@ def test_the_api(project: NodeProject, database: Database, connection: Connectio
         project.test("worker-api", {"WORKER_URL": url, "WORKER_KEY": ours.key, "KEY_OF_EVE": of_eve.key})
 
 
-def messages() -> str:
+def messages(delivery: Delivery) -> dict[str, dict[str, Any]]:
     """What may arrive at the app's route."""
-    now, ended = datetime.now(UTC), {"id": JOB, "user_id": "ada", "status": "completed"}
-    genuine = signed("job.completed", ended, now)
-    others = " ".join([base64_of_nobody(), genuine["headers"]["webhook-signature"]])
-    found: dict[str, dict[str, Any]] = {
-        "genuine": genuine | {"headers": genuine["headers"] | {"webhook-signature": others}},
-        "forged": signed("job.completed", ended, now, secret=OTHER_SECRET),
-        "changed": genuine | {"body": genuine["body"].replace("completed", "cancelled")},
-        "old": signed("job.completed", ended, now - timedelta(minutes=6)),
+    now = datetime.now(UTC)
+    genuine = {"body": delivery.body, "headers": headers_of(delivery, now)}
+    return {
+        "genuine": genuine,
+        "forged": genuine | {"headers": headers_of(replace(delivery, secrets=[OTHER_SECRET]), now)},
+        "changed": genuine | {"body": delivery.body.replace("cancelled", "completed")},
+        "old": genuine | {"headers": headers_of(delivery, now - timedelta(minutes=6))},
         "unsigned": genuine | {"headers": {}},
-        "unknown": signed("comet.seen", ended, now),
+        "unknown": signed("comet.seen", json.loads(delivery.body)["data"], now),
     }
-    return json.dumps(found)
 
 
-def signed(event: str, data: dict[str, Any], at: datetime, secret: str = SECRET) -> dict[str, Any]:
+def signed(event: str, data: dict[str, Any], at: datetime) -> dict[str, Any]:
     body = json.dumps({"type": event, "timestamp": at.isoformat(), "data": data})
     headers = {"webhook-id": "msg_1", "webhook-timestamp": str(int(at.timestamp()))}
-    return {"body": body, "headers": headers | {"webhook-signature": Webhook(secret).sign("msg_1", at, body)}}
-
-
-def base64_of_nobody() -> str:
-    """What the secret before this one has signed."""
-    return "v1," + base64.b64encode(bytes(32)).decode()
+    return {"body": body, "headers": headers | {"webhook-signature": Webhook(SECRET).sign("msg_1", at, body)}}
