@@ -174,3 +174,20 @@ def signed(event: str, data: dict[str, Any], at: datetime) -> dict[str, Any]:
     body = json.dumps({"type": event, "timestamp": at.isoformat(), "data": data})
     headers = {"webhook-id": "msg_1", "webhook-timestamp": str(int(at.timestamp()))}
     return {"body": body, "headers": headers | {"webhook-signature": Webhook(SECRET).sign("msg_1", at, body)}}
+    return {"body": body, "headers": headers | {"webhook-signature": Webhook(secret).sign("msg_1", at, body)}}
+
+
+def base64_of_nobody() -> str:
+    """What the secret before this one has signed."""
+    return "v1," + base64.b64encode(bytes(32)).decode()
+
+
+def test_live_updates(project: NodeProject, database: Database, connection: Connection, tmp_path: Path):
+    """Node has an EventSource as browsers do, when it is asked for."""
+    jobs.offer_local(connection)
+    jobs.grant(connection)
+    jobs.grant(connection, "eve")
+    ours = create_token(connection, "shop", ["enqueue", "read"])
+    with api(database, tmp_path / "storage") as served:
+        places = {"WORKER_URL": str(served.client.base_url), "WORKER_KEY": ours.key}
+        project.test("events", places | {"NODE_OPTIONS": "--experimental-eventsource"})
