@@ -1,7 +1,7 @@
 # Two commands matter: `make demo` and `make test`. Each sets up all it needs in .venv; `make help` names the rest.
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast check format lint types imports pages test-pg14 test-pg15 test-pg16 test-pg17 \
-  test-pgbouncer test-image provider-sim bench bench-gate mutants lock clean ready-run ready-dev
+  test-pgbouncer test-image provider-sim bench bench-gate bench-events mutants lock clean ready-run ready-dev
 
 # The first one that is new enough. For another: make test PYTHON=python3.13 VENV=.venv-3.13
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -67,6 +67,9 @@ bench: ready-dev ## Measure: jobs per second, pick-up, claim time
 
 bench-gate: ready-dev ## Measure a provider's limit: four workers, three minutes
 	$(BIN)/python -m benchmarks.gate $(ARGS)
+
+bench-events: ready-dev ## Measure streams of events: how late, and what they ask of the database
+	$(BIN)/python -m benchmarks.events $(ARGS)
 
 mutants: ready-dev ## Take each guard out and see a test fail
 	$(LISTEN) $(BIN)/python scripts/mutants.py $(ARGS)

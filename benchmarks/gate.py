@@ -108,6 +108,10 @@ class Running:
             command = [sys.executable, "-m", "generation_worker", "run"]
             self._process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def see_that_it_runs(self) -> None:
         """Raises RuntimeError with its last words if it does not."""
         if self._process.poll() is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -19,6 +20,8 @@ class Event(NamedTuple):
     data: Any
     id: str | None
     """As it stands in this event; None if it has none."""
+    at: float = 0.0
+    """When it was heard, in seconds since the epoch."""
 
 
 class Listener:
@@ -83,7 +86,7 @@ class Listener:
             self.retry = int(fields["retry"])
         self.last_id = fields.get("id", self.last_id)
         if "data" in fields:
-            event = Event(fields.get("event", "message"), json.loads(fields["data"]), fields.get("id"))
+            event = Event(fields.get("event", "message"), json.loads(fields["data"]), fields.get("id"), time.time())
             self.events.append(event)
 
 
