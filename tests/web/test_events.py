@@ -234,14 +234,16 @@ def test_what_ends_during_a_cut_is_told(connection: Connection, crowd: Crowd, ki
     assert (again.statuses, again.last_id) == (["cancelled"], "end")
 
 
-def test_what_was_committed_late_is_told(connection: Connection, database: Database, crowd: Crowd):
-    """The row bears a time before the cut, and nobody could see it until after."""
+@pytest.mark.parametrize("more", [0, 2])
+def test_what_was_committed_late_is_told(connection: Connection, database: Database, crowd: Crowd, more: int):
+    """The row bears a time before the cut, and nobody could see it until after: right away, or some looks later."""
     job = jobs.put_job(connection)
     other = database.connect(autocommit=False)
     cancel(other, job)
+    jobs.put_job(connection, user_id="bob")  # begun later, and over
     stream = crowd.listen(of_user("ada"))
     stream.wait_for(lambda it: it.statuses == ["pending"], "it begins")
-    for number in range(2, 4):
+    for number in range(2, 2 + more):
         jobs.put_job(connection)
         stream.wait_for(lambda it, number=number: len(it.jobs) == number, "it goes on")
     crowd.hang_up(stream)

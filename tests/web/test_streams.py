@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from psycopg.conninfo import conninfo_to_dict
 from generation_worker.db import desk, desk_pool
 from generation_worker.db.tokens import create_token, revoke_token
 from generation_worker.domain.watch import Opening, Reading, Since
+from generation_worker.events import Events
 from generation_worker.web import event_stream, server, streams
 from generation_worker.web.watch import MOST_ENDED, MOST_JOBS, SHOWN, News, Watch
 from tests.support import jobs
@@ -197,11 +198,12 @@ def test_one_key_has_its_share(database: Database, tmp_path: Path, connection: C
     with api(database, tmp_path, **limits) as served, Crowd(str(served.client.base_url)) as crowd:
         for _ in range(2):
             assert crowd.listen(of_job(job), headers=ada).status == 200
+        assert crowd.listen(of_job(job), headers=ada).status == 429
         answer = served.client.get(of_job(job), headers=ada)
         assert problem(answer, 429, "too_many_streams")["remedy"]
         assert int(answer.headers["retry-after"]) > 0
         assert crowd.listen(of_user("eve"), headers=eve).status == 200
-        problem(served.client.get(of_user("eve"), headers=eve), 503, "too_many_streams")
+        assert crowd.listen(of_user("eve"), headers=eve).status == 503
 
 
 def test_a_revoked_key_hears_no_more(connection: Connection, crowd: Crowd, key: MakeKey):
@@ -298,17 +300,62 @@ def test_what_waits_for_a_slow_client_is_the_latest_of_each_job() -> None:
 
 
 def test_of_those_that_ended_a_bounded_number_is_remembered() -> None:
+    """None is told of twice while it is remembered; after many others it would be."""
+
     async def follow() -> list[int]:
         watch = Watch("key:a", Opening(Since(1, NOW), {}, frozenset()), user="ada")
         told: list[int] = []
-        for number in range(4):
-            ended = [uuid4() for _ in range(MOST_ENDED // 2)]
-            reading = Reading(Since(number, NOW), {job: seen(job, status="completed") for job in ended})
-            for _ in range(2):
-                watch.take(reading)
-                news = watch.news()
-                told.append(len(news.rows) if news else 0)
+        several = [[uuid4() for _ in range(MOST_ENDED // 2)] for _ in range(3)]
+        for ended in (several[0], several[0], several[1], several[0], several[2], several[0]):
+            watch.take(Reading(Since(1, NOW), {job: seen(job, status="completed") for job in ended}))
+            news = watch.news()
+            told.append(len(news.rows) if news else 0)
         assert watch.following == 0
         return told
 
-    assert asyncio.run(follow()) == [MOST_ENDED // 2, 0] * 4
+    half = MOST_ENDED // 2
+    assert asyncio.run(follow()) == [half, 0, half, 0, half, half]
+
+
+class Slow:
+    """A database whose first look ends when it is told, with what was found; the later ones find nothing."""
+
+    def __init__(self, found: dict[UUID, Any]) -> None:
+        self.asked: list[tuple[set[UUID], int]] = []
+        self.found = found
+        self.go_on = threading.Event()
+
+    def look(self, jobs: Collection[UUID], users: Collection[str], lanes: Collection[str], since: Since) -> Reading:
+        self.asked.append((set(jobs), since.horizon))
+        self.go_on.wait()
+        return Reading(Since(9, NOW), self.found if len(self.asked) == 1 else {})
+
+    def gone_callers(self, names: Sequence[str]) -> set[str]:
+        return set()
+
+
+def test_who_begins_while_a_look_is_under_way_neither_goes_back_nor_misses_anything(monkeypatch: pytest.MonkeyPatch):
+    """It has seen later rows than that look brings; and what has changed since it began, only the next look can see."""
+    monkeypatch.setattr(streams, "LOOK_EVERY", 0.01)
+    first, second = uuid4(), uuid4()
+    slow = Slow({second: seen(second, status="pending")})
+
+    async def begin_meanwhile() -> tuple[int, list[str]]:
+        open_streams = streams.Streams(slow, Events(), streams.StreamLimits(9, 9))
+        watches = [watching(first, 3), watching(second, 5)]
+        open_streams.add(watches[0])
+        await asyncio.to_thread(wait_until, lambda: len(slow.asked) == 1, "a look begins")
+        open_streams.add(watches[1])
+        slow.go_on.set()
+        await asyncio.to_thread(wait_until, lambda: len(slow.asked) >= 2, "another look begins")
+        told = [row["status"] for news in [watches[1].news()] if news for row in news.rows]
+        for watch in watches:
+            open_streams.remove(watch)
+        return slow.asked[1][1], told
+
+    def watching(job: UUID, horizon: int) -> Watch:
+        return Watch("key:a", Opening(Since(horizon, NOW), {job: seen(job)}, frozenset()))
+
+    assert asyncio.run(begin_meanwhile()) == (5, [])
+    assert slow.asked[0] == ({first}, 3)
+    assert slow.asked[1][0] == {first, second}

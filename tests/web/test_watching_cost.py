@@ -9,6 +9,7 @@ import pytest
 from generation_worker.db.statements import load_statements
 from generation_worker.db.stream_desk import HEAD, LATEST, LOOKED_AT, MOST_OF_BATCH, MOST_OF_USER
 from tests.support.database import Connection
+from tests.web.test_listing import rows_read
 
 # user-0 has nearly all jobs; four fifths have ended, long ago but for a few; the others wait.
 MANY = """
@@ -49,6 +50,8 @@ def test_a_look_reads_what_is_watched(many: Connection):
     assert pages(many, "watched_jobs", look) <= 4 * len(jobs) + 20
     of_users = look | {"users": ["user-0", "user-1"]}
     assert pages(many, "watched_jobs", of_users) <= 4 * (len(jobs) + 2 * MOST_OF_USER) + 100
+    all_waiting = [row[0] for row in many.execute("SELECT id FROM generation_job WHERE status = 'pending' LIMIT 8000")]
+    assert rows_read(many, "watched_jobs", look | {"jobs": all_waiting}) <= len(all_waiting)
     with_places = look | {"lanes": ["local"]}
     assert pages(many, "watched_jobs", with_places) <= 4 * len(jobs) + 20 + HEAD + 100
 
@@ -59,6 +62,8 @@ def test_a_users_stream_begins_with_few_rows(many: Connection, whose: str):
     assert pages(many, "open_watch", begins) <= 4 * MOST_OF_USER + 100
     goes_on = begins | {"horizon": 1}
     assert pages(many, "open_watch", goes_on) <= 4 * (MOST_OF_USER + LATEST) + LATEST + 100
+    more = 5 * LATEST
+    assert pages(many, "open_watch", goes_on | {"latest": more}) <= 4 * (MOST_OF_USER + more) + more + 100
 
 
 def test_a_job_and_a_batch_are_found_by_their_ids(many: Connection):
