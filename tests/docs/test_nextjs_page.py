@@ -174,12 +174,6 @@ def signed(event: str, data: dict[str, Any], at: datetime) -> dict[str, Any]:
     body = json.dumps({"type": event, "timestamp": at.isoformat(), "data": data})
     headers = {"webhook-id": "msg_1", "webhook-timestamp": str(int(at.timestamp()))}
     return {"body": body, "headers": headers | {"webhook-signature": Webhook(SECRET).sign("msg_1", at, body)}}
-    return {"body": body, "headers": headers | {"webhook-signature": Webhook(secret).sign("msg_1", at, body)}}
-
-
-def base64_of_nobody() -> str:
-    """What the secret before this one has signed."""
-    return "v1," + base64.b64encode(bytes(32)).decode()
 
 
 def test_live_updates(project: NodeProject, database: Database, connection: Connection, tmp_path: Path):
