@@ -71,6 +71,13 @@ class Mutant(NamedTuple):
 
 
 MUTANTS = [
+    # balances that run low
+    Mutant("alembic/sql/0017_credits_low.up.sql", " AND a.balance_after - a.amount >= low.threshold", "",
+           "webhook_outbox"),
+    Mutant("alembic/sql/0017_credits_low.up.sql", " AND (e.user_id IS NULL OR e.user_id = a.user_id)", "",
+           "webhook_outbox"),
+    Mutant("alembic/sql/0017_credits_low.up.sql", "   WHERE e.disabled_at IS NULL;", "   WHERE true;",
+           "webhook_outbox"),
     # rows that are written by hand
     Mutant(BY_HAND, "octet_length(NEW.payload::text) > 262144", "false", "unclaimable"),
     Mutant(BY_HAND, "least(j.position, timestamptz '9999-01-01 00:00+00')", "j.position", "unclaimable"),

@@ -121,6 +121,8 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE ON credit_entry FOR EACH ROW 
 
 CREATE TRIGGER append_only_whole BEFORE TRUNCATE ON credit_entry FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
+CREATE TRIGGER tell AFTER INSERT ON credit_entry REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION tell_of_low_credits();
+
 ALTER TABLE ONLY credit_entry
     ADD CONSTRAINT credit_entry_user_id_refund_of_fkey FOREIGN KEY (user_id, refund_of) REFERENCES credit_entry(user_id, seq);
 
@@ -425,7 +427,7 @@ CREATE TABLE webhook_endpoint (
     disabled_for text,
     CONSTRAINT a_user_is_not_told_of_providers CHECK (((user_id IS NULL) OR (NOT ('breaker.opened'::text = ANY (events))))),
     CONSTRAINT disabled_for_a_reason CHECK (((disabled_at IS NULL) = (disabled_for IS NULL))),
-    CONSTRAINT events_are_known CHECK (((cardinality(events) > 0) AND (events <@ ARRAY['job.completed'::text, 'job.failed'::text, 'job.cancelled'::text, 'batch.finished'::text, 'breaker.opened'::text]))),
+    CONSTRAINT events_are_known CHECK (((cardinality(events) > 0) AND (events <@ ARRAY['job.completed'::text, 'job.failed'::text, 'job.cancelled'::text, 'batch.finished'::text, 'breaker.opened'::text, 'credits.low'::text]))),
     CONSTRAINT old_secret_ends CHECK (((old_secret IS NULL) = (old_secret_until IS NULL))),
     CONSTRAINT reason_is_bounded CHECK ((length(disabled_for) <= 500)),
     CONSTRAINT secret_can_sign CHECK (((secret ~ '^whsec_'::text) AND (old_secret ~ '^whsec_'::text))),
@@ -1045,6 +1047,24 @@ BEGIN
   RETURN NULL;
 END $$;
 
+CREATE FUNCTION tell_of_low_credits() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM webhook_endpoint WHERE disabled_at IS NULL AND 'credits.low' = ANY (events)) THEN
+    RETURN NULL;
+  END IF;
+  INSERT INTO webhook_delivery (endpoint_id, event, body)
+  SELECT e.id, 'credits.low', webhook_body('credits.low', statement_timestamp(), jsonb_build_object(
+           'user_id', a.user_id, 'balance', a.balance_after, 'threshold', low.threshold, 'job_id', a.job_id))
+    FROM (SELECT value::text::bigint AS threshold FROM fleet_setting WHERE name = 'credits_low') AS low
+    JOIN added a ON a.balance_after < low.threshold AND a.balance_after - a.amount >= low.threshold
+    JOIN webhook_endpoint e ON 'credits.low' = ANY (e.events) AND (e.user_id IS NULL OR e.user_id = a.user_id)
+   WHERE e.disabled_at IS NULL;
+  RETURN NULL;
+END $$;
+
 CREATE FUNCTION webhook_body(event text, at timestamp with time zone, data jsonb) RETURNS text
     LANGUAGE sql STABLE
     AS $_$
@@ -1140,6 +1160,8 @@ REVOKE ALL ON FUNCTION refuse_truncate() FROM PUBLIC;
 REVOKE ALL ON FUNCTION tell_of_breaker() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION tell_of_endings() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION tell_of_low_credits() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION webhook_body(event text, at timestamp with time zone, data jsonb) FROM PUBLIC;
 

@@ -40,8 +40,9 @@ def set_(
     reason: Reason = None,
     as_json: Json = False,
 ) -> None:
-    """Change a setting of the whole fleet: price.KIND, price.KIND.PROVIDER, seconds_per_credit, caller_may_set_cost,
-    default_provider; concurrency, poll_interval and calls_per_minute.PROVIDER or .KEY, while workers run."""
+    """Change a setting of the whole fleet: price.KIND, price.KIND.PROVIDER, seconds_per_credit, credits_low,
+    caller_may_set_cost, default_provider; concurrency, poll_interval and calls_per_minute.PROVIDER or .KEY, while
+    workers run."""
     with database() as own, own.connection() as connection:
         from generation_worker.db.fleet_settings import set_fleet_setting  # noqa: PLC0415 - not for --help
 

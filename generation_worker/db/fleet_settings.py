@@ -22,6 +22,7 @@ NAMES = (
     "price.KIND",
     "price.KIND.PROVIDER",
     "seconds_per_credit",
+    "credits_low",
     "caller_may_set_cost",
     "default_provider",
     "concurrency",
@@ -127,6 +128,8 @@ def _checked(name: str, value: Any, offered: tuple[str, ...]) -> Any:
         return _price(name, rest, value, offered)
     if name == "seconds_per_credit":
         return _seconds(value)
+    if name == "credits_low":
+        return _credits(name, value)
     if name == "caller_may_set_cost":
         if isinstance(value, bool):
             return value
@@ -148,6 +151,10 @@ def _price(name: str, rest: list[str], value: Any, offered: tuple[str, ...]) -> 
         raise InvalidRequest(f"{name}: {kind!r} is not a kind of job", f"There are {', '.join(KINDS)}.")
     if provider:
         _provider(name, ".".join(provider), ("none",) if kind == "image_processing" else offered)
+    return _credits(name, value)
+
+
+def _credits(name: str, value: Any) -> int:
     if not _is_whole(value) or not 0 <= value <= HIGHEST_PRICE:
         raise InvalidRequest(f"{name}: must be a whole number of credits, from 0 to {HIGHEST_PRICE}")
     return value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
-Event = Literal["job.completed", "job.failed", "job.cancelled", "batch.finished", "breaker.opened"]
+Event = Literal["job.completed", "job.failed", "job.cancelled", "batch.finished", "breaker.opened", "credits.low"]
 EVENTS: tuple[Event, ...] = get_args(Event)
 USUAL: tuple[Event, ...] = ("job.completed", "job.failed", "job.cancelled", "batch.finished")
 """What an endpoint is told of unless somebody chooses."""

@@ -61,6 +61,13 @@ class ConfigChange(Why):
     seconds_per_credit: float = Field(
         default=0, strict=True, gt=0, le=86_400, description="The pace of the fair order."
     )
+    credits_low: int = Field(
+        default=0,
+        strict=True,
+        ge=0,
+        le=1_000_000_000,
+        description="Endpoints may be told of balances that fall below it; 0: of none.",
+    )
     caller_may_set_cost: bool = Field(default=False, strict=True)
     default_provider: Provider = ""
 

@@ -67,6 +67,8 @@ EVENT = {"actor": "cli:ada", "action": "pause", "target": "everything"}
 TOKEN: dict[str, Any] = {"id": "0123456789ab", "name": "web", "secret_hash": b"h" * 32, "scopes": ["read"]}
 GATE: dict[str, Any] = {"key_label": "far-1", "provider": "far", "calls_per_minute": 60}
 OPEN = GATE | {"breaker": "open", "opened_at": NOW, "open_until": NOW, "opened_for": "401"}
+ENDPOINT: dict[str, Any] = {"url": "https://app.example.com", "events": ["job.failed"], "secret": "whsec_eA=="}
+DELIVERY: dict[str, Any] = {"endpoint_id": uuid4(), "event": "job.failed", "body": "{}"}
 
 # Table, constraint: the row that breaks it.
 ROWS: list[tuple[str, str, dict[str, Any]]] = [
@@ -119,6 +121,29 @@ ROWS: list[tuple[str, str, dict[str, Any]]] = [
     ("provider_gate", "counters_are_not_negative", GATE | {"failures": -1}),
     ("provider_gate", "counters_are_not_negative", GATE | {"limits": -1}),
     ("provider_gate", "counters_are_not_negative", GATE | {"openings": -1}),
+    ("webhook_endpoint", "url_is_bounded", ENDPOINT | {"url": ""}),
+    ("webhook_endpoint", "url_is_bounded", ENDPOINT | {"url": "x" * 2001}),
+    ("webhook_endpoint", "events_are_known", ENDPOINT | {"events": []}),
+    ("webhook_endpoint", "events_are_known", ENDPOINT | {"events": ["job.failed", "job.begun"]}),
+    (
+        "webhook_endpoint",
+        "a_user_is_not_told_of_providers",
+        ENDPOINT | {"user_id": "ada", "events": ["breaker.opened"]},
+    ),
+    ("webhook_endpoint", "user_id_is_named", ENDPOINT | {"user_id": ""}),
+    ("webhook_endpoint", "user_id_is_named", ENDPOINT | {"user_id": "x" * 256}),
+    ("webhook_endpoint", "secret_can_sign", ENDPOINT | {"secret": "eA=="}),
+    ("webhook_endpoint", "secret_can_sign", ENDPOINT | {"old_secret": "eA==", "old_secret_until": NOW}),
+    ("webhook_endpoint", "old_secret_ends", ENDPOINT | {"old_secret": "whsec_eA=="}),
+    ("webhook_endpoint", "old_secret_ends", ENDPOINT | {"old_secret_until": NOW}),
+    ("webhook_endpoint", "disabled_for_a_reason", ENDPOINT | {"disabled_at": NOW}),
+    ("webhook_endpoint", "disabled_for_a_reason", ENDPOINT | {"disabled_for": "gone"}),
+    ("webhook_endpoint", "reason_is_bounded", ENDPOINT | {"disabled_at": NOW, "disabled_for": "x" * 501}),
+    ("webhook_delivery", "status_is_known", DELIVERY | {"status": "lost", "finished_at": NOW}),
+    ("webhook_delivery", "final_is_finished", DELIVERY | {"status": "dead"}),
+    ("webhook_delivery", "final_is_finished", DELIVERY | {"finished_at": NOW}),
+    ("webhook_delivery", "attempts_are_not_negative", DELIVERY | {"attempts": -1}),
+    ("webhook_delivery", "error_is_bounded", DELIVERY | {"last_error": "x" * 501}),
 ]
 
 # What may be there once: the rows that are the same in it.

@@ -133,7 +133,7 @@ def test_two_claims_on_one_balance_spend_it_once(race: Race) -> None:
     assert len(race.first.claim(1).jobs) == 1
     other = race.waits(race.worker().claim)
     race.commit()
-    assert (other.result().jobs, other.result().refused) == ([], [(str(second), "ada")])
+    assert (other.result().jobs, [each[:2] for each in other.result().refused]) == ([], [(str(second), "ada")])
     assert (status(race, first), status(race, second), balance(race.look)) == ("processing", "failed", 0)
 
 
@@ -185,7 +185,7 @@ def test_a_claim_that_waits_for_a_grant_that_is_undone_refuses(race: Race) -> No
     grant(race.first.connection, amount=3)
     claim = race.waits(race.worker().claim)
     race.first.connection.rollback()
-    assert claim.result().refused == [(str(job_id), "ada")]
+    assert [each[:2] for each in claim.result().refused] == [(str(job_id), "ada")]
 
 
 # settle against reclaim
@@ -295,7 +295,7 @@ def test_a_cancel_that_waits_for_an_expiry_changes_nothing(race: Race) -> None:
     lease = claimed(race)
     race.worker().settle(lease, RELEASED)
     change_job(race.look, UUID(lease.id), deadline_at=PAST)
-    assert race.first.store.expire_jobs(limit=10) == [lease.id]
+    assert race.first.store.expire_jobs(limit=10)[0].id == lease.id
     asked = race.waits(lambda: cancel(race.worker().connection, lease.id))
     race.commit()
     assert asked.result() == ("failed", False)

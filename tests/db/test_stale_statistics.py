@@ -32,6 +32,8 @@ CLAIM: dict[str, Any] = {
     "priorities": [FRONT.priority] * 2,
     "positions": [FRONT.position] * 2,
     "ids": [FRONT.id] * 2,
+    "left_out": [],
+    "rehearsed": None,
     "slots": SLOTS,
     "lease": 60.0,
     "max_attempts": 4,

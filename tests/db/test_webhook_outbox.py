@@ -15,7 +15,7 @@ from generation_worker.db.audit import audit
 from generation_worker.domain.job import Job
 from tests.support.database import Connection, Database
 from tests.support.gates import FAR, Fleet
-from tests.support.jobs import balance, enqueue, enqueue_all, grant, job, put_row
+from tests.support.jobs import balance, configure, enqueue, enqueue_all, grant, job, put_row
 from tests.support.protocol import BLOCKED, CANCELLED, COMPLETED, GAVE_UP, RETRY, Worker, cancel
 from tests.support.races import at_once
 from tests.support.webhooks import Box, outbox, put_endpoint, told
@@ -277,6 +277,62 @@ def test_a_breaker_that_opens_is_told_of_once(connection: Connection):
     assert (row["endpoint_id"], row["event"]) == (everyone, "breaker.opened")
     data = json.loads(row["body"])["data"]
     assert (data["provider"], data["reason"]) == ("far", "the key is bad")
+
+
+# credits
+
+
+@pytest.fixture
+def poor(connection: Connection) -> tuple[UUID, UUID]:
+    """Endpoints of everybody and of ada, who has twelve credits; below ten it is few."""
+    grant(connection, "ada", 12)
+    grant(connection, "bob", 5)
+    return put_endpoint(connection, events=["credits.low"]), put_endpoint(
+        connection, user_id="ada", events=["credits.low"]
+    )
+
+
+def spend(connection: Connection, worker: Worker, user: str, jobs: int) -> None:
+    for _ in range(jobs):
+        enqueue(connection, user, cost=1)
+    worker.claim()
+
+
+def test_a_balance_that_falls_below_the_threshold_is_told_once_to_each_endpoint(
+    connection: Connection, worker: Worker, poor: tuple[UUID, UUID]
+):
+    put_endpoint(connection, user_id="bob", events=["credits.low"])
+    configure(connection, caller_may_set_cost=True)
+    spend(connection, worker, "ada", 2)
+    assert outbox(connection) == []
+    spend(connection, worker, "ada", 3)
+    spend(connection, worker, "ada", 2)
+    spend(connection, worker, "bob", 2)
+    assert {row["endpoint_id"] for row in outbox(connection)} == set(poor)
+    for event, data in told(connection):
+        assert event == "credits.low"
+        assert data | {"job_id": None} == {"user_id": "ada", "balance": 9, "threshold": 10, "job_id": None}
+
+
+def test_a_balance_that_was_raised_may_run_low_again(connection: Connection, worker: Worker, poor: tuple[UUID, UUID]):
+    configure(connection, caller_may_set_cost=True, credits_low=11)
+    spend(connection, worker, "ada", 2)
+    grant(connection, "ada", 1)
+    spend(connection, worker, "ada", 1)
+    assert [row["endpoint_id"] for row in outbox(connection)].count(poor[0]) == 2
+
+
+def test_nobody_is_told_of_a_balance_with_a_threshold_of_nothing_or_a_disabled_endpoint(
+    connection: Connection, worker: Worker, poor: tuple[UUID, UUID]
+):
+    configure(connection, caller_may_set_cost=True, credits_low=0)
+    spend(connection, worker, "ada", 12)
+    configure(connection, credits_low=100)
+    connection.execute("UPDATE webhook_endpoint SET disabled_at = now(), disabled_for = 'tired'")
+    put_endpoint(connection, user_id="bob", events=["credits.low"])
+    grant(connection, "ada", 100)
+    spend(connection, worker, "ada", 2)
+    assert outbox(connection) == []
 
 
 @pytest.mark.parametrize(

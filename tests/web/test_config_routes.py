@@ -48,6 +48,7 @@ def test_all_that_may_be_changed_at_once(client: httpx.Client, connection: Conne
         "calls_per_minute": {"gemini": 30},
         "price": {"text_to_image": 3, "text_to_image.local": 2},
         "seconds_per_credit": 2.5,
+        "credits_low": 50,
         "caller_may_set_cost": True,
         "default_provider": "local",
         "reason": "a quiet night",
@@ -56,7 +57,7 @@ def test_all_that_may_be_changed_at_once(client: httpx.Client, connection: Conne
     assert answer == good(client.get(PATH, headers=admin))
     expected = {
         "concurrency": 8, "poll_interval": 0.5, "calls_per_minute.gemini": 30, "price.text_to_image": 3,
-        "price.text_to_image.local": 2, "seconds_per_credit": 2.5, "caller_may_set_cost": True,
+        "price.text_to_image.local": 2, "seconds_per_credit": 2.5, "credits_low": 50, "caller_may_set_cost": True,
     }  # fmt: skip
     assert expected.items() <= kept(answer).items()
     shown = setting(answer, "WORKER_CONCURRENCY")
@@ -99,6 +100,7 @@ def test_null_takes_back_and_what_is_left_out_stays(client: httpx.Client, connec
         ({"price": {"text_to_image.moon": 1}}, "price.text_to_image.moon"),
         ({"seconds_per_credit": 0}, "seconds_per_credit"),
         ({"seconds_per_credit": None}, "seconds_per_credit"),
+        ({"credits_low": -1}, "credits_low"),
         ({"caller_may_set_cost": "yes"}, "caller_may_set_cost"),
         ({"default_provider": "moon"}, "default_provider"),
         ({"DATABASE_URL": "postgresql://"}, "DATABASE_URL"),
