@@ -92,7 +92,7 @@ def unset_fleet_setting(connection: Connection, name: str, *, by: Author = UNKNO
     Raises InvalidRequest for one without which there would be nothing.
     """
     head, *rest = name.split(".")
-    if name not in FOLLOWED and not (head == "price" and len(rest) > 1) and not (head == LIMIT and rest):
+    if name not in FOLLOWED and not (head == "price" and len(rest) > 1) and not (head == LIMIT and any(rest)):
         there_are = ", ".join(["price.KIND.PROVIDER", *FOLLOWED, f"{LIMIT}.PROVIDER", f"{LIMIT}.KEY"])
         raise InvalidRequest(f"{name}: nothing stands behind it; set it instead", f"To unset there are {there_are}.")
     with together(connection), connection.cursor(row_factory=tuple_row) as cursor:
@@ -136,7 +136,7 @@ def _checked(name: str, value: Any, offered: tuple[str, ...]) -> Any:
         raise InvalidRequest(f"{name}: must be true or false")
     if name == "default_provider":
         return _provider(name, value, offered)
-    if name in FOLLOWED or (head == LIMIT and rest):
+    if name in FOLLOWED or (head == LIMIT and any(rest)):
         if problem := problem_with(name, value):
             raise InvalidRequest(f"{name}: {problem}")
         return value

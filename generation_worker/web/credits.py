@@ -149,7 +149,7 @@ class _Desk:
 
     def grant_credits(
         self,
-        caller: Annotated[Caller, needs("operate")],
+        caller: Annotated[Caller, needs("operate", whole_fleet=True)],
         user_id: User,
         body: Grant,
         idempotency_key: IdempotencyKeyNeeded,

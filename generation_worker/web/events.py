@@ -46,6 +46,7 @@ STREAM: dict[int | str, dict[str, Any]] = {
     204: {"description": "The stream had ended; an EventSource comes no more."},
     **documented(401, 403, 404, 422, 429, 503),
 }
+ENDLESS = {status: answer for status, answer in STREAM.items() if status != 204}
 LastEventId = Annotated[
     str | None,
     Header(alias="Last-Event-ID", max_length=100, description="Where a stream that was cut is to go on."),
@@ -79,8 +80,9 @@ def events_router(streams: Streams, openings: Openings, positions: Positions, st
         (BATCHES + "/{batch_id}/events", desk.batch_events),
         (EVENTS, desk.user_events),
     ):
+        answers = ENDLESS if path == EVENTS else STREAM
         router.add_api_route(
-            path, route, methods=["GET"], status_code=200, response_class=EventStream, responses=STREAM
+            path, route, methods=["GET"], status_code=200, response_class=EventStream, responses=answers
         )
     return router
 

@@ -70,7 +70,7 @@ def images_router(storage: Storage, images: Images, *, most_bytes: int, kept_for
         desk.upload_image,
         methods=["POST"],
         status_code=201,
-        responses=documented(400, 401, 403, 404, 408, 413, 415, 422, 429, 503),
+        responses=documented(401, 403, 404, 408, 413, 415, 422, 429, 503),
         openapi_extra=BODY,
     )
     return router

@@ -95,6 +95,7 @@ def test_the_same_limit_again_begins_no_new_count(worker: Worker, connection: Co
         ("calls_per_minute.far", 30_001, "must be a whole number from 1 to 30000"),
         ("calls_per_minute.moon", 5, "there is no key called 'moon'"),
         ("calls_per_minute", 5, "is not a setting of the fleet"),
+        ("calls_per_minute.", 5, "is not a setting of the fleet"),
         ("concurrency", 0, "must be a whole number from 1 to 1000"),
         ("concurrency", True, "must be a whole number from 1 to 1000"),
         ("poll_interval", 0, "must be a number of seconds from 0.01 to 3600"),

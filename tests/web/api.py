@@ -33,6 +33,7 @@ class QuietSupervisor:
     def __init__(self) -> None:
         self.woken = 0
         self.problems: list[str] = []
+        self.live = True
 
     def report(self) -> dict[str, Any]:
         return {
@@ -40,7 +41,7 @@ class QuietSupervisor:
             "worker": "running",
             "problems": self.problems,
             "ready": not self.problems,
-            "live": True,
+            "live": self.live,
             "id": "worker-1",
             "version": "0.1.0",
             "concurrency": 5,
