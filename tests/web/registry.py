@@ -19,6 +19,7 @@ from generation_worker.domain.token import Scope
 from tests.support import jobs
 from tests.support.database import Connection
 from tests.support.populated import Population
+from tests.support.webhooks import put_endpoint
 from tests.web.api import Api
 
 Headers = dict[str, str]
@@ -188,6 +189,30 @@ IMAGES = "/worker/images"
 
 def _grant(amount: int) -> Make:
     return lambda _: Request(GRANT, {"amount": amount}, headers={"Idempotency-Key": str(uuid4())})
+
+
+HOOKS = "/worker/webhooks"
+HOOK = "https://app.example.com/hook"
+
+
+def _of_hook(end: str = "", json: Any = None) -> Make:
+    return lambda world: Request(f"{HOOKS}/{put_endpoint(world.connection, user_id='ada')}{end}", json)
+
+
+def _disabled_hook(world: World) -> str:
+    hook = put_endpoint(world.connection)
+    world.served.client.post(f"{HOOKS}/{hook}/disable", headers=everything(world)).raise_for_status()
+    return f"{HOOKS}/{hook}/test"
+
+
+def _message(world: World, *, disabled: bool = False) -> str:
+    """The path that replays one."""
+    hook = put_endpoint(world.connection)
+    row = {"endpoint_id": hook, "event": "job.completed", "job_id": uuid4(), "body": "{}"}
+    made = jobs.put_row(world.connection, "webhook_delivery", **row)
+    if disabled:
+        world.served.client.post(f"{HOOKS}/{hook}/disable", headers=everything(world)).raise_for_status()
+    return f"{HOOKS}/deliveries/{made['id']}/replay"
 
 
 ROUTES = [
@@ -370,6 +395,56 @@ ROUTES = [
         }.items()
     ),
     Route("POST", "/worker/wake", "operate", _plain("/worker/wake"), 202, fleet=True),
+    Route("GET", HOOKS, "read", _plain(HOOKS), wrong=_plain(f"{HOOKS}?limit=0")),
+    Route("POST", HOOKS, "admin", _plain(HOOKS, {"url": HOOK}), 201, wrong=_plain(HOOKS, {"url": "http://a"})),
+    Route(
+        "GET",
+        HOOKS + "/{endpoint_id}",
+        "read",
+        _of_hook(),
+        of_ada=True,
+        wrong=_plain(f"{HOOKS}/x"),
+        by_hand={404: _asking("GET", _nobody(HOOKS + "/{}"))},
+    ),
+    Route(
+        "DELETE",
+        HOOKS + "/{endpoint_id}",
+        "admin",
+        _of_hook(),
+        204,
+        wrong=_plain(f"{HOOKS}/x"),
+        by_hand={404: _asking("DELETE", _nobody(HOOKS + "/{}"))},
+    ),
+    *(
+        Route(
+            "POST",
+            HOOKS + "/{endpoint_id}/" + what,
+            "admin",
+            _of_hook(f"/{what}", {}),
+            202 if what == "test" else 200,
+            wrong=_plain(f"{HOOKS}/x/{what}", {}),
+            by_hand={
+                404: _asking("POST", _nobody(HOOKS + "/{}/" + what)),
+                409: _asking("POST", _disabled_hook),
+            },
+        )
+        for what in ("rotate", "disable", "enable", "test")
+    ),
+    Route(
+        "GET", f"{HOOKS}/deliveries", "read", _plain(f"{HOOKS}/deliveries"), wrong=_plain(f"{HOOKS}/deliveries?limit=0")
+    ),
+    Route(
+        "POST",
+        HOOKS + "/deliveries/{delivery_id}/replay",
+        "admin",
+        lambda world: Request(_message(world), {}),
+        202,
+        wrong=_plain(f"{HOOKS}/deliveries/x/replay", {}),
+        by_hand={
+            404: _asking("POST", _nobody(HOOKS + "/deliveries/{}/replay")),
+            409: _asking("POST", lambda world: _message(world, disabled=True)),
+        },
+    ),
     Route("GET", "/worker/config", "operate", _plain("/worker/config"), fleet=True),
     Route(
         "PUT",
