@@ -141,8 +141,9 @@ def look_at_command(words: list[str], *texts: str | bytes) -> None:
 
 
 def shown_by(words: list[str]) -> list[str]:
-    """The rules that do not hold for what this command says."""
-    return [rule for command, rule in SHOWS_ONCE.items() if command in pairwise(words)]
+    """The rules that do not hold for what this command says, or one in a shell's text."""
+    said = " ".join(words).split()
+    return [rule for command, rule in SHOWS_ONCE.items() if command in pairwise(said)]
 
 
 def _watch_clients() -> None:

@@ -215,5 +215,6 @@ def test_a_key_may_be_shown_to_whoever_makes_it(connection: Connection, database
     database.look_for_secrets()
     channels.look_at_command(["generation-worker", "token", "create", "web"], key)
     assert found() == []
+    channels.look_at_command(["sh", "-euc", "generation-worker token create web"], key)
     channels.look_at_command(["generation-worker", "token", "list"], key)
     assert [each.rule for each in found()] == ["a key of the API"]
