@@ -52,7 +52,7 @@ def install(purpose: str, venv: Path) -> None:
     pip(venv, "--require-hashes", *files)
     pip(venv, "--no-deps", "--no-build-isolation", "-e", str(ROOT))
     if purpose == "dev" and (ROOT / "tests").exists():
-        # Not worth giving up for: the tests of one page need it, and then say what npm says.
+        # Not worth giving up for: the tests of one page need it, and say so where it is not.
         subprocess.run([venv / "bin" / "python", "-m", "scripts.node_packages"], check=False, cwd=ROOT)
 
 
