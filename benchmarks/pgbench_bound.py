@@ -61,6 +61,8 @@ def claim_script(slots: int) -> str:
         "priorities": "'{0,0}'",
         "positions": f"ARRAY[:mark, '{FRONT.position}']",
         "ids": f"'{{{FRONT.id},{FRONT.id}}}'",
+        "left_out": "'{}'",
+        "rehearsed": "NULL",
         "slots": str(slots),
         "lease": "60",
         "max_attempts": "4",
