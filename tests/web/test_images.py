@@ -168,7 +168,8 @@ def test_few_are_held_at_once(serve: Serve, guard: Guard, router: APIRouter, slo
 def test_what_is_late_or_breaks_off_holds_up_nobody(serve: Serve, guard: Guard, router: APIRouter, monkeypatch: Any):
     monkeypatch.setattr(routes, "READ_WITHIN", 0.2)
     client = serve(router, guard=guard)
-    head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: 900\r\n\r\n"
+    head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    head += "Content-Type: image/png\r\nContent-Length: 900\r\n\r\n"
     for _ in range(AT_ONCE + 1):
         with socket.create_connection(("127.0.0.1", client.base_url.port or 0), timeout=60) as late:
             late.sendall(head.encode() + b"abc")
