@@ -31,7 +31,8 @@ DATABASE = {
 REST = {
     "settings", "storage.put", "storage.get", "storage.link", "storage.list", "storage.delete", "storage.clock",
     "providers.gemini", "providers.replicate", "providers.local", "images.children", "images.memory",
-    "fleet.workers", "fleet.lanes", "fleet.gates", "fleet.maintenance", "fleet.webhooks", "machine.port", "machine.disk",
+    "fleet.workers", "fleet.lanes", "fleet.gates", "fleet.maintenance", "fleet.webhooks", "machine.port",
+    "machine.disk",
 }  # fmt: skip
 
 
