@@ -71,14 +71,12 @@ def build_app(
     desk = open_desk(stack, settings)
     if metrics:
         metrics.watch(supervisor.report, partial(fleet_questions, desk))
+    routers = list(build_routers(settings, supervisor, events, metrics))
+    if not settings.enable_api:
+        return create_app(routers, build_guard(settings, desk))
     streams = build_streams(stack, settings, desk, events)
-    routers = [
-        *build_routers(settings, supervisor, events, metrics),
-        *build_api(settings, desk, keeping, supervisor),
-        *build_events(settings, desk, keeping, streams),
-        *build_fleet(settings, supervisor, events, desk),
-    ]
-    app = create_app(routers, build_guard(settings, desk))
+    api = build_api(settings, desk, keeping, streams, supervisor, events)
+    app = create_app([*routers, *api], build_guard(settings, desk))
     app.state.stopping.append(streams.close)
     return app
 
@@ -103,21 +101,19 @@ def build_streams(stack: ExitStack, settings: Settings, desk: DeskConnections, e
     return streams
 
 
-def build_events(settings: Settings, desk: DeskConnections, keeping: Keeping, streams: Streams) -> Iterator[APIRouter]:
-    """The router of what goes on for long."""
-    if settings.enable_api:
-        yield events_router(streams, StreamDesk(desk), JobDesk(desk), keeping.storage)
-
-
 def build_api(
-    settings: Settings, desk: DeskConnections, keeping: Keeping, supervisor: Supervisor
+    settings: Settings,
+    desk: DeskConnections,
+    keeping: Keeping,
+    streams: Streams,
+    supervisor: Supervisor,
+    events: Events,
 ) -> Iterator[APIRouter]:
     """The routers under /worker, by subject."""
-    if not settings.enable_api:
-        return
     jobs = JobDesk(desk, private_urls=settings.fetch_allow_private)
     yield jobs_router(jobs, keeping.storage)
     yield batches_router(jobs)
+    yield events_router(streams, StreamDesk(desk), jobs, keeping.storage)
     yield credits_router(CreditDesk(desk))
     yield images_router(
         keeping.storage, keeping.images, most_bytes=settings.upload_max_mb * MIB, kept_for=settings.upload_retention
@@ -130,14 +126,6 @@ def build_api(
     yield front_router(control)
     yield bulk_router(control)
     yield config_router(control, partial(describe, settings))
-
-
-def build_fleet(
-    settings: Settings, supervisor: Supervisor, events: Events, desk: DeskConnections
-) -> Iterator[APIRouter]:
-    """The routers that tell how the fleet does, and this process."""
-    if not settings.enable_api:
-        return
     yield fleet_router(partial(fleet_questions, desk))
     yield worker_health_router(supervisor.report, Processed(events))
 

@@ -166,7 +166,6 @@ class Insights:
         cursor: str | None = None,
         code: str | None = None,
         user: str | None = None,
-        unreplayed: bool = False,
     ) -> DeadLetters:
         """Failed jobs, the latest first, a page at a time. Raises InvalidRequest for a cursor that is not ours."""
         before_time, before_id = _read_cursor(cursor)
@@ -178,7 +177,6 @@ class Insights:
             before_id=before_id,
             code=code,
             user=user,
-            unreplayed=unreplayed,
         )
         page = found[:limit]
         more = len(found) > limit and page

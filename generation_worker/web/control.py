@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import Annotated, Any, Literal, Protocol
 from uuid import UUID
 
@@ -11,7 +10,7 @@ from fastapi import APIRouter, Body, Request
 from pydantic import BaseModel, Field, model_validator
 
 from generation_worker.domain.job import Status
-from generation_worker.domain.pause import EVERYTHING, Extent, What, extent_of
+from generation_worker.domain.pause import EVERYTHING, Extent, What
 from generation_worker.domain.payload import Kind
 from generation_worker.web.auth import GuardedRoute, needs
 from generation_worker.web.caller import Caller
@@ -19,23 +18,11 @@ from generation_worker.web.fields import Reason, RequestModel, UserId
 from generation_worker.web.job_answers import JobUrls
 from generation_worker.web.job_requests import Provider
 from generation_worker.web.links import JOBS, Links
+from generation_worker.web.pause_answers import KnownPause, Pause, pause_answer
 from generation_worker.web.problems import documented
 
 Operator = Annotated[Caller, needs("operate", whole_fleet=True)]
 CHANGES = (400, 401, 403, 408, 413, 415, 422, 429, 503)
-
-
-class Paused(Protocol):
-    """Something that nobody starts; ``name`` is the setting that keeps it."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def reason(self) -> str | None: ...
-    @property
-    def since(self) -> datetime: ...
-    @property
-    def by(self) -> str | None: ...
 
 
 class Standing(Protocol):
@@ -46,7 +33,7 @@ class Standing(Protocol):
     @property
     def queue_position(self) -> int | None: ...
     @property
-    def pauses(self) -> Sequence[Paused]: ...
+    def pauses(self) -> Sequence[KnownPause]: ...
 
 
 class Control(Protocol):
@@ -56,7 +43,7 @@ class Control(Protocol):
 
     def resume(self, extent: Extent, *, by: str, reason: str | None) -> bool: ...
 
-    def pauses(self) -> Sequence[Paused]: ...
+    def pauses(self) -> Sequence[KnownPause]: ...
 
     def wake(self) -> None: ...
 
@@ -89,16 +76,6 @@ class ExtentBody(Why):
     def _named(self) -> list[Extent]:
         whats: dict[What, str | None] = {"provider": self.provider, "kind": self.kind, "user": self.user_id}
         return [Extent(what, name) for what, name in whats.items() if name is not None]
-
-
-class Pause(BaseModel):
-    """Something that nobody starts."""
-
-    what: What
-    name: str | None = Field(description="Of the provider, kind or user; null for everything.")
-    since: datetime
-    by: str | None
-    reason: str | None
 
 
 class Claiming(BaseModel):
@@ -155,7 +132,7 @@ def front_router(control: Control) -> APIRouter:
                 "id": job_id,
                 "status": place.status,
                 "queue_position": place.queue_position,
-                "paused": [_pause(each) for each in place.pauses],
+                "paused": [pause_answer(each) for each in place.pauses],
                 **Links(request).job(job_id)._asdict(),
             }
         )
@@ -188,11 +165,6 @@ class _Desk:
         return Woken()
 
     def _claiming(self, changed: bool) -> Claiming:
-        paused = [_pause(each) for each in self._control.pauses()]
+        paused = [pause_answer(each) for each in self._control.pauses()]
         stopped = any(each.what == EVERYTHING.what for each in paused)
         return Claiming(worker="paused" if stopped else "running", changed=changed, paused=paused)
-
-
-def _pause(each: Paused) -> Pause:
-    extent = extent_of(each.name)
-    return Pause(what=extent.what, name=extent.name or None, since=each.since, by=each.by, reason=each.reason)

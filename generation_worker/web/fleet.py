@@ -11,10 +11,11 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from generation_worker.domain.job import Status
-from generation_worker.domain.pause import EVERYTHING, extent_of
+from generation_worker.domain.pause import EVERYTHING
 from generation_worker.web.auth import needs
 from generation_worker.web.caller import Caller
 from generation_worker.web.fleet_questions import Ask, Count, Questions, Span
+from generation_worker.web.pause_answers import Pause, pause_answer
 from generation_worker.web.problems import documented
 
 SAMPLE = 10_000
@@ -85,15 +86,6 @@ class Gate(Model):
     workers: int
 
 
-class Paused(BaseModel):
-    """What nobody starts."""
-
-    what: str = Field(examples=["provider gemini"])
-    reason: str | None
-    since: datetime
-    by: str | None
-
-
 class FleetStatus(BaseModel):
     """How the fleet does. ``stopped``: no worker has been heard of for two minutes."""
 
@@ -101,7 +93,7 @@ class FleetStatus(BaseModel):
     active_workers: int
     busy: int = Field(description="Jobs that the living workers do now.")
     concurrency: int = Field(description="Jobs that they can do at once.")
-    paused: list[Paused]
+    paused: list[Pause]
     waiting: list[Front]
     gates: list[Gate]
     stats: Stats
@@ -161,7 +153,7 @@ def _status(questions: Questions) -> FleetStatus:
         active_workers=len(alive),
         busy=sum(worker.busy for worker in alive),
         concurrency=sum(worker.concurrency for worker in alive),
-        paused=[Paused(what=str(extent_of(p.name)), reason=p.reason, since=p.since, by=p.by) for p in pauses],
+        paused=[pause_answer(pause) for pause in pauses],
         waiting=[Front.model_validate(lane) for lane in questions.oldest_waiting()],
         gates=[Gate.model_validate(gate) for gate in questions.gates(limit=MOST_GATES)],
         stats=_stats(questions, alive),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime
 from typing import Any, Protocol
 
 from generation_worker.domain.job import Status
+from generation_worker.web.pause_answers import KnownPause
 
 
 class Count(Protocol):
@@ -30,17 +30,6 @@ class Span(Protocol):
     def mean_seconds(self) -> float | None: ...
 
 
-class FleetPause(Protocol):
-    @property
-    def name(self) -> str: ...
-    @property
-    def reason(self) -> str | None: ...
-    @property
-    def since(self) -> datetime: ...
-    @property
-    def by(self) -> str | None: ...
-
-
 class Questions(Protocol):
     """Every answer is bounded. Raises StoreUnavailable."""
 
@@ -48,7 +37,7 @@ class Questions(Protocol):
 
     def throughput(self, *, cap: int) -> Sequence[Span]: ...
 
-    def pauses(self) -> Sequence[FleetPause]: ...
+    def pauses(self) -> Sequence[KnownPause]: ...
 
     def oldest_waiting(self) -> Sequence[Any]: ...
 

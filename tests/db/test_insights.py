@@ -244,16 +244,13 @@ def test_dead_letters_page_by_page(insights: Insights, population: Population):
         insights.dead_letters(cursor="yesterday")
 
 
-def test_dead_letters_by_code_by_user_and_unreplayed(
-    connection: Connection, insights: Insights, population: Population
-):
+def test_dead_letters_by_code_and_by_user(connection: Connection, insights: Insights, population: Population):
     def found(**filters: object) -> list[UUID]:
         return [letter.id for letter in insights.dead_letters(**filters).letters]  # pyright: ignore[reportArgumentType]
 
     assert found(code="no_image") == [population.failed]
     assert found(user="bob") == []
     new = replay(connection, population.failed)
-    assert found(unreplayed=True) == [population.blocked]
     assert insights.dead_letters(code="no_image").letters[0].replayed_as == new.id
     details = insights.job(population.failed)
     assert details is not None
@@ -317,7 +314,6 @@ def test_dead_letters_are_found_without_reading_what_was_completed(connection: C
     connection.execute("ANALYZE generation_job")
     values = dict.fromkeys(("before_time", "before_id", "user"), None) | {
         "code": code,
-        "unreplayed": False,
         "limit": 50,
     }
     plan = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + load_statements("questions")["dead_letters"]

@@ -37,7 +37,8 @@ def test_the_status_of_the_fleet(client: httpx.Client, connection: Connection, p
     pause(connection, Extent("provider", "local"), by=Author("cli:ada", "out of order"))
     status = good(client.get("/worker/status"))
     [paused] = status["paused"]
-    assert (paused["what"], paused["reason"], paused["by"]) == ("provider local", "out of order", "cli:ada")
+    assert (paused["what"], paused["name"], paused["reason"]) == ("provider", "local", "out of order")
+    assert paused["by"] == "cli:ada"
     assert status["status"] == "running"
     pause(connection, EVERYTHING, by=Author("cli:ada"))
     assert good(client.get("/worker/status"))["status"] == "paused"

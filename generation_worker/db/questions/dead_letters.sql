@@ -7,5 +7,4 @@ SELECT j.id, j.kind, j.user_id, j.provider, j.cost, j.debited, j.attempt, j.erro
         OR (j.finished_at, j.id) < (%(before_time)s::timestamptz, %(before_id)s::uuid))
    AND (%(code)s::text IS NULL OR j.error_code = %(code)s)
    AND (%(user)s::text IS NULL OR j.user_id = %(user)s)
-   AND (NOT %(unreplayed)s OR r.id IS NULL)
  ORDER BY j.finished_at DESC, j.id DESC LIMIT %(limit)s
