@@ -11,7 +11,7 @@ from generation_worker.cli.options import Json, Limit, read_past
 from generation_worker.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
-    from generation_worker.db.answers import AuditEvent
+    from generation_worker.db.answers.control import AuditEvent
 
 COLUMNS = ("event", "at", "who", "did", "to", "before", "after", "reason")
 

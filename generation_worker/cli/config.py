@@ -15,7 +15,7 @@ from generation_worker.cli.settings import author, load
 
 if TYPE_CHECKING:
     from generation_worker.config import Settings
-    from generation_worker.db.answers import FleetSetting
+    from generation_worker.db.answers.control import FleetSetting
 
 app = typer.Typer(help="Show the settings, and change those of the whole fleet.")
 

@@ -16,7 +16,7 @@ from generation_worker.cli.problems import FAILED
 from generation_worker.cli.settings import author
 
 if TYPE_CHECKING:
-    from generation_worker.db.answers import DeadLetters
+    from generation_worker.db.answers.results import DeadLetters
     from generation_worker.db.pool import OwnConnection
 
 app = typer.Typer(help="Look at jobs that failed for good, and replay them.", no_args_is_help=True)

@@ -17,7 +17,7 @@ from generation_worker.domain.pause import extent_of
 from generation_worker.domain.trace import heard_traceparent
 
 if TYPE_CHECKING:
-    from generation_worker.db.answers import Pause
+    from generation_worker.db.answers.control import Pause
     from generation_worker.db.enqueue import EnqueuedJob
     from generation_worker.db.pool import OwnConnection
 

@@ -7,19 +7,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from generation_worker.cli.output import plain, print_table, rich_table, span, text
-from generation_worker.db.answers import (
-    DuplicateCalls,
-    Endpoint,
-    FailureCode,
-    Gate,
-    JobCount,
-    LaneFront,
-    NextDue,
-    Pause,
-    ProcessingJob,
-    Throughput,
-    Worker,
-)
+from generation_worker.db.answers.control import Pause
+from generation_worker.db.answers.fleet import Gate, Worker
+from generation_worker.db.answers.queue import JobCount, LaneFront, NextDue, ProcessingJob
+from generation_worker.db.answers.results import DuplicateCalls, FailureCode, Throughput
+from generation_worker.db.answers.webhooks import Endpoint
 from generation_worker.db.insights import Insights
 from generation_worker.domain.pause import extent_of
 

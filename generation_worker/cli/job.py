@@ -16,7 +16,7 @@ from generation_worker.cli.settings import author
 from generation_worker.domain.pause import extent_of
 
 if TYPE_CHECKING:
-    from generation_worker.db.answers import JobDetails
+    from generation_worker.db.answers.jobs import JobDetails
     from generation_worker.db.bulk import Filter
 
 app = typer.Typer(help="Look at one job, cancel it, try it again, put it first.", no_args_is_help=True)

@@ -16,7 +16,7 @@ from generation_worker.cli.problems import CommandFailed
 from generation_worker.cli.settings import author, load
 
 if TYPE_CHECKING:
-    from generation_worker.db.answers import SentMessage
+    from generation_worker.db.answers.webhooks import SentMessage
     from generation_worker.db.insights import Insights
 
 app = typer.Typer(help="Tell the app by webhooks: endpoints, and what was sent to them.", no_args_is_help=True)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from generation_worker.db import bulk, pauses
-from generation_worker.db.answers import FleetSetting, Pause
+from generation_worker.db.answers.control import FleetSetting, Pause
 from generation_worker.db.bulk import ActionName, Done, Filter
 from generation_worker.db.desk import Desk
 from generation_worker.db.fleet_settings import change_fleet_settings

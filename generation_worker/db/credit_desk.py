@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from generation_worker.db.answers import Account, Entry
+from generation_worker.db.answers.accounts import Account, Entry
 from generation_worker.db.credits import Posting, grant_credits
 from generation_worker.db.desk import Desk
 from generation_worker.db.insights import LAST_ENTRY, Insights

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import class_row, tuple_row
 
-from generation_worker.db.answers import Pause
+from generation_worker.db.answers.control import Pause
 from generation_worker.db.history import Author, record, together
 from generation_worker.db.statements import load_bare_statements
 from generation_worker.domain.job import NO_PROVIDER

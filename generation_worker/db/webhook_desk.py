@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from generation_worker.db import webhooks
-from generation_worker.db.answers import Endpoint, SentMessage
+from generation_worker.db.answers.webhooks import Endpoint, SentMessage
 from generation_worker.db.desk import Desk
 from generation_worker.db.history import Author
 from generation_worker.db.insights import Insights

@@ -8,7 +8,9 @@ import psycopg
 from psycopg import errors
 
 from generation_worker import __version__
-from generation_worker.db.answers import Endpoint, Gate, LaneFront, MaintenanceTask, Worker
+from generation_worker.db.answers.fleet import Gate, MaintenanceTask, Worker
+from generation_worker.db.answers.queue import LaneFront
+from generation_worker.db.answers.webhooks import Endpoint
 from generation_worker.db.diagnosis.causes import unreachable
 from generation_worker.db.diagnosis.sessions import Sessions
 from generation_worker.db.insights import Insights

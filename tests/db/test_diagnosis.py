@@ -14,7 +14,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from generation_worker.db import migrations
-from generation_worker.db.answers import Function, SchemaPlace, TableHealth
+from generation_worker.db.answers.server import Function, SchemaPlace, TableHealth
 from generation_worker.db.diagnosis import connecting
 from generation_worker.db.diagnosis.causes import remedy_for, unreachable
 from generation_worker.db.diagnosis.connecting import examine_clock, examine_connection

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from generation_worker.db.answers import AuditEvent
+from generation_worker.db.answers.control import AuditEvent
 from generation_worker.db.credits import adjust_credits, grant_credits
 from generation_worker.db.enqueue import cancel
 from generation_worker.db.fleet_settings import set_fleet_setting

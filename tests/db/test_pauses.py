@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from generation_worker.db.answers import Pause
+from generation_worker.db.answers.control import Pause
 from generation_worker.db.history import Author
 from generation_worker.db.insights import Insights
 from generation_worker.db.pauses import BATCH, pause, pauses_of, put_aside, resume

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from generation_worker.db.answers import Server
+from generation_worker.db.answers.server import Server
 from generation_worker.db.diagnosis.server import judge_connections, judge_durability, judge_server
 from generation_worker.db.diagnosis.sessions import Sessions
 from generation_worker.db.diagnosis.vacuum import judge_autovacuum

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from generation_worker.db.answers import VacuumHolder
+from generation_worker.db.answers.server import VacuumHolder
 from generation_worker.db.diagnosis.holders import FAR_TOO_LONG, LONG, MANY, judge_holders
 from generation_worker.db.diagnosis.sessions import Sessions
 from generation_worker.db.insights import Insights

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from generation_worker.db.answers import DuplicateCalls, Gate, JobCount, LaneFront, MaintenanceTask, Throughput, Worker
+from generation_worker.db.answers.fleet import Gate, MaintenanceTask, Worker
+from generation_worker.db.answers.queue import JobCount, LaneFront
+from generation_worker.db.answers.results import DuplicateCalls, Throughput
 
 NOTHING = Throughput("hour", 0, 0, 0, 0.0, None, 0, 0, 0, True)
 NO_DUPLICATES = DuplicateCalls(0, 0, 0, None)

@@ -7,7 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from generation_worker.db.answers import DuplicateCalls, Gate, LaneFront, MaintenanceTask, Worker
+from generation_worker.db.answers.fleet import Gate, MaintenanceTask, Worker
+from generation_worker.db.answers.queue import LaneFront
+from generation_worker.db.answers.results import DuplicateCalls
 from generation_worker.events import Events
 from generation_worker.metrics import Metrics
 from generation_worker.metrics.fleet import KEPT, Fleet

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC
 
-from generation_worker.db.answers import VacuumHolder
+from generation_worker.db.answers.server import VacuumHolder
 from generation_worker.domain.finding import Verdict, fault, ok, warning
 from generation_worker.domain.spans import span
 

@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from generation_worker.db.answers import Function, TableRights
+from generation_worker.db.answers.server import Function, TableRights
 from generation_worker.db.statements import load_statements
 from generation_worker.domain.finding import Verdict, fault, ok, skipped
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from generation_worker.db import migrations
-from generation_worker.db.answers import SchemaPlace
+from generation_worker.db.answers.server import SchemaPlace
 from generation_worker.db.diagnosis.sessions import Sessions
 from generation_worker.db.insights import Insights
 from generation_worker.domain.finding import Verdict, fault, ok, warning

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from generation_worker.db.answers import Server
+from generation_worker.db.answers.server import Server
 from generation_worker.domain.finding import Verdict, fault, ok, warning
 
 OLDEST, NEWEST = 14, 18

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC
 
-from generation_worker.db.answers import Server, TableHealth
+from generation_worker.db.answers.server import Server, TableHealth
 from generation_worker.db.diagnosis.server import WRAPAROUND
 from generation_worker.domain.finding import Verdict, fault, ok, skipped, warning
 

@@ -1,0 +1,1 @@
+"""What the questions of ``insights`` are answered with, a module for each subject there."""

@@ -1,0 +1,55 @@
+"""Questions about jobs that somebody names or chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from generation_worker.db.answers.jobs import JobDetails, Row
+from generation_worker.db.insights.asking import Asking, only
+from generation_worker.db.insights.bounds import FAR
+
+
+class JobInsights(Asking):
+    def find_jobs(self, prefix: str, *, limit: int = 2) -> list[UUID]:
+        """The ids that begin with ``prefix``, in their order. A text that begins no id finds nothing."""
+        digits = prefix.replace("-", "").lower()
+        if not digits or len(digits) > 32 or set(digits) - set("0123456789abcdef"):
+            return []
+        low, high = UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
+        return [row["id"] for row in self._rows("find_jobs", low=low, high=high, limit=limit)]
+
+    def job(self, job_id: UUID) -> Row | None:
+        """A job's row by the names of its columns, and ``replayed_as``."""
+        return only(self._rows("job", id=job_id))
+
+    def job_details(self, job_id: UUID) -> JobDetails | None:
+        """A job with its attempts, provider calls, credit entries and place in line; None if there is none."""
+        job = self.job(job_id)
+        if job is None:
+            return None
+        return JobDetails(
+            job=job,
+            queue_position=self.queue_position(job_id),
+            attempts=self._rows("job_attempts", id=job_id),
+            calls=self._rows("job_calls", id=job_id),
+            entries=self._rows("job_entries", id=job_id),
+        )
+
+    def queue_position(self, job_id: UUID, *, cap: int = FAR) -> int | None:
+        """How many jobs go before it, at most ``cap``; None if it is not pending."""
+        found = only(self._rows("queue_position", id=job_id, cap=cap))
+        return None if found is None else found["position"]
+
+    def chosen_jobs(
+        self, *, action: str, statuses: Sequence[str], after: UUID, limit: int, **chosen: Any
+    ) -> list[UUID]:
+        """The ids behind ``after`` of those that a ``bulk.Filter`` chooses."""
+        asked = {"action": action, "statuses": list(statuses), "after": after, "limit": limit}
+        return [row["id"] for row in self._rows("chosen_jobs", **asked, **chosen)]
+
+    def count_chosen_jobs(self, *, action: str, statuses: Sequence[str], **chosen: Any) -> dict[str, int]:
+        """How many of each status. This one is not bounded: who changes many jobs wants to know how many."""
+        rows = self._rows("count_chosen_jobs", action=action, statuses=list(statuses), **chosen)
+        return {row["status"]: row["jobs"] for row in rows}

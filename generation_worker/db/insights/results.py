@@ -1,0 +1,58 @@
+"""Questions about what came of the jobs of late."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from generation_worker.db.answers.results import DeadLetter, DeadLetters, DuplicateCalls, FailureCode, Throughput
+from generation_worker.db.insights.asking import Asking
+from generation_worker.db.insights.bounds import FAR, SAMPLE
+from generation_worker.domain.refusals import InvalidRequest
+
+
+class ResultInsights(Asking):
+    def throughput(self, *, cap: int = SAMPLE) -> list[Throughput]:
+        """What ended in the last hour and the last day; scaled up beyond ``cap`` jobs."""
+        return self._ask(Throughput, "throughput", cap=cap)
+
+    def failures_by_code(self, *, seconds: float = 86_400, cap: int = SAMPLE) -> list[FailureCode]:
+        """The reasons of failures within the last ``seconds``, the most frequent first."""
+        return self._ask(FailureCode, "failures_by_code", seconds=seconds, cap=cap)
+
+    def duplicate_calls(self, *, seconds: float = 86_400, cap: int = FAR) -> DuplicateCalls:
+        """What providers were, or may have been, paid for more than once within the last ``seconds``."""
+        return self._ask(DuplicateCalls, "duplicate_calls", seconds=seconds, cap=cap)[0]
+
+    def dead_letters(
+        self,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        code: str | None = None,
+        user: str | None = None,
+    ) -> DeadLetters:
+        """Failed jobs, the latest first, a page at a time. Raises InvalidRequest for a cursor that is not ours."""
+        before_time, before_id = _read_cursor(cursor)
+        found = self._ask(
+            DeadLetter,
+            "dead_letters",
+            limit=limit + 1,
+            before_time=before_time,
+            before_id=before_id,
+            code=code,
+            user=user,
+        )
+        page = found[:limit]
+        more = len(found) > limit and page
+        return DeadLetters(page, f"{page[-1].finished_at.isoformat()}_{page[-1].id}" if more else None)
+
+
+def _read_cursor(cursor: str | None) -> tuple[datetime | None, UUID | None]:
+    if cursor is None:
+        return None, None
+    time, _, job_id = cursor.partition("_")
+    try:
+        return datetime.fromisoformat(time), UUID(job_id)
+    except ValueError:
+        raise InvalidRequest("cursor: is not one that a page of dead letters ended with") from None
