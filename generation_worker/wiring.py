@@ -1,4 +1,4 @@
-"""Puts a worker together from the settings. The only place that knows both the worker and the adapters."""
+"""Puts a worker together from the settings. Only here, and in ``wiring_*``, are both it and the adapters known."""
 
 from __future__ import annotations
 
@@ -6,48 +6,32 @@ import os
 import secrets
 import signal
 import socket
-import tempfile
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
-from functools import partial
-from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
-
-from psycopg_pool import ConnectionPool
-from pydantic import SecretStr
+from typing import TYPE_CHECKING
 
 from generation_worker import __version__, log
-from generation_worker.config import ConfigurationError, DatabaseAddress, Settings
-from generation_worker.db.audit import count_violations
-from generation_worker.db.limits import Limits
-from generation_worker.db.outbox import PostgresOutbox
-from generation_worker.db.pool import OwnConnection, open_pool
-from generation_worker.db.readiness import problems_of
-from generation_worker.db.signals import PostgresSignals
-from generation_worker.db.store import PostgresStore
-from generation_worker.domain.control import HIGHEST_CONCURRENCY
+from generation_worker.config import ConfigurationError, Settings
 from generation_worker.domain.retry import RetryPolicy
 from generation_worker.events import Events
-from generation_worker.fetch.cache import DiskCache
-from generation_worker.fetch.connector import Connector
-from generation_worker.fetch.fetcher import WebFetcher
-from generation_worker.fetch.poster import WebPoster
-from generation_worker.images.tools import ImageTools
 from generation_worker.log.events import log_events
-from generation_worker.ports import Key, Storage, Store
+from generation_worker.ports import Key, Storage
 from generation_worker.registrations import REGISTRATIONS, build_providers, limited_keys, webhook_readers
-from generation_worker.storage.disk import DiskStorage
-from generation_worker.storage.s3 import S3Storage
-from generation_worker.storage.s3_client import Bucket, Patience, r2_bucket
+from generation_worker.wiring_database import (
+    build_audit,
+    build_courier,
+    build_heartbeat_store,
+    build_pool,
+    build_signals,
+    build_store,
+    check_database,
+)
+from generation_worker.wiring_images import build_fetcher, build_images
+from generation_worker.wiring_storage import build_storage
 from generation_worker.wiring_traces import build_sender, traced
 from generation_worker.worker.attempt import Attempt
-from generation_worker.worker.auditor import TASK, Auditor
-from generation_worker.worker.courier import Courier
-from generation_worker.worker.crew import FOLLOWED
-from generation_worker.worker.heartbeat import BEATS_PER_LEASE, STATEMENTS_PER_BEAT
 from generation_worker.worker.keyring import KeyRing
-from generation_worker.worker.maintenance import Task
 from generation_worker.worker.notices import Notices
 from generation_worker.worker.settings import Ending, WorkerSettings, overtime_for
 from generation_worker.worker.supervisor import Supervisor
@@ -55,9 +39,6 @@ from generation_worker.worker.supervisor import Supervisor
 if TYPE_CHECKING:
     from generation_worker.metrics import Metrics
 
-MIB = 1024 * 1024
-AUDIT_SECONDS = 15.0
-"""Longest time to check one invariant of the books, and so to hold back old rows for it."""
 EXIT_STATUS = {Ending.STOPPED: 0, Ending.EMPTY: 0, Ending.STUCK: 1, Ending.BROKEN: 1}
 
 
@@ -165,16 +146,6 @@ def stopped_by_signals(supervisor: Supervisor) -> Generator[None]:
             signal.signal(number, handler)
 
 
-def check_database(address: DatabaseAddress, events: Events) -> None:
-    """Wait until the database answers, and see that it is one we can work on. Raises ConfigurationError."""
-
-    def waiting(times: int, error: str) -> None:
-        events.emit("database.unavailable", database=address.label, times=times, error=error)
-
-    if problems := problems_of(address.conninfo, address.label, waiting=waiting):
-        raise ConfigurationError([f"DATABASE_URL: {problem}" for problem in problems])
-
-
 def build_metrics(settings: Settings, events: Events) -> Metrics | None:
     """They count from here on. None if nobody may ask for them."""
     if not settings.enable_metrics:
@@ -182,140 +153,6 @@ def build_metrics(settings: Settings, events: Events) -> Metrics | None:
     from generation_worker.metrics import Metrics  # noqa: PLC0415 - a tenth of a second that a worker without it saves
 
     return Metrics(events, [each.name for each in REGISTRATIONS])
-
-
-def build_pool(stack: ExitStack, address: DatabaseAddress, concurrency: int, events: Events) -> ConnectionPool[Any]:
-    """Attempts hold no connection while they wait for a provider, so a few serve many."""
-
-    def size(threads: int) -> int:
-        return max(2, address.pool_size or min(4 + threads // 4, 20))
-
-    def follow(event: str, fields: Mapping[str, Any]) -> None:
-        if event == FOLLOWED:
-            pool.resize(min_size=1, max_size=size(fields["concurrency"]))
-
-    session, _ = _limits(address, Limits())
-    pool = open_pool(
-        address.conninfo,
-        prepare=not address.pooled,
-        size=size(concurrency),
-        timeout=address.pool_timeout or 10.0,
-        limits=session,
-    )
-    stack.enter_context(pool)
-    stack.callback(events.subscribe(follow))
-    return pool
-
-
-def build_store(pool: ConnectionPool[Any], address: DatabaseAddress) -> PostgresStore:
-    _, statement = _limits(address, Limits())
-    return PostgresStore(pool, limits=statement)
-
-
-def build_courier(settings: Settings, pool: ConnectionPool[Any], address: DatabaseAddress, events: Events) -> Courier:
-    _, statement = _limits(address, Limits())
-    connector = Connector(allow_private=settings.webhook_allow_private)
-    poster = WebPoster(connector, timeout=settings.webhook_timeout)
-    return Courier(PostgresOutbox(pool, limits=statement), poster, events)
-
-
-def build_audit(settings: Settings, pool: ConnectionPool[Any], store: Store, events: Events) -> Task:
-    audit = partial(count_violations, pool, max_paid_calls=settings.max_paid_calls, seconds=AUDIT_SECONDS)
-    return Task(TASK, settings.cleanup_interval, Auditor(store, audit, events).check)
-
-
-def build_heartbeat_store(stack: ExitStack, address: DatabaseAddress, lease: float) -> PostgresStore:
-    """Which is done, or has failed, before the next beat is due."""
-    beat = lease / BEATS_PER_LEASE
-    session, statement = _limits(address, Limits.sharing(beat, statements=STATEMENTS_PER_BEAT))
-    own = OwnConnection(address.conninfo, prepare=not address.pooled, limits=session)
-    stack.callback(own.close)
-    return PostgresStore(own, limits=statement)
-
-
-def _limits(address: DatabaseAddress, limits: Limits) -> tuple[Limits | None, Limits | None]:
-    """Those for a session and those for each statement: a pooler's sessions are not ours."""
-    return (None, limits) if address.pooled else (limits, None)
-
-
-def build_storage(settings: Settings) -> Storage:
-    """The storage that the settings name."""
-    connections = HIGHEST_CONCURRENCY + 4  # as many as threads there may be, and a few for links and maintenance
-    patience = Patience(answer=settings.storage_timeout)
-    match settings.storage:
-        case "s3":
-            return S3Storage(_s3_bucket(settings), connections=connections, patience=patience)
-        case "r2":
-            public = settings.r2_public_url
-            return S3Storage(
-                _r2_bucket(settings), name="r2", public_url=public, connections=connections, patience=patience
-            )
-        case "disk":
-            return DiskStorage(settings.storage_dir)
-
-
-def _s3_bucket(settings: Settings) -> Bucket:
-    return Bucket(
-        name=settings.s3_bucket or "",
-        access_key_id=_plain(settings.aws_access_key_id),
-        secret_access_key=_plain(settings.aws_secret_access_key),
-        region=settings.aws_region,
-        endpoint_url=settings.s3_endpoint_url,
-    )
-
-
-def _r2_bucket(settings: Settings) -> Bucket:
-    return r2_bucket(
-        settings.r2_bucket or "",
-        account_id=settings.r2_account_id or "",
-        access_key_id=_plain(settings.r2_access_key_id),
-        secret_access_key=_plain(settings.r2_secret_access_key),
-    )
-
-
-def _plain(secret: SecretStr | None) -> str:
-    """``load_settings`` has made sure that a bucket's settings are all there."""
-    return secret.get_secret_value() if secret else ""
-
-
-def build_fetcher(settings: Settings, events: Events) -> WebFetcher:
-    """Gets inputs by URL. Raises ConfigurationError if the directory for them is named and cannot be used."""
-    return WebFetcher(
-        Connector(allow_private=settings.fetch_allow_private),
-        timeout=settings.fetch_timeout,
-        most_bytes=settings.fetch_max_mb * MIB,
-        cache=_input_cache(settings, events) if settings.fetch_cache_mb else None,
-    )
-
-
-def _input_cache(settings: Settings, events: Events) -> DiskCache | None:
-    """In a directory of this user's own. Without one that can be used, each job fetches for itself."""
-    try:
-        parent = settings.fetch_cache_dir or Path(tempfile.gettempdir())
-        cache = DiskCache(parent / f"generation-worker-inputs-{os.getuid()}", most_bytes=settings.fetch_cache_mb * MIB)
-        cache.prepare()
-    except OSError as error:
-        problem = f"FETCH_CACHE_DIR: inputs cannot be kept there ({error.strerror}); name another directory"
-        if settings.fetch_cache_dir is not None:
-            raise ConfigurationError([f"{problem}, or set FETCH_CACHE_MB=0"]) from None
-        events.emit("settings.notice", notice=f"{problem}. Until then each job fetches its own")
-        return None
-    return cache
-
-
-def build_images(settings: Settings) -> ImageTools:
-    return ImageTools(
-        settings.image_children,
-        max_pixels=settings.image_max_pixels,
-        memory=settings.image_memory_mb * MIB,
-        seconds=settings.image_timeout,
-    )
-
-
-def build_signals(settings: Settings) -> PostgresSignals | None:
-    """LISTEN needs a direct address; without one the worker polls."""
-    direct = settings.direct_database()
-    return PostgresSignals(direct.conninfo) if settings.listen_notify and direct else None
 
 
 def worker_settings(
