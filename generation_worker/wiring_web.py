@@ -53,7 +53,8 @@ class Keeping(NamedTuple):
     images: Images
 
 
-MIB = 1024 * 1024
+KIB = 1024
+MIB = 1024 * KIB
 FLEET_SECONDS = 2.0
 """Longest time of one question for the fleet's figures."""
 
@@ -138,7 +139,8 @@ def fleet_questions(desk: DeskConnections) -> Generator[Insights]:
 
 
 def build_guard(settings: Settings, desk: DeskConnections) -> Guard:
-    return Guard(TokenDesk(desk), KeyLimits(settings.api_requests_per_minute, settings.api_most_waiting))
+    limits = KeyLimits(settings.api_requests_per_minute, settings.api_most_waiting, settings.api_max_body_kb * KIB)
+    return Guard(TokenDesk(desk), limits)
 
 
 def open_desk(stack: ExitStack, settings: Settings) -> DeskConnections:

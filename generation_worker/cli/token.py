@@ -11,12 +11,13 @@ from generation_worker.cli.options import Json, Reason
 from generation_worker.cli.output import print_facts, print_json, print_table
 from generation_worker.cli.problems import CommandFailed
 from generation_worker.cli.settings import author
+from generation_worker.domain.token import LARGEST_BODY_KB
 
 if TYPE_CHECKING:
-    from generation_worker.db.tokens import NewToken
+    from generation_worker.db.tokens import NewToken, TokenRow
 
 app = typer.Typer(help="Make keys of the HTTP API, list them, take them back.", no_args_is_help=True)
-COLUMNS = ("id", "name", "scopes", "user", "state", "created", "expires", "last used")
+COLUMNS = ("id", "name", "scopes", "user", "limits", "state", "created", "expires", "last used")
 NEVER = "never"
 
 
@@ -30,6 +31,15 @@ def create(
         int | None, typer.Option(min=1, max=1_000_000, help="By default API_REQUESTS_PER_MINUTE.")
     ] = None,
     most_waiting: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="By default API_MOST_WAITING.")] = None,
+    max_body: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=LARGEST_BODY_KB,
+            metavar="KIB",
+            help="By default API_MAX_BODY_KB; of JSON never more than 1024, of an image never more than UPLOAD_MAX_MB.",
+        ),
+    ] = None,
     reason: Reason = None,
     as_json: Json = False,
 ) -> None:
@@ -46,6 +56,7 @@ def create(
             lasts=lasts,
             requests_per_minute=requests_per_minute,
             most_waiting=most_waiting,
+            max_body_kb=max_body,
             by=author(reason),
         )
     if as_json:
@@ -65,7 +76,7 @@ def list_(as_json: Json = False) -> None:
         print_json({"tokens": found})
         return
     rows = [
-        [t.id, t.name, " ".join(t.scopes), t.user_id, t.state, t.created_at, t.expires_at, t.last_used_at]
+        [t.id, t.name, " ".join(t.scopes), t.user_id, _limits(t), t.state, t.created_at, t.expires_at, t.last_used_at]
         for t in found
     ]
     print_table(COLUMNS, rows)
@@ -106,6 +117,16 @@ def _read_lasting(text: str) -> float | None:
     return seconds
 
 
+def _limits(token: TokenRow) -> str:
+    """Those of its own; empty if it has none."""
+    own = {
+        "{} requests a minute": token.requests_per_minute,
+        "{} waiting": token.most_waiting,
+        "bodies of {} KiB": token.max_body_kb,
+    }
+    return ", ".join(text.format(limit) for text, limit in own.items() if limit is not None)
+
+
 def _show(made: NewToken) -> None:
     token = made.token
     print_facts(
@@ -114,6 +135,7 @@ def _show(made: NewToken) -> None:
             ("id", token.id),
             ("scopes", " ".join(token.scopes)),
             ("user", token.user_id or "every user"),
+            ("limits", _limits(token) or "as the settings say"),
             ("expires", token.expires_at or NEVER),
         ]
     )

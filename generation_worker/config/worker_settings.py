@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from generation_worker.config.kinds import Duration, Factor, Retention, WorkerId
 from generation_worker.config.setting import between, derived, group
 from generation_worker.domain.control import HIGHEST_CONCURRENCY, HIGHEST_RATE, LONGEST_POLL, SHORTEST_POLL
+from generation_worker.domain.token import LARGEST_BODY_KB, LARGEST_JSON_KB
 
 DATABASE_EXAMPLE = "postgresql://user:password@host:5432/database"
 
@@ -193,10 +194,18 @@ class WorkerSettings(BaseSettings):
         between(1, 1_000_000),
         http("API_MOST_WAITING", help="Jobs that a user may have waiting when one is enqueued over HTTP."),
     ] = 1000
+    api_max_body_kb: Annotated[
+        int,
+        between(1, LARGEST_JSON_KB),
+        http("API_MAX_BODY_KB", help="Larger JSON is not taken over HTTP, in KiB; a key may have its own limit."),
+    ] = 256
     upload_max_mb: Annotated[
         int,
-        between(1, 50),
-        http("UPLOAD_MAX_MB", help="Larger images are not taken by `POST /worker/images`, in MiB."),
+        between(1, LARGEST_BODY_KB // 1024),
+        http(
+            "UPLOAD_MAX_MB",
+            help="Larger images are not taken by `POST /worker/images`, in MiB; a key's own limit may be lower.",
+        ),
     ] = 20
     api_most_streams: Annotated[
         int,

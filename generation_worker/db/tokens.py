@@ -27,14 +27,14 @@ Connection = psycopg.Connection[Any]
 
 ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 COLUMNS = """
-id, name, scopes, user_id, requests_per_minute, most_waiting, created_at, created_by, expires_at, revoked_at,
-last_used_at, CASE WHEN revoked_at IS NOT NULL THEN 'revoked' WHEN expires_at <= statement_timestamp() THEN 'expired'
-                   ELSE 'active' END AS state
+id, name, scopes, user_id, requests_per_minute, most_waiting, max_body_kb, created_at, created_by, expires_at,
+revoked_at, last_used_at, CASE WHEN revoked_at IS NOT NULL THEN 'revoked'
+                               WHEN expires_at <= statement_timestamp() THEN 'expired' ELSE 'active' END AS state
 """
 CREATE = f"""
-INSERT INTO api_token (id, name, secret_hash, scopes, user_id, requests_per_minute, most_waiting, created_by,
-                       expires_at)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, statement_timestamp() + make_interval(secs => %s)) RETURNING {COLUMNS}
+INSERT INTO api_token (id, name, secret_hash, scopes, user_id, requests_per_minute, most_waiting, max_body_kb,
+                       created_by, expires_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, statement_timestamp() + make_interval(secs => %s)) RETURNING {COLUMNS}
 """  # noqa: S608 - the columns stand above
 LIST = f"SELECT {COLUMNS} FROM api_token ORDER BY created_at, id"  # noqa: S608
 REVOKE = f"""
@@ -51,6 +51,7 @@ class TokenRow(NamedTuple):
     user_id: str | None
     requests_per_minute: int | None
     most_waiting: int | None
+    max_body_kb: int | None
     created_at: datetime
     created_by: str | None
     expires_at: datetime | None
@@ -75,6 +76,7 @@ def create_token(
     lasts: float | None = None,
     requests_per_minute: int | None = None,
     most_waiting: int | None = None,
+    max_body_kb: int | None = None,
     by: Author = UNKNOWN,
 ) -> NewToken:
     """Make a key that may be used for ``lasts`` seconds (None: until it is revoked). Raises InvalidRequest."""
@@ -83,7 +85,8 @@ def create_token(
     secret = secrets.token_bytes(SECRET_BYTES)
     ordered = [scope for scope in SCOPES if scope in scopes]
     values = [
-        token_id, name, hash_secret(secret), ordered, user_id, requests_per_minute, most_waiting, by.actor, lasts,
+        token_id, name, hash_secret(secret), ordered, user_id, requests_per_minute, most_waiting, max_body_kb,
+        by.actor, lasts,
     ]  # fmt: skip
     with together(connection):
         row = _row(connection, CREATE, values)

@@ -16,6 +16,10 @@ PREFIX = "gw_live_"
 """Tells a scanner for leaked secrets whose key it has found."""
 ID_LENGTH = 12
 SECRET_BYTES = 32
+LARGEST_JSON_KB = 1024
+"""Of JSON nobody may send more, whatever the key says: all of it is read before anything is known of it."""
+LARGEST_BODY_KB = 50 * 1024
+"""The most that a key may say: as large as an uploaded image may be at all."""
 _KEY = re.compile(rf"{PREFIX}(?P<id>[0-9a-z]{{{ID_LENGTH}}})_(?P<secret>[0-9a-f]{{{2 * SECRET_BYTES}}})")
 
 
@@ -36,8 +40,9 @@ class Token(NamedTuple):
     user_id: str | None
     """The only user that the key may see and act for; None: every user."""
     requests_per_minute: int | None
-    """None: as the settings say; so too for ``most_waiting``."""
+    """None: as the settings say; so too for the two others."""
     most_waiting: int | None
+    max_body_kb: int | None
     usable: bool
     """Neither revoked nor expired."""
     use_untold: bool

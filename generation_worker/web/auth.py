@@ -42,14 +42,14 @@ def open_to_all(route: R) -> R:
 
 
 class GuardedRoute(APIRoute):
-    """Knows who calls before it reads what they send, and reads no more than fits. For routes that take JSON."""
+    """Knows who calls before it reads what they send, and reads no more than they may. For routes that take JSON."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
         async def guarded(request: Request) -> Response:
-            bounded = BoundedRequest(request.scope, request.receive)
-            await run_in_threadpool(_admit, bounded)
+            caller = await run_in_threadpool(_admit, request)
+            bounded = BoundedRequest(request, caller.most_json)
             await bounded.body()
             return await handle(bounded)
 

@@ -10,31 +10,38 @@ from starlette.requests import ClientDisconnect
 
 from generation_worker.web.problems import Problem
 
-MOST_BYTES = 256 * 1024
-"""As the database has it for a payload."""
 MOST_DEEP = 20
 READ_WITHIN = 20.0
 """Seconds in which a body must be here."""
+SEND_LESS = (
+    "Upload images first (POST /worker/images), and name them by their keys; or use a key that may send more: "
+    "generation-worker token create --max-body, API_MAX_BODY_KB."
+)
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _BRACKETS = re.compile(rb"[\[{\]}]")
 
 
 class BoundedRequest(Request):
-    """Its body is JSON of at most MOST_BYTES."""
+    """Its body is JSON of at most ``most`` bytes."""
+
+    def __init__(self, request: Request, most: int) -> None:
+        super().__init__(request.scope, request.receive)
+        self._most = most
 
     async def body(self) -> bytes:
         if not hasattr(self, "_bounded"):
-            self._bounded = await read_body(self, MOST_BYTES, within=READ_WITHIN)
+            self._bounded = await read_body(self, self._most, within=READ_WITHIN, remedy=SEND_LESS)
             if self._bounded:
                 _check_json(self, self._bounded)
         return self._bounded
 
 
-UPLOAD_FIRST = "Upload images first (POST /worker/images), and name them by their keys."
+async def read_body(request: Request, most: int, *, within: float, remedy: str | None = None) -> bytes:
+    """Raises Problem: 413 as soon as it is larger, 408 if it takes too long, 400 if it breaks off.
 
-
-async def read_body(request: Request, most: int, *, within: float, remedy: str = UPLOAD_FIRST) -> bytes:
-    """Raises Problem: 413 as soon as it is larger, 408 if it takes too long, 400 if it breaks off."""
+    One that says that it is larger than ``most`` is not begun; of one that does not say how large it is, no more is
+    kept than that.
+    """
     length = request.headers.get("content-length", "0")
     if not length.isascii() or not length.isdigit() or int(length) > most:
         raise _too_large(most, remedy)
@@ -42,9 +49,9 @@ async def read_body(request: Request, most: int, *, within: float, remedy: str =
     try:
         with anyio.fail_after(within):
             async for piece in request.stream():
-                body += piece
-                if len(body) > most:
+                if len(body) + len(piece) > most:
                     raise _too_large(most, remedy)
+                body += piece
     except TimeoutError:
         raise Problem(408, "body_late", f"The body was not here within {within:g} s.") from None
     except ClientDisconnect:
@@ -75,7 +82,7 @@ def _check_json(request: Request, body: bytes) -> None:
         raise Problem(422, "too_deep", f"The body is nested more than {MOST_DEEP} deep.", field="body")
 
 
-def _too_large(most: int, remedy: str) -> Problem:
+def _too_large(most: int, remedy: str | None) -> Problem:
     return Problem(
         413,
         "body_too_large",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from generation_worker.domain.token import SCOPES, Scope, Token, allows
+from generation_worker.domain.token import LARGEST_JSON_KB, SCOPES, Scope, Token, allows
 from generation_worker.web.problems import Problem
+
+KIB = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,10 @@ class Caller:
     """The only user that they see and act for; None: every user."""
     most_waiting: int
     """Jobs that a user for whom they enqueue may have waiting."""
+    most_json: int
+    """Bytes that JSON from them may have."""
+    most_upload: int | None = None
+    """Bytes that a file from them may have; None: as many as the route takes."""
 
     def may(self, scope: Scope) -> bool:
         return allows(self.scopes, scope)
@@ -35,15 +41,19 @@ class Caller:
         return self.user_id
 
 
-def caller_with(token: Token, *, most_waiting: int) -> Caller:
+def caller_with(token: Token, *, most_waiting: int, most_json: int) -> Caller:
+    """What the key says itself goes before what holds for those that say nothing."""
+    own = None if token.max_body_kb is None else token.max_body_kb * KIB
     return Caller(
         f"key:{token.id}",
         frozenset(token.scopes),
         token.user_id,
         most_waiting if token.most_waiting is None else token.most_waiting,
+        most_json if own is None else min(own, LARGEST_JSON_KB * KIB),
+        own,
     )
 
 
-def caller_on_loopback(most_waiting: int) -> Caller:
+def caller_on_loopback(*, most_waiting: int, most_json: int) -> Caller:
     """Whoever works on this machine, as long as there is no key."""
-    return Caller("loopback", frozenset(SCOPES), None, most_waiting)
+    return Caller("loopback", frozenset(SCOPES), None, most_waiting, most_json)

@@ -49,6 +49,8 @@ class KeyLimits:
 
     requests_per_minute: int
     most_waiting: int
+    most_json: int
+    """Bytes of a body that is JSON."""
 
 
 @dataclass(slots=True)
@@ -89,7 +91,8 @@ class Guard:
             )
         self._keep_pace(known)
         self._note_use(known)
-        return caller_with(known.token, most_waiting=self._limits.most_waiting)
+        limits = self._limits
+        return caller_with(known.token, most_waiting=limits.most_waiting, most_json=limits.most_json)
 
     def _admit_without(self, request: Request) -> Caller:
         """Without any key in the database, whoever works on this machine is let in."""
@@ -112,7 +115,7 @@ class Guard:
                 "No key is configured, so this API answers on loopback only.",
                 remedy="Make a key: generation-worker token create NAME --scope enqueue --scope read",
             )
-        return caller_on_loopback(self._limits.most_waiting)
+        return caller_on_loopback(most_waiting=self._limits.most_waiting, most_json=self._limits.most_json)
 
     def _verify(self, presented: Presented) -> _Known | None:
         known = self._find(presented.id)

@@ -35,6 +35,10 @@ READ_WITHIN = 60.0
 """Seconds in which a file must be here: it may come from a telephone."""
 TURN_WITHIN = 10.0
 """Seconds to wait for others."""
+SMALLER = (
+    "Send a smaller image. The limit is UPLOAD_MAX_MB, or what the key may send (generation-worker token create "
+    "--max-body) if that is less."
+)
 BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -97,9 +101,12 @@ class _Desk:
         owner = caller.acting_for(user_id)
         _check_type(request)
         async with self._turn():
-            remedy = "Send a smaller image."
-            data = await read_body(request, self._most_bytes, within=READ_WITHIN, remedy=remedy)
+            data = await read_body(request, self._most_of(caller), within=READ_WITHIN, remedy=SMALLER)
             return await to_thread.run_sync(self._keep, data, owner, limiter=self._threads)
+
+    def _most_of(self, caller: Caller) -> int:
+        """A key's own limit holds here, too, but makes no file larger than it may be."""
+        return self._most_bytes if caller.most_upload is None else min(caller.most_upload, self._most_bytes)
 
     @asynccontextmanager
     async def _turn(self) -> AsyncGenerator[None]:

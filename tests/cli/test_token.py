@@ -27,8 +27,10 @@ def test_a_key_is_shown_once(process: Command, connection: Connection):
 
 
 def test_list_and_revoke(cli: Command):
-    made = cli("token", "create", "a", "--scope", "admin", "--expires", "never", "--most-waiting", 5, "--json").json
+    limits = ("--most-waiting", 5, "--max-body", 64)
+    made = cli("token", "create", "a", "--scope", "admin", "--expires", "never", *limits, "--json").json
     assert (made["expires_at"], made["most_waiting"], made["requests_per_minute"]) == (None, 5, None)
+    assert made["max_body_kb"] == 64
     [listed] = cli("token", "list", "--json").json["tokens"]
     assert listed == {name: value for name, value in made.items() if name != "key"}
     assert listed["state"] == "active"
@@ -38,6 +40,14 @@ def test_list_and_revoke(cli: Command):
     assert again["revoked_at"] == revoked["revoked_at"]
     assert cli("token", "list", "--json").json["tokens"][0]["state"] == "revoked"
     assert f"{made['id']}  a: revoked\n" == cli("token", "revoke", made["id"]).out
+
+
+def test_the_limits_of_a_key_are_shown(cli: Command):
+    made = cli("token", "create", "a", "--scope", "read", "--requests-per-minute", 30, "--max-body", 64).out
+    assert "30 requests a minute, bodies of 64 KiB" in made
+    assert "as the settings say" in cli("token", "create", "b", "--scope", "read").out
+    listed = cli("token", "list").out
+    assert "64 KiB" in " ".join(listed.split())
 
 
 def test_what_is_done_to_keys_is_recorded(cli: Command, connection: Connection):
@@ -69,6 +79,8 @@ def test_no_key_yet(cli: Command):
         ("create", "a", "--scope", "read", "--expires", "soon"),
         ("create", "a", "--scope", "read", "--expires", "0s"),
         ("create", "a", "--scope", "read", "--requests-per-minute", 0),
+        ("create", "a", "--scope", "read", "--max-body", 0),
+        ("create", "a", "--scope", "read", "--max-body", 51_201),
     ],
 )
 def test_what_cannot_be_made(cli: Command, connection: Connection, wrong: tuple[object, ...]):

@@ -104,6 +104,8 @@ ROWS: list[tuple[str, str, dict[str, Any]]] = [
     ("api_token", "a_users_key_is_no_operators", TOKEN | {"scopes": ["operate"], "user_id": "ada"}),
     ("api_token", "user_id_is_named", TOKEN | {"user_id": ""}),
     ("api_token", "limits_are_positive", TOKEN | {"requests_per_minute": 0, "most_waiting": 1}),
+    ("api_token", "max_body_in_bounds", TOKEN | {"max_body_kb": 0}),
+    ("api_token", "max_body_in_bounds", TOKEN | {"max_body_kb": 51_201}),
     ("provider_gate", "calls_per_minute_in_bounds", GATE | {"calls_per_minute": 0}),
     ("provider_gate", "calls_per_minute_in_bounds", GATE | {"calls_per_minute": 30_001}),
     ("provider_gate", "given_per_minute_in_bounds", GATE | {"given_per_minute": 0}),

@@ -25,7 +25,7 @@ from tests.web.api import Api, api
 Serve = Callable[..., httpx.Client]
 MakeKey = Callable[..., dict[str, str]]
 
-LIMITS = KeyLimits(requests_per_minute=60_000, most_waiting=1000)
+LIMITS = KeyLimits(requests_per_minute=60_000, most_waiting=1000, most_json=256 * 1024)
 
 
 @pytest.fixture

@@ -14,12 +14,12 @@ from generation_worker.domain.errors import InvalidPayload, StorageUnavailable
 from generation_worker.domain.refusals import IdempotencyConflict, InsufficientCredits, InvalidRequest, JobNotFound
 from generation_worker.ports import StoreUnavailable
 from generation_worker.web.auth import GuardedRoute, needs
-from generation_worker.web.body import MOST_BYTES, MOST_DEEP, depth
+from generation_worker.web.body import MOST_DEEP, depth
 from generation_worker.web.caller import Caller
 from generation_worker.web.guard import Guard
 from generation_worker.web.health import health_router
 from tests.support.waiting import wait_until
-from tests.web.conftest import Serve
+from tests.web.conftest import LIMITS, Serve
 
 ERRORS: dict[str, Exception] = {
     "credits": InsufficientCredits("credits: user ada has 0", "Grant credits first"),
@@ -124,13 +124,13 @@ JSON = {"Content-Type": "application/json"}
 
 
 def test_a_body_is_bounded(client: httpx.Client):
-    fits = b'{"prompt": "' + b"a" * (MOST_BYTES - 14) + b'"}'
-    assert client.post("/worker/ask", content=fits, headers=JSON).json() == MOST_BYTES - 14
+    fits = b'{"prompt": "' + b"a" * (LIMITS.most_json - 14) + b'"}'
+    assert client.post("/worker/ask", content=fits, headers=JSON).json() == LIMITS.most_json - 14
     problem(client.post("/worker/ask", content=fits + b" ", headers=JSON), 413, "body_too_large")
 
     def pieces() -> Any:
         for _ in range(20):
-            yield b" " * (MOST_BYTES // 10)
+            yield b" " * (LIMITS.most_json // 10)
 
     problem(client.post("/worker/ask", content=pieces(), headers=JSON), 413, "body_too_large")
 

@@ -13,7 +13,6 @@ import pytest
 from fastapi.routing import APIRoute
 
 from generation_worker.domain.token import ID_LENGTH, SECRET_BYTES, Token, hash_secret, write_key
-from generation_worker.web.body import MOST_BYTES
 from generation_worker.web.bulk import bulk_router
 from generation_worker.web.config_routes import config_router
 from generation_worker.web.control import control_router, front_router
@@ -108,7 +107,8 @@ class BoundTokens:
     """Keys that may do everything and are bound to ada: what the database has no room for."""
 
     def find_token(self, token_id: str) -> Token | None:
-        return Token(token_id, "test", hash_secret(SECRET), ["admin"], "ada", None, None, usable=True, use_untold=False)
+        limits = (None, None, None)
+        return Token(token_id, "test", hash_secret(SECRET), ["admin"], "ada", *limits, usable=True, use_untold=False)
 
     def has_tokens(self) -> bool:
         return True
@@ -143,7 +143,7 @@ def test_a_body_that_is_none(client: httpx.Client, connection: Connection, asked
     problem(ask(client, asked, json=None, content=b"{", headers=json), 400, "invalid_json")
     text = {"Content-Type": "text/plain"}
     problem(ask(client, asked, json=None, content=b"{}", headers=text), 415, "unsupported_media_type")
-    large = b'{"reason": "' + b"x" * MOST_BYTES + b'"}'
+    large = b'{"reason": "' + b"x" * LIMITS.most_json + b'"}'
     problem(ask(client, asked, json=None, content=large, headers=json), 413, "body_too_large")
     problem(ask(client, asked, json={**(asked.body or {}), "why": "x"}), 422, "invalid_request")
     assert changed(connection) == before

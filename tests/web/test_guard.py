@@ -202,7 +202,7 @@ def test_the_fleet_keeps_a_keys_pace_together(connection: Connection, desk: Desk
 
 def test_who_was_turned_away_costs_no_further_question(connection: Connection, desk: DeskConnections):
     made = create_token(connection, "test", ["read"])
-    guard = Guard(TokenDesk(desk), KeyLimits(requests_per_minute=1, most_waiting=1))
+    guard = Guard(TokenDesk(desk), KeyLimits(requests_per_minute=1, most_waiting=1, most_json=1000))
     guard.admit(shown(made.key))
     for _ in range(3):
         with pytest.raises(Problem):

@@ -137,7 +137,7 @@ def test_it_is_not_too_large(serve: Serve, guard: Guard, router: APIRouter, slow
     client = serve(router, guard=guard)
     slow.go.set()
     found = problem(sent(client, bytes(1001)), 413, "body_too_large")
-    assert found["remedy"] == "Send a smaller image."
+    assert found["remedy"].startswith("Send a smaller image.")
     pieces = iter([bytes(600), bytes(600)])
     answer = client.post(PATH, content=pieces, headers={"Content-Type": "image/png"})
     problem(answer, 413, "body_too_large")

@@ -22,6 +22,7 @@ api_token = Table(
     Column("expires_at", Moment),
     Column("revoked_at", Moment),
     Column("last_used_at", Moment),
+    Column("max_body_kb", Integer),
 )
 
 api_token_pace = Table(
