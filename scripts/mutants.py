@@ -42,7 +42,7 @@ OPERATIONS, BULK, WAKE, FLEET, PAUSES, CREDITS, TOKENS = (
     for name in ("operations", "bulk", "wake", "fleet_settings", "pauses", "credits", "tokens")
 )
 TOUCH = f"{QUERIES}/touch_worker.sql"
-CHOSEN, COUNTED = (f"generation_worker/db/questions/{name}.sql" for name in ("chosen_jobs", "count_chosen_jobs"))
+CHOSEN = "generation_worker/db/questions/parts/is_chosen.sql"
 WEB = "generation_worker/web"
 AUDITED = "cli/audit_of_commands"
 
@@ -198,7 +198,7 @@ MUTANTS = [
     Mutant(BULK, "    if chosen.status not in usual + also:", "    if False:", "operations"),
     Mutant(BULK, "except (EnqueueRefused, InvalidPayload) as error:", "except InvalidPayload as error:", "operations"),
     Mutant(CHOSEN, "AND (%(worker)s::text IS NULL OR j.locked_by = %(worker)s)", "", "operations"),
-    Mutant(COUNTED, "NOT EXISTS (SELECT FROM generation_job r WHERE r.retry_of = j.id)", "true", "operations"),
+    Mutant(CHOSEN, "NOT EXISTS (SELECT FROM generation_job r WHERE r.retry_of = j.id)", "true", "operations"),
     *(
         Mutant(file, f'record(connection, by, "{action}"', f'(lambda *_, **__: 0)(connection, by, "{action}"', AUDITED)
         for file, action in (

@@ -5,12 +5,25 @@ from __future__ import annotations
 import re
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
+
+COMMENTS = re.compile(rb"(?m)^ *--.*\n")
+PLACE = re.compile(rb"\{(\w+)\}")
 
 
 @cache
 def load_statements(folder: str) -> dict[str, bytes]:
-    """All statements of a folder beside this file, as bytes: psycopg takes text only when it is a literal."""
-    found = files("generation_worker.db").joinpath(folder).iterdir()
+    """All statements of a folder beside this file, as bytes: psycopg takes text only when it is a literal.
+
+    What several of them say stands once, in a file of the folder's ``parts/``, and as ``{name}`` where it belongs.
+    """
+    place = files("generation_worker.db").joinpath(folder)
+    parts = {name: COMMENTS.sub(b"", text).strip() for name, text in _texts(place.joinpath("parts")).items()}
+    return {name: PLACE.sub(lambda found: parts[found[1].decode()], text) for name, text in _texts(place).items()}
+
+
+def _texts(folder: Traversable) -> dict[str, bytes]:
+    found = folder.iterdir() if folder.is_dir() else ()
     return {file.name.removesuffix(".sql"): file.read_bytes() for file in found if file.name.endswith(".sql")}
 
 
@@ -27,7 +40,7 @@ def load_bare_statements(folder: str) -> dict[str, bytes]:
     texts = load_statements(folder)
     limited = {f"limited_{name}": _chosen(text, limited=True) for name, text in texts.items() if MARK in text}
     chosen = {name: _chosen(text, limited=False) for name, text in texts.items()} | limited
-    return {name: f"-- {name}\n".encode() + re.sub(rb"(?m)^ *--.*\n", b"", text) for name, text in chosen.items()}
+    return {name: f"-- {name}\n".encode() + COMMENTS.sub(b"", text) for name, text in chosen.items()}
 
 
 MARK = b"\n-- limited\n"

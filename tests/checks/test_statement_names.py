@@ -1,4 +1,7 @@
-"""One word per step: a file in queries/, a method of the store and a line of the port have the same name."""
+"""One word per step: a file in queries/, a method of the store and a line of the port have the same name.
+
+And no words twice: what several statements say is a part of its own.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,16 @@ def test_each_statement_has_its_method_and_each_method_its_statement() -> None:
 
 def test_each_statement_says_what_it_is_for() -> None:
     assert [file.name for file in QUERIES.glob("*.sql") if not file.read_text().startswith("-- ")] == []
+
+
+def test_a_part_is_what_several_statements_of_its_folder_say() -> None:
+    parts = list(QUERIES.parent.glob("*/parts/*.sql"))
+    assert [part.name for part in parts if not part.read_text().startswith("-- ")] == []
+    assert [part.name for part in parts if len(users(part)) < 2] == []
+
+
+def users(part: Path) -> list[Path]:
+    return [file for file in part.parent.parent.glob("*.sql") if f"{{{part.stem}}}" in file.read_text()]
 
 
 def methods(kind: type) -> set[str]:

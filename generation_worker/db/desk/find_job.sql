@@ -1,7 +1,5 @@
 -- One job as it stands; none if it belongs to another user than the one that is asked for.
-SELECT j.id, j.kind, j.user_id, j.status, j.provider, j.fallback_provider, j.cost, j.debited, j.priority, j.attempt,
-       j.max_attempts, j.run_at, j.deadline_at, j.cancel_requested_at IS NOT NULL AS cancel_requested, j.batch_id,
-       j.batch_index, j.retry_of, j.error_code, j.error_message, j.created_at, j.started_at, j.finished_at,
+SELECT {job_columns},
        j.payload, j.result, (SELECT r.id FROM generation_job r WHERE r.retry_of = j.id) AS replayed_as,
        extract(epoch FROM statement_timestamp() - j.locked_at)::float8 AS held_seconds,
        j.status IN ('pending', 'scheduled', 'rate_limited')

@@ -12,8 +12,6 @@ WITH looked AS MATERIALIZED (
    ORDER BY id DESC LIMIT %(limit)s
 )
 SELECT reach.looked, reach.reached_at, reach.reached,
-       j.id, j.kind, j.user_id, j.status, j.provider, j.fallback_provider, j.cost, j.debited, j.priority, j.attempt,
-       j.max_attempts, j.run_at, j.deadline_at, j.cancel_requested_at IS NOT NULL AS cancel_requested, j.batch_id,
-       j.batch_index, j.retry_of, j.error_code, j.error_message, j.created_at, j.started_at, j.finished_at
+       {job_columns}
   FROM reach LEFT JOIN (chosen JOIN generation_job j USING (id)) ON true
  ORDER BY j.id DESC

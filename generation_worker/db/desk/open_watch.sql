@@ -27,9 +27,7 @@ WITH mark AS MATERIALIZED (
 ), found AS (
   SELECT %(horizon)s::bigint IS NULL OR %(horizon)s > mark.ahead
            OR ((mark.ahead - j.written_by::text::bigint) & 4294967295) <= mark.ahead - %(horizon)s AS is_news,
-         j.id, j.kind, j.user_id, j.status, j.provider, j.fallback_provider, j.cost, j.debited, j.priority, j.attempt,
-         j.max_attempts, j.run_at, j.deadline_at, j.cancel_requested_at IS NOT NULL AS cancel_requested, j.batch_id,
-         j.batch_index, j.retry_of, j.error_code, j.error_message, j.created_at, j.started_at, j.finished_at, j.result
+         {job_columns}, j.result
     FROM mark, asked CROSS JOIN LATERAL (
       SELECT g.xmin AS written_by, g.* FROM generation_job g WHERE g.id = asked.id LIMIT 1) AS j
    WHERE %(user)s::text IS NULL OR j.user_id = %(user)s

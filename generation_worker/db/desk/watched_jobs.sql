@@ -35,9 +35,7 @@ WITH mark AS MATERIALIZED (
 SELECT mark.horizon, mark.seen_at, found.*
   FROM mark LEFT JOIN (
     SELECT asked.id AS asked, line.place, j.written_by,
-           j.id, j.kind, j.user_id, j.status, j.provider, j.fallback_provider, j.cost, j.debited, j.priority, j.attempt,
-           j.max_attempts, j.run_at, j.deadline_at, j.cancel_requested_at IS NOT NULL AS cancel_requested, j.batch_id,
-           j.batch_index, j.retry_of, j.error_code, j.error_message, j.created_at, j.started_at, j.finished_at, j.result
+           {job_columns}, j.result
       FROM asked LEFT JOIN line ON line.id = asked.id LEFT JOIN LATERAL (
         SELECT g.xmin AS written_by, g.* FROM generation_job g WHERE g.id = asked.id LIMIT 1) AS j ON true) AS found
     ON found.id IS NULL OR found.place IS NOT NULL OR %(horizon)s > mark.ahead

@@ -1,16 +1,4 @@
--- How many jobs of each status a filter chooses; as chosen_jobs.sql does.
+-- How many jobs of each status a filter chooses.
 SELECT j.status, count(*) AS jobs FROM generation_job j
- WHERE j.status = ANY (%(statuses)s)
-   AND (%(kind)s::text IS NULL OR j.kind = %(kind)s)
-   AND (%(provider)s::text IS NULL OR j.provider = %(provider)s)
-   AND (%(user)s::text IS NULL OR j.user_id = %(user)s)
-   AND (%(batch)s::uuid IS NULL OR j.batch_id = %(batch)s)
-   AND (%(worker)s::text IS NULL OR j.locked_by = %(worker)s)
-   AND (%(code)s::text IS NULL OR j.error_code = %(code)s)
-   AND (%(older)s::float8 IS NULL
-        OR coalesce(j.locked_at, j.created_at) < statement_timestamp() - make_interval(secs => %(older)s))
-   AND CASE %(action)s::text
-       WHEN 'cancel' THEN j.cancel_requested_at IS NULL
-       WHEN 'release' THEN coalesce(j.lease_expires_at, j.run_at) > statement_timestamp()
-       WHEN 'replay' THEN NOT EXISTS (SELECT FROM generation_job r WHERE r.retry_of = j.id) END
+ WHERE {is_chosen}
  GROUP BY j.status ORDER BY j.status

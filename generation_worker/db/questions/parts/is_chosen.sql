@@ -1,0 +1,14 @@
+-- Whether a filter chooses the job j. What is null chooses all; those to which the action would do nothing are left out.
+j.status = ANY (%(statuses)s)
+AND (%(kind)s::text IS NULL OR j.kind = %(kind)s)
+AND (%(provider)s::text IS NULL OR j.provider = %(provider)s)
+AND (%(user)s::text IS NULL OR j.user_id = %(user)s)
+AND (%(batch)s::uuid IS NULL OR j.batch_id = %(batch)s)
+AND (%(worker)s::text IS NULL OR j.locked_by = %(worker)s)
+AND (%(code)s::text IS NULL OR j.error_code = %(code)s)
+AND (%(older)s::float8 IS NULL
+     OR coalesce(j.locked_at, j.created_at) < statement_timestamp() - make_interval(secs => %(older)s))
+AND CASE %(action)s::text
+    WHEN 'cancel' THEN j.cancel_requested_at IS NULL
+    WHEN 'release' THEN coalesce(j.lease_expires_at, j.run_at) > statement_timestamp()
+    WHEN 'replay' THEN NOT EXISTS (SELECT FROM generation_job r WHERE r.retry_of = j.id) END
