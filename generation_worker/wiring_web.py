@@ -76,6 +76,8 @@ def build_app(
     if not settings.enable_api:
         return create_app(routers, build_guard(settings, desk))
     streams = build_streams(stack, settings, desk, events)
+    if metrics:
+        metrics.watch_streams(streams.__len__)
     api = build_api(settings, desk, keeping, streams, supervisor, events)
     app = create_app([*routers, *api], build_guard(settings, desk))
     app.state.stopping.append(streams.close)

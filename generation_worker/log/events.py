@@ -44,6 +44,7 @@ LEVELS = {
     "maintenance.failed": logging.ERROR,
     "promotion.failed": logging.ERROR,
     "settlement.refused": logging.ERROR,
+    "stream.refused": logging.DEBUG,
     "thread.stuck": logging.ERROR,
     "traces.unsent": logging.WARNING,
     "webhook.refused": logging.WARNING,

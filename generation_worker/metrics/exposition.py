@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
+from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, disable_created_metrics
 from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
@@ -35,6 +35,11 @@ class Metrics:
         """Show this worker's state, as ``report`` tells it, and the fleet's, as whoever ``ask`` lends answers."""
         self._own.register(Process(report))
         self._fleet = Fleet(ask, self._provider, self._events)
+
+    def watch_streams(self, count: Callable[[], int]) -> None:
+        """Show how many streams of events this worker has open, as ``count`` tells it."""
+        text = "Streams of events that this process has open now; API_MOST_STREAMS bounds them."
+        Gauge("worker_event_streams", text, registry=self._own).set_function(count)
 
     def scrape(self, accept: str, *, fleet: bool) -> tuple[bytes, str]:
         """The metrics and their content type, as the scraper's Accept header wants them.

@@ -34,4 +34,5 @@ def providers(names: Iterable[str]) -> Label:
 KIND = Label(KINDS)
 OUTCOME = Label(("completed", "failed", "blocked", "rate_limited", "cancelled", "released", "crashed"))
 DELIVERY = Label(("delivered", "failed", "dead", "lost"))
+STREAM_LIMIT = Label(("streams", "jobs", "key"))
 CALL_OUTCOME = Label(["ok", "stopped", *codes()])

@@ -8,7 +8,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from generation_worker.events import Events
-from generation_worker.metrics.labels import CALL_OUTCOME, DELIVERY, KIND, OUTCOME, Label
+from generation_worker.metrics.labels import CALL_OUTCOME, DELIVERY, KIND, OUTCOME, STREAM_LIMIT, Label
 
 WAITS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 IMAGES = (0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600)
@@ -127,6 +127,15 @@ class Meters:
             buckets=DELIVERING,
             registry=registry,
         )
+        self._streams_refused = Counter(
+            "worker_event_streams_refused",
+            "Streams of events that this process did not open, by the limit: streams (API_MOST_STREAMS), jobs (that "
+            "all streams together follow) or key (API_STREAMS_PER_KEY).",
+            ["limit"],
+            registry=registry,
+        )
+        for limit in STREAM_LIMIT.known:
+            self._streams_refused.labels(limit)
         self._counted = {event: Counter(name, text, registry=registry) for event, (name, text) in COUNTED.items()}
         faults = Counter(
             "worker_faults", "What should not happen, by the name of its log line.", ["event"], registry=registry
@@ -138,6 +147,7 @@ class Meters:
             "call.finished": self._call_finished,
             "image.stored": self._image_stored,
             "delivery.ended": self._delivery_ended,
+            "stream.refused": self._stream_refused,
         }
 
     def listen(self, events: Events) -> None:
@@ -166,6 +176,9 @@ class Meters:
     def _delivery_ended(self, fields: dict[str, Any]) -> None:
         self._deliveries.labels(DELIVERY.of(fields["outcome"])).inc()
         self._delivery.observe(fields["seconds"])
+
+    def _stream_refused(self, fields: dict[str, Any]) -> None:
+        self._streams_refused.labels(STREAM_LIMIT.of(fields["limit"])).inc()
 
     def _attempt_settled(self, fields: dict[str, Any]) -> None:
         outcome = OUTCOME.of(fields["outcome"])

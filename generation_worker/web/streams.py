@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from uuid import UUID
 
 from generation_worker.domain.watch import Reading, Since
@@ -33,6 +33,9 @@ HINTS = {
     *("jobs.promoted", "jobs.held", "job.refused", "job.expired"),
 }
 """What happens in this process and is worth a look."""
+
+Full = Literal["stopping", "streams", "jobs", "key"]
+"""Why a stream is not opened: the process ends, has enough of them, follows enough jobs, or the key has its share."""
 
 
 class Watched(Protocol):
@@ -73,17 +76,16 @@ class Streams:
     def check_room(self, caller: str) -> None:
         """Raises Problem (429, 503) if there are too many streams already."""
         with self._lock:
-            self._check_room(caller)
+            full = self._full(caller)
+        self._refuse_if(full)
 
     def add(self, watch: Watch) -> None:
         """Begin to bring ``watch`` what happens. Raises Problem (429, 503) if there are too many already."""
         with self._lock:
-            self._check_room(watch.caller)
-            self._open[watch] = None
-            self._since = watch.since.earlier(self._since)
-            if self._loop is None:
-                self._loop = Loop("streams", self._step, self._events, longest_pause=LONGEST_PAUSE)
-                self._loop.start()
+            full = self._full(watch.caller)
+            if full is None:
+                self._begin(watch)
+        self._refuse_if(full)
 
     def remove(self, watch: Watch) -> None:
         """Forget it; without streams nothing is read."""
@@ -107,16 +109,30 @@ class Streams:
         if event in HINTS and loop is not None:
             loop.wake()
 
-    def _check_room(self, caller: str) -> None:
-        if self._closed or len(self._open) >= self._limits.streams or self._watched() >= MOST_WATCHED:
-            raise too_early(
-                "too_many_streams",
-                "This server has as many streams open as it can.",
-                status=503,
-                seconds=5,
-                remedy="Come again, or ask for the job's status meanwhile.",
-            )
+    def _begin(self, watch: Watch) -> None:
+        self._open[watch] = None
+        self._since = watch.since.earlier(self._since)
+        if self._loop is None:
+            self._loop = Loop("streams", self._step, self._events, longest_pause=LONGEST_PAUSE)
+            self._loop.start()
+
+    def _full(self, caller: str) -> Full | None:
+        if self._closed:
+            return "stopping"
+        if len(self._open) >= self._limits.streams:
+            return "streams"
+        if self._watched() >= MOST_WATCHED:
+            return "jobs"
         if Counter(watch.caller for watch in self._open)[caller] >= self._limits.of_key:
+            return "key"
+        return None
+
+    def _refuse_if(self, full: Full | None) -> None:
+        if full is None:
+            return
+        if full != "stopping":
+            self._events.emit("stream.refused", limit=full)
+        if full == "key":
             raise too_early(
                 "too_many_streams",
                 f"The key has {self._limits.of_key} streams open already.",
@@ -124,6 +140,13 @@ class Streams:
                 seconds=10,
                 remedy="Close some, or follow a whole batch or user in one stream.",
             )
+        raise too_early(
+            "too_many_streams",
+            "This server has as many streams open as it can.",
+            status=503,
+            seconds=5,
+            remedy="Come again, or ask for the job's status meanwhile.",
+        )
 
     def _watched(self) -> int:
         return sum(watch.following for watch in self._open)

@@ -16,6 +16,7 @@ from generation_worker.events import Events
 from generation_worker.images.tools import ImageTools
 from generation_worker.storage.disk import DiskStorage
 from generation_worker.web.server import WebServer
+from generation_worker.wiring import build_metrics
 from generation_worker.wiring_web import Keeping, build_app
 from tests.support.database import Database
 
@@ -79,7 +80,8 @@ def api(database: Database, directory: Path, **overrides: str) -> Generator[Api]
         images = ImageTools(1)
         stack.callback(images.close)
         keeping = Keeping(LinkedDisk(directory), images)
-        app = build_app(stack, settings, supervisor, events, keeping=keeping)  # pyright: ignore[reportArgumentType]
+        metrics = build_metrics(settings, events)
+        app = build_app(stack, settings, supervisor, events, metrics, keeping=keeping)  # pyright: ignore[reportArgumentType]
         server = WebServer(app, host="127.0.0.1", port=0)
         stack.callback(server.stop)
         server.start()
