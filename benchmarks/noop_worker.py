@@ -25,6 +25,7 @@ from generation_worker.domain.settlement import Settlement
 from generation_worker.events import Events
 from generation_worker.log.events import log_events
 from generation_worker.ports import Claim
+from generation_worker.worker.equipment import Equipment
 from generation_worker.worker.lease import Lease
 from generation_worker.worker.settings import WorkerSettings
 from generation_worker.worker.supervisor import Supervisor
@@ -61,11 +62,13 @@ class NoopWorker:
         self._store = CountingStore(self._pool)
         self.supervisor = Supervisor(
             WorkerSettings("noop", __version__, slots, ("local",)),
-            store=self._store,
-            heartbeat_store=PostgresStore(OwnConnection(orders["conninfo"], prepare=True)),
-            signals=PostgresSignals(orders["conninfo"]) if orders["listen"] else None,
-            work=self._note if orders["note_starts"] else lambda _lease: NOTHING,
-            events=events,
+            Equipment(
+                store=self._store,
+                heartbeat_store=PostgresStore(OwnConnection(orders["conninfo"], prepare=True)),
+                signals=PostgresSignals(orders["conninfo"]) if orders["listen"] else None,
+                work=self._note if orders["note_starts"] else lambda _lease: NOTHING,
+                events=events,
+            ),
         )
 
     def run(self) -> dict[str, Any]:

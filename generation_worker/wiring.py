@@ -31,6 +31,7 @@ from generation_worker.wiring_images import build_fetcher, build_images
 from generation_worker.wiring_storage import build_storage
 from generation_worker.wiring_traces import build_sender, traced
 from generation_worker.worker.attempt import Attempt
+from generation_worker.worker.equipment import Equipment
 from generation_worker.worker.keyring import KeyRing
 from generation_worker.worker.notices import Notices
 from generation_worker.worker.settings import Ending, WorkerSettings, overtime_for
@@ -85,8 +86,7 @@ def assembled(settings: Settings, events: Events) -> Generator[Supervisor]:
         keys = KeyRing(providers)
         notices = Notices()
         attempt = Attempt(store, keys, storage, fetcher, images, events, settings.max_paid_calls, notices=notices)
-        yield Supervisor(
-            worker_settings(settings, storage, keys.providers, limited_keys(settings, providers)),
+        equipment = Equipment(
             store=store,
             heartbeat_store=build_heartbeat_store(stack, address, settings.lease_duration),
             signals=build_signals(settings),
@@ -97,6 +97,8 @@ def assembled(settings: Settings, events: Events) -> Generator[Supervisor]:
             notices=notices,
             courier=build_courier(settings, pool, address, events),
         )
+        limited = limited_keys(settings, providers)
+        yield Supervisor(worker_settings(settings, storage, keys.providers, limited), equipment)
 
 
 @contextmanager

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 
-from generation_worker.events import Events
-from generation_worker.ports import FleetNews, Signals, Storage, Store, StoreUnavailable
-from generation_worker.worker.attempt import Work
-from generation_worker.worker.courier import Courier
+from generation_worker.ports import FleetNews, Storage, StoreUnavailable
+from generation_worker.worker.equipment import Equipment
 from generation_worker.worker.heartbeat import BEATS_PER_LEASE, Heartbeat
 from generation_worker.worker.holder import Holder
 from generation_worker.worker.lease import Lease, LeaseBook
 from generation_worker.worker.listener import Listener
 from generation_worker.worker.loop import Loop
 from generation_worker.worker.maintenance import Maintenance, Task
-from generation_worker.worker.notices import Notices
 from generation_worker.worker.poller import Poller
 from generation_worker.worker.pool import Pool
 from generation_worker.worker.promoter import Promoter
@@ -32,59 +29,23 @@ FOLLOWED = "fleet.followed"
 class Crew:
     """A pool of threads and the loops around it. ``may_claim`` is asked before every claim."""
 
-    def __init__(
-        self,
-        settings: WorkerSettings,
-        *,
-        store: Store,
-        heartbeat_store: Store,
-        signals: Signals | None,
-        storage: Storage | None,
-        work: Work,
-        events: Events,
-        may_claim: Callable[[], bool],
-        chores: Sequence[Task] = (),
-        notices: Notices | None = None,
-        courier: Courier | None = None,
-    ) -> None:
-        """``chores`` are further tasks that may take their time. Without a courier nobody is told anything."""
+    def __init__(self, settings: WorkerSettings, equipment: Equipment, *, may_claim: Callable[[], bool]) -> None:
         self.settings = settings
-        self.store = store
-        self.events = events
-        self._work = work
-        self._heartbeat_store = heartbeat_store
+        self.store = equipment.store
+        self.events = equipment.events
+        self.notices = equipment.notices
+        self.courier = equipment.courier
+        self._equipment = equipment
+        self._may_claim = may_claim
         self.fleet = FleetNews("")
-        self.courier = courier
         self.leases = LeaseBook()
-        self.pool = Pool(
-            settings.concurrency,
-            self._attempt,
-            finished=self._job_finished,
-            failed=self._attempt_failed,
-        )
-        promoter = Promoter(store, events)
-        self.settler = Settler(store, settings.policy, self.leases, events, due_in=self._due_in, written=self._settled)
-        self.heartbeat = Heartbeat(
-            heartbeat_store, self.leases, events, settings=settings, touch=self._touch, follow=self._follow
-        )
-        self.notices = notices or Notices()
-        self.listener = Listener(
-            signals, events, wake=self._look_now, beat=self.heartbeat.loop.wake, notice=self.notices.post
-        )
-        self.poller = Poller(
-            store,
-            settings,
-            self.pool,
-            self.leases,
-            promoter,
-            events,
-            may_claim=lambda: may_claim() and self.heartbeat.proved,
-            listening=lambda: self.listener.live,
-        )
-        self.maintenance = Maintenance(store, self._tasks(), events)
-        # A thread of its own: while a storage does not answer, jobs of dead workers must be reclaimed all the same.
-        slow = [*([self._sweep(storage)] if storage else []), *chores]
-        self.sweeping = Maintenance(store, slow, events, name=TASK) if slow else None
+        self.pool = self._build_pool()
+        self.settler = self._build_settler()
+        self.heartbeat = self._build_heartbeat()
+        self.listener = self._build_listener()
+        self.poller = self._build_poller()
+        self.maintenance = Maintenance(self.store, self._tasks(), self.events)
+        self.sweeping = self._build_sweeping()
 
     def start(self) -> None:
         self.pool.start()
@@ -118,7 +79,7 @@ class Crew:
             provider=job.provider,
             waited=job.waited,
         )
-        self.settler.put(lease, self._work(lease))
+        self.settler.put(lease, self._equipment.work(lease))
 
     def _attempt_failed(self, lease: Lease, error: BaseException) -> None:
         """Something around the attempt broke. Nobody settles it: its lease runs out, and that counts as a crash."""
@@ -148,9 +109,9 @@ class Crew:
                 self._follow(news)
 
     def _touch(self) -> FleetNews | None:
+        store, known = self._equipment.heartbeat_store, self.fleet.version
         card = self.settings.card._replace(concurrency=self.pool.size)
-        known = self.fleet.version
-        return self._heartbeat_store.touch_worker(card, busy=self.pool.busy, stuck=len(self.stuck()), known=known)
+        return store.touch_worker(card, busy=self.pool.busy, stuck=len(self.stuck()), known=known)
 
     def _follow(self, news: FleetNews) -> None:
         """Do from now on as the whole fleet does. Where it says nothing, what this worker was started with holds."""
@@ -171,6 +132,41 @@ class Crew:
             poll_interval=self.poller.poll_interval,
             paused=[pause.what for pause in news.pauses],
         )
+
+    def _build_pool(self) -> Pool:
+        return Pool(self.settings.concurrency, self._attempt, finished=self._job_finished, failed=self._attempt_failed)
+
+    def _build_settler(self) -> Settler:
+        policy = self.settings.policy
+        return Settler(self.store, policy, self.leases, self.events, due_in=self._due_in, written=self._settled)
+
+    def _build_heartbeat(self) -> Heartbeat:
+        store = self._equipment.heartbeat_store
+        return Heartbeat(
+            store, self.leases, self.events, settings=self.settings, touch=self._touch, follow=self._follow
+        )
+
+    def _build_listener(self) -> Listener:
+        signals, beat, notice = self._equipment.signals, self.heartbeat.loop.wake, self.notices.post
+        return Listener(signals, self.events, wake=self._look_now, beat=beat, notice=notice)
+
+    def _build_poller(self) -> Poller:
+        return Poller(
+            self.store,
+            self.settings,
+            self.pool,
+            self.leases,
+            Promoter(self.store, self.events),
+            self.events,
+            may_claim=lambda: self._may_claim() and self.heartbeat.proved,
+            listening=lambda: self.listener.live,
+        )
+
+    def _build_sweeping(self) -> Maintenance | None:
+        """On a thread of its own: jobs of dead workers must be reclaimed while a storage does not answer, too."""
+        storage = self._equipment.storage
+        slow = [*([self._sweep(storage)] if storage else []), *self._equipment.chores]
+        return Maintenance(self.store, slow, self.events, name=TASK) if slow else None
 
     def _tasks(self) -> list[Task]:
         settings = self.settings

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from generation_worker.domain.pause import EVERYTHING
-from generation_worker.events import Events
-from generation_worker.ports import Signals, Storage, Store
-from generation_worker.worker.attempt import Work
-from generation_worker.worker.courier import Courier
 from generation_worker.worker.crew import Crew
-from generation_worker.worker.maintenance import Task
-from generation_worker.worker.notices import Inbox, Notices
+from generation_worker.worker.equipment import Equipment
+from generation_worker.worker.notices import Inbox
 from generation_worker.worker.settings import Ending, WorkerSettings
 from generation_worker.worker.shutdown import shut_down
 
@@ -25,37 +20,12 @@ WORKING = ("running", "paused")
 class Supervisor:
     """One worker, from its start to its end."""
 
-    def __init__(
-        self,
-        settings: WorkerSettings,
-        *,
-        store: Store,
-        heartbeat_store: Store,
-        signals: Signals | None,
-        work: Work,
-        events: Events,
-        storage: Storage | None = None,
-        chores: Sequence[Task] = (),
-        notices: Notices | None = None,
-        courier: Courier | None = None,
-    ) -> None:
+    def __init__(self, settings: WorkerSettings, equipment: Equipment) -> None:
         self.settings = settings
         self._stops = 0
         self._claiming = False
         self._started_at = time.monotonic()
-        self.crew = Crew(
-            settings,
-            store=store,
-            heartbeat_store=heartbeat_store,
-            signals=signals,
-            storage=storage,
-            work=work,
-            events=events,
-            may_claim=lambda: self._claiming,
-            chores=chores,
-            notices=notices,
-            courier=courier,
-        )
+        self.crew = Crew(settings, equipment, may_claim=lambda: self._claiming)
 
     def start(self) -> None:
         """Make the worker known and begin to claim. Raises StoreUnavailable."""

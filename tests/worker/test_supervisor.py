@@ -18,6 +18,7 @@ from generation_worker.ports import Claim, Refusal, StoreUnavailable
 from generation_worker.worker import loop as loops
 from generation_worker.worker import shutdown
 from generation_worker.worker import supervisor as supervisors
+from generation_worker.worker.equipment import Equipment
 from generation_worker.worker.lease import Lease
 from generation_worker.worker.settings import Ending
 from generation_worker.worker.supervisor import Supervisor
@@ -56,11 +57,7 @@ class House:
         known: dict[str, Any] = {"poll_interval": 0.005, "idle_poll_interval": 0.01, "grace": 5.0, "overtime": 0.0}
         self.supervisor = Supervisor(
             settings(**(known | changes)),
-            store=store,
-            heartbeat_store=store,
-            signals=None,
-            work=self.work,
-            events=events,
+            Equipment(store=store, heartbeat_store=store, signals=None, work=self.work, events=events),
         )
         self.ending: Ending | None = None
         self._until_empty = False
