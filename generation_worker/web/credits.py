@@ -11,15 +11,16 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from generation_worker.domain.paging import read_number_cursor, write_number_cursor
-from generation_worker.web.auth import GuardedRoute, needs
+from generation_worker.web.auth import needs
 from generation_worker.web.caller import Caller
 from generation_worker.web.fields import Cursor, IdempotencyKeyNeeded, RequestModel, UserId
 from generation_worker.web.problems import Problem, documented
+from generation_worker.web.segments import SegmentRoute
 
 CREDITS = "/worker/credits"
 LARGEST_GRANT = 1_000_000_000
 
-User = Annotated[UserId, Path(description="Whose account it is.")]
+User = Annotated[UserId, Path(description="Whose account it is; percent-encoded, a slash as `%2F`.")]
 
 
 class Account(BaseModel):
@@ -110,7 +111,7 @@ class Credits(Protocol):
 
 def credits_router(credits: Credits) -> APIRouter:  # noqa: A002 - its name everywhere
     """Balance, entries, grant."""
-    router = APIRouter(prefix=CREDITS, tags=["credits"], route_class=GuardedRoute)
+    router = APIRouter(prefix=CREDITS, tags=["credits"], route_class=SegmentRoute)
     desk = _Desk(credits)
     add = router.add_api_route
     asks: dict[int | str, dict[str, Any]] = documented(401, 403, 404, 422, 429, 503)
