@@ -16,6 +16,7 @@ from generation_worker.db.desk_pool import DeskConnections, open_desk_pool
 from generation_worker.db.insights import Insights
 from generation_worker.db.job_desk import JobDesk
 from generation_worker.db.reading import reading
+from generation_worker.db.session_desk import SessionDesk
 from generation_worker.db.stream_desk import StreamDesk
 from generation_worker.db.token_desk import TokenDesk
 from generation_worker.db.webhook_desk import WebhookDesk
@@ -28,6 +29,9 @@ from generation_worker.web.bulk import bulk_router
 from generation_worker.web.config_routes import config_router
 from generation_worker.web.control import control_router, front_router
 from generation_worker.web.credits import credits_router
+from generation_worker.web.dashboard.entrance import entrance_routers
+from generation_worker.web.dashboard.overview import overview_router
+from generation_worker.web.dashboard.visitor import Door
 from generation_worker.web.deliveries import deliveries_router
 from generation_worker.web.endpoints import endpoints_router
 from generation_worker.web.events import events_router
@@ -72,15 +76,20 @@ def build_app(
     desk = open_desk(stack, settings)
     if metrics:
         metrics.watch(supervisor.report, partial(fleet_questions, desk))
+    guard = build_guard(settings, desk)
     routers = list(build_routers(settings, supervisor, events, metrics))
-    if not settings.enable_api:
-        return create_app(routers, build_guard(settings, desk))
-    streams = build_streams(stack, settings, desk, events)
-    if metrics:
-        metrics.watch_streams(streams.__len__)
-    api = build_api(settings, desk, keeping, streams, supervisor, events)
-    app = create_app([*routers, *api], build_guard(settings, desk))
-    app.state.stopping.append(streams.close)
+    door = Door(guard, SessionDesk(desk))
+    if settings.enable_dashboard:
+        routers += build_dashboard(desk, door)
+    streams = build_streams(stack, settings, desk, events) if settings.enable_api else None
+    if streams is not None:
+        routers += build_api(settings, desk, keeping, streams, supervisor, events)
+    app = create_app(routers, guard)
+    app.state.door = door
+    if streams is not None:
+        app.state.stopping.append(streams.close)
+        if metrics:
+            metrics.watch_streams(streams.__len__)
     return app
 
 
@@ -131,6 +140,13 @@ def build_api(
     yield config_router(control, partial(describe, settings))
     yield fleet_router(partial(fleet_questions, desk))
     yield worker_health_router(supervisor.report, Processed(events))
+
+
+def build_dashboard(desk: DeskConnections, door: Door) -> Iterator[APIRouter]:
+    """The pages for people, by subject. They ask the same desks as the routes under /worker."""
+    ask = partial(fleet_questions, desk)
+    yield from entrance_routers(door)
+    yield overview_router(ask)
 
 
 @contextmanager

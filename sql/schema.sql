@@ -128,6 +128,23 @@ CREATE TRIGGER tell AFTER INSERT ON credit_entry REFERENCING NEW TABLE AS added 
 ALTER TABLE ONLY credit_entry
     ADD CONSTRAINT credit_entry_user_id_refund_of_fkey FOREIGN KEY (user_id, refund_of) REFERENCES credit_entry(user_id, seq);
 
+CREATE TABLE dashboard_session (
+    id_hash bytea NOT NULL,
+    token_id text NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT id_is_hashed CHECK ((length(id_hash) = 32)),
+    CONSTRAINT it_ends CHECK ((expires_at > created_at))
+);
+
+ALTER TABLE ONLY dashboard_session
+    ADD CONSTRAINT dashboard_session_pkey PRIMARY KEY (id_hash);
+
+CREATE INDEX dashboard_session_expired ON dashboard_session USING btree (expires_at);
+
+ALTER TABLE ONLY dashboard_session
+    ADD CONSTRAINT dashboard_session_token_id_fkey FOREIGN KEY (token_id) REFERENCES api_token(id) ON DELETE CASCADE;
+
 CREATE TABLE generation_job (
     id uuid DEFAULT generation_uuid() NOT NULL,
     kind text NOT NULL,

@@ -32,7 +32,7 @@ def needs(scope: Scope, *, whole_fleet: bool = False) -> Any:
 
     ``whole_fleet``: what the route tells is about everybody, so a key that is bound to one user is refused.
     """
-    return Security(_Need(scope, whole_fleet).admit, scopes=[scope])
+    return Security(Need(scope, whole_fleet).admit, scopes=[scope])
 
 
 def open_to_all(route: R) -> R:
@@ -74,12 +74,17 @@ def check_scopes(routes: Iterable[BaseRoute]) -> None:
 
 
 @dataclass(frozen=True)
-class _Need:
+class Need:
+    """What a route asks of whoever calls."""
+
     scope: Scope
     whole_fleet: bool
 
     def admit(self, request: Request, _key: Annotated[Any, Depends(BEARER)]) -> Caller:
-        caller = _admit(request)
+        return self.met_by(_admit(request))
+
+    def met_by(self, caller: Caller) -> Caller:
+        """Raises Problem (403)."""
         if not caller.may(self.scope):
             raise Problem(
                 403, "missing_scope", f"The key does not have the scope {self.scope}.", remedy="Use another key."
@@ -97,9 +102,9 @@ def _admit(request: Request) -> Caller:
     return request.state.caller
 
 
-def _needs(dependant: Dependant) -> Iterator[_Need]:
+def _needs(dependant: Dependant) -> Iterator[Need]:
     need = getattr(dependant.call, "__self__", None)
-    if isinstance(need, _Need):
+    if isinstance(need, Need):
         yield need
     for part in dependant.dependencies:
         yield from _needs(part)

@@ -118,7 +118,7 @@ class Workers(BaseModel):
     workers: list[Worker]
 
 
-def fleet_router(ask: Ask) -> APIRouter:
+def fleet_router(ask: Ask[Questions]) -> APIRouter:
     """``/worker/status``, ``/worker/stats`` and ``/worker/workers``."""
     router = APIRouter(prefix="/worker", tags=["fleet"])
     answers: dict[int | str, dict[str, Any]] = documented(401, 403, 429, 503)
@@ -127,7 +127,7 @@ def fleet_router(ask: Ask) -> APIRouter:
     def fleet_status(_: Reader) -> FleetStatus:  # pyright: ignore[reportUnusedFunction]
         """How the fleet does: workers, pauses, what waits, keys of providers, figures."""
         with ask() as questions:
-            return _status(questions)
+            return status_of(questions)
 
     @router.get("/stats", responses=answers)
     def fleet_stats(_: Reader) -> Stats:  # pyright: ignore[reportUnusedFunction]
@@ -144,7 +144,8 @@ def fleet_router(ask: Ask) -> APIRouter:
     return router
 
 
-def _status(questions: Questions) -> FleetStatus:
+def status_of(questions: Questions) -> FleetStatus:
+    """How the fleet does now."""
     alive = _alive(questions.workers(limit=MOST_WORKERS))
     pauses = questions.pauses()
     everything = any(pause.name == EVERYTHING.setting for pause in pauses)

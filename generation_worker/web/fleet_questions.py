@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from generation_worker.domain.job import Status
 from generation_worker.web.pause_answers import KnownPause
@@ -46,7 +46,10 @@ class Questions(Protocol):
     def workers(self, *, limit: int) -> Sequence[Any]: ...
 
 
-class Ask(Protocol):
+Q_co = TypeVar("Q_co", covariant=True)
+
+
+class Ask(Protocol[Q_co]):
     """Lends somebody who answers questions, for the length of a block."""
 
-    def __call__(self) -> AbstractContextManager[Questions]: ...
+    def __call__(self) -> AbstractContextManager[Q_co]: ...

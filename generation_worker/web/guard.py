@@ -18,7 +18,7 @@ from typing import Protocol
 
 from fastapi import Request
 
-from generation_worker.domain.token import Presented, Token, read_key
+from generation_worker.domain.token import Token, read_key
 from generation_worker.web.caller import Caller, caller_on_loopback, caller_with
 from generation_worker.web.loopback import is_local
 from generation_worker.web.problems import Problem, too_early
@@ -79,8 +79,7 @@ class Guard:
         scheme, _, text = request.headers.get("authorization", "").partition(" ")
         if not scheme:
             return self._admit_without(request)
-        presented = read_key(text.strip()) if scheme.lower() == "bearer" else None
-        known = self._verify(presented) if presented else None
+        known = self._verify(text) if scheme.lower() == "bearer" else None
         if known is None:
             raise Problem(
                 401,
@@ -91,23 +90,39 @@ class Guard:
             )
         self._keep_pace(known)
         self._note_use(known)
-        limits = self._limits
-        return caller_with(known.token, most_waiting=limits.most_waiting, most_json=limits.most_json)
+        return self.caller_with(known.token)
 
-    def _admit_without(self, request: Request) -> Caller:
-        """Without any key in the database, whoever works on this machine is let in."""
+    def verify(self, text: str) -> Token | None:
+        """The key that ``text`` is, if it may be used. Raises StoreUnavailable."""
+        known = self._verify(text)
+        if known is None:
+            return None
+        self._note_use(known)
+        return known.token
+
+    def usable(self, token_id: str) -> Token | None:
+        """The key of this id, for somebody who has shown it before. Raises StoreUnavailable."""
+        known = self._find(token_id)
+        if known is None or not known.token.usable:
+            return None
+        self._note_use(known)
+        return known.token
+
+    def caller_with(self, token: Token) -> Caller:
+        limits = self._limits
+        return caller_with(token, most_waiting=limits.most_waiting, most_json=limits.most_json)
+
+    def caller_without(self, request: Request) -> Caller | None:
+        """Without any key in the database, whoever works on this machine; None: a key is needed.
+
+        Raises Problem (403) if there is no key and they are elsewhere, and StoreUnavailable.
+        """
         asked_at = self._clock()
         if asked_at >= self._has_tokens_until:
             self._has_tokens = self._tokens.has_tokens()
             self._has_tokens_until = asked_at + BELIEVED_FOR
         if self._has_tokens:
-            raise Problem(
-                401,
-                "key_required",
-                "This API asks for a key.",
-                CHALLENGE,
-                remedy="Send Authorization: Bearer gw_live_…",
-            )
+            return None
         if not is_local(request):
             raise Problem(
                 403,
@@ -117,9 +132,26 @@ class Guard:
             )
         return caller_on_loopback(most_waiting=self._limits.most_waiting, most_json=self._limits.most_json)
 
-    def _verify(self, presented: Presented) -> _Known | None:
-        known = self._find(presented.id)
-        if known is None or not hmac.compare_digest(known.token.secret_hash, presented.secret_hash):
+    def _admit_without(self, request: Request) -> Caller:
+        caller = self.caller_without(request)
+        if caller is None:
+            raise Problem(
+                401,
+                "key_required",
+                "This API asks for a key.",
+                CHALLENGE,
+                remedy="Send Authorization: Bearer gw_live_…",
+            )
+        return caller
+
+    def _verify(self, text: str) -> _Known | None:
+        presented = read_key(text.strip())
+        known = self._find(presented.id) if presented else None
+        if (
+            presented is None
+            or known is None
+            or not hmac.compare_digest(known.token.secret_hash, presented.secret_hash)
+        ):
             return None
         return known if known.token.usable else None
 

@@ -24,7 +24,17 @@ def is_local(request: Request) -> bool:
         and not any(name in headers for name in FORWARDED)
         and _names_loopback(headers.get("host", ""))
         and ("origin" not in headers or headers["origin"].partition("://")[2] == headers.get("host"))
-        and headers.get("sec-fetch-site", "none") in ("none", "same-origin")
+        and (headers.get("sec-fetch-site", "none") in ("none", "same-origin") or _follows_a_link(request))
+    )
+
+
+def _follows_a_link(request: Request) -> bool:
+    """The browser shows the answer to its user, and to nobody else: who made the link cannot read it."""
+    headers = request.headers
+    return (
+        request.method == "GET"
+        and headers.get("sec-fetch-mode") == "navigate"
+        and headers.get("sec-fetch-dest") == "document"
     )
 
 

@@ -94,6 +94,14 @@ def too_early(code: str, detail: str, *, status: int, seconds: float, remedy: st
     return Problem(status, code, detail, {"Retry-After": str(after)}, remedy=remedy)
 
 
+def problem_of(error: Exception) -> Problem | None:
+    """What an error of ours is answered with; None for one that should not have happened."""
+    for kind in type(error).__mro__:
+        if kind in _HANDLERS and kind is not Exception:
+            return _HANDLERS[kind](error)
+    return None
+
+
 def describe_problems(app: FastAPI) -> None:
     """Have every error of ``app`` answered in the one form."""
     for kind, problem in _HANDLERS.items():

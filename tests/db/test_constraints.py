@@ -1,5 +1,6 @@
 """Each constraint is broken by a row that breaks nothing else. A constraint without a row here fails the last test."""
 
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -65,6 +66,11 @@ GRANT = {"user_id": "ada", "seq": 1, "kind": "grant", "amount": 1, "balance_afte
 DEBIT = {"user_id": "ada", "seq": 1, "kind": "debit", "amount": -1, "balance_after": 1, "job_id": uuid4()}
 EVENT = {"actor": "cli:ada", "action": "pause", "target": "everything"}
 TOKEN: dict[str, Any] = {"id": "0123456789ab", "name": "web", "secret_hash": b"h" * 32, "scopes": ["read"]}
+SESSION: dict[str, Any] = {
+    "id_hash": b"h" * 32,
+    "token_id": "0123456789ab",
+    "expires_at": datetime(2999, 1, 1, tzinfo=UTC),
+}
 GATE: dict[str, Any] = {"key_label": "far-1", "provider": "far", "calls_per_minute": 60}
 OPEN = GATE | {"breaker": "open", "opened_at": NOW, "open_until": NOW, "opened_for": "401"}
 ENDPOINT: dict[str, Any] = {"url": "https://app.example.com", "events": ["job.failed"], "secret": "whsec_eA=="}
@@ -103,6 +109,8 @@ ROWS: list[tuple[str, str, dict[str, Any]]] = [
     ("api_token", "scopes_are_known", TOKEN | {"scopes": []}),
     ("api_token", "a_users_key_is_no_operators", TOKEN | {"scopes": ["operate"], "user_id": "ada"}),
     ("api_token", "user_id_is_named", TOKEN | {"user_id": ""}),
+    ("dashboard_session", "id_is_hashed", SESSION | {"id_hash": b"plain"}),
+    ("dashboard_session", "it_ends", SESSION | {"expires_at": datetime(2000, 1, 1, tzinfo=UTC)}),
     ("api_token", "limits_are_positive", TOKEN | {"requests_per_minute": 0, "most_waiting": 1}),
     ("api_token", "max_body_in_bounds", TOKEN | {"max_body_kb": 0}),
     ("api_token", "max_body_in_bounds", TOKEN | {"max_body_kb": 51_201}),

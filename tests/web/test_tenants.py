@@ -61,8 +61,8 @@ SCOPES = {
 
 
 def routes(served: Api) -> list[APIRoute]:
-    """Every route that the document knows."""
-    found = [route for included in served.app.routes for route in routes_in(included)]
+    """Every route that the document knows: all but the pages for people."""
+    found = [route for included in served.app.routes for route in routes_in(included) if route.include_in_schema]
     assert {route.path for route in found} == set(served.client.get("/openapi.json").json()["paths"])
     return found
 

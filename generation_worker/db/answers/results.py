@@ -23,6 +23,19 @@ class Throughput(NamedTuple):
     exact: bool
 
 
+class EndedSpan(NamedTuple):
+    """What ended within one of several spans of the same length."""
+
+    since: datetime
+    completed: int
+    failed: int
+    cancelled: int
+    mean_seconds: float | None
+    """From the first start to completion; None if nothing was completed."""
+    exact: bool
+    """False: there was more than was looked at."""
+
+
 class DuplicateCalls(NamedTuple):
     """What was, or may have been, paid for twice."""
 

@@ -15,6 +15,7 @@ FEWER: Mapping[str, Sequence[str]] = {
     "alembic_version": ("SELECT",),
     "api_token": ("SELECT", "INSERT", "UPDATE"),
     "api_token_pace": ("SELECT", "INSERT", "UPDATE"),
+    "dashboard_session": ("SELECT", "INSERT", "DELETE"),
     "audit_event": ("SELECT", "INSERT"),
     "generation_job": ("SELECT", "UPDATE", "DELETE"),
     "job_attempt": ("SELECT", "INSERT", "DELETE"),

@@ -5,7 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from generation_worker.db.answers.results import DeadLetter, DeadLetters, DuplicateCalls, FailureCode, Throughput
+from generation_worker.db.answers.results import (
+    DeadLetter,
+    DeadLetters,
+    DuplicateCalls,
+    EndedSpan,
+    FailureCode,
+    Throughput,
+)
 from generation_worker.db.insights.asking import Asking
 from generation_worker.db.insights.bounds import FAR, SAMPLE
 from generation_worker.domain.refusals import InvalidRequest
@@ -15,6 +22,10 @@ class ResultInsights(Asking):
     def throughput(self, *, cap: int = SAMPLE) -> list[Throughput]:
         """What ended in the last hour and the last day; scaled up beyond ``cap`` jobs."""
         return self._ask(Throughput, "throughput", cap=cap)
+
+    def history(self, *, seconds: float, spans: int, cap: int = SAMPLE) -> list[EndedSpan]:
+        """What ended in each of the latest ``spans`` of ``seconds`` each, the oldest first."""
+        return self._ask(EndedSpan, "history", seconds=seconds, spans=spans, cap=cap)
 
     def failures_by_code(self, *, seconds: float = 86_400, cap: int = SAMPLE) -> list[FailureCode]:
         """The reasons of failures within the last ``seconds``, the most frequent first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Integer, LargeBinary, Table, Text
+from sqlalchemy import Column, ForeignKeyConstraint, Index, Integer, LargeBinary, Table, Text
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from generation_worker.db.schema.base import Moment, metadata
@@ -30,4 +30,15 @@ api_token_pace = Table(
     metadata,
     Column("token_id", Text, primary_key=True),
     Column("next_at", Moment, nullable=False),
+)
+
+dashboard_session = Table(
+    "dashboard_session",
+    metadata,
+    Column("id_hash", LargeBinary, primary_key=True),
+    Column("token_id", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    ForeignKeyConstraint(["token_id"], ["api_token.id"], ondelete="CASCADE"),
+    Index("dashboard_session_expired", "expires_at"),
 )
