@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from generation_worker.cli import enqueue_options as given
 from generation_worker.cli.database import database
 from generation_worker.cli.options import Json, read_moment
 from generation_worker.cli.output import print_json, text
@@ -25,35 +26,43 @@ NOW = "SELECT clock_timestamp()"
 
 
 def enqueue(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="text_to_image, image_conversion or image_processing.")],
-    user: Annotated[str, typer.Argument(metavar="USER", help="Who pays.")],
-    payload: Annotated[str | None, typer.Argument(metavar="JSON|@FILE|-", help="The payload; - is stdin.")] = None,
-    prompt: Annotated[str | None, typer.Option(help="The payload's prompt.")] = None,
-    input_: Annotated[
-        list[str] | None, typer.Option("--input", metavar="NAME=VALUE", help="Fills {{NAME}} of the prompt.")
-    ] = None,
-    image: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY|URL", help="An input image. image_conversion takes two: the person, the garment."),
-    ] = None,
-    provider: Annotated[str | None, typer.Option(help="Who makes it; by default the fleet's default.")] = None,
-    fallback: Annotated[
-        str | None, typer.Option(help="Who makes it instead while every breaker of the provider is open.")
-    ] = None,
-    cost: Annotated[int | None, typer.Option(help="Credits, where the caller may set them.")] = None,
-    priority: Annotated[int | None, typer.Option(help="Lower goes first.")] = None,
-    run_at: Annotated[str | None, typer.Option(metavar="TIME|+5m", help="Not before then.")] = None,
-    key: Annotated[str | None, typer.Option(help="Idempotency key: the same key gives the same job.")] = None,
-    count: Annotated[int | None, typer.Option(help="So many images, a job for each.")] = None,
-    max_attempts: Annotated[int | None, typer.Option(help="By default the worker's.")] = None,
-    traceparent: Annotated[
-        str | None, typer.Option(help="The span to which the job's belong; by default that in TRACEPARENT, if any.")
-    ] = None,
+    kind: given.Kind,
+    user: given.Payer,
+    payload: given.Payload = None,
+    prompt: given.Prompt = None,
+    input_: given.Inputs = None,
+    image: given.Images = None,
+    provider: given.Provider = None,
+    fallback: given.Fallback = None,
+    cost: given.Cost = None,
+    priority: given.Priority = None,
+    run_at: given.RunAt = None,
+    key: given.Key = None,
+    count: given.Count = None,
+    max_attempts: given.MaxAttempts = None,
+    traceparent: given.Traceparent = None,
     as_json: Json = False,
 ) -> None:
     """Enqueue a job; prints its id."""
-    asked = build_payload(kind, payload, prompt, input_ or [], image or [])
-    moment = read_moment(run_at) if run_at else None
+    asked = {
+        "kind": kind,
+        "user_id": user,
+        "payload": build_payload(kind, payload, prompt, input_ or [], image or []),
+        "provider": provider,
+        "fallback_provider": fallback,
+        "cost": cost,
+        "priority": priority,
+        "idempotency_key": key,
+        "count": count,
+        "max_attempts": max_attempts,
+        "traceparent": heard_traceparent(os.environ.get("TRACEPARENT")) if traceparent is None else traceparent,
+    }
+    enqueued, paused = _enqueue(asked, read_moment(run_at) if run_at else None)
+    _say(enqueued, paused, as_json=as_json)
+
+
+def _enqueue(asked: dict[str, Any], moment: datetime | timedelta | None) -> tuple[list[EnqueuedJob], list[Pause]]:
+    """The jobs, and what keeps them from being started."""
     settings = load()
     with database(settings) as own:
         from generation_worker.db import enqueue as queue  # noqa: PLC0415 - not for --help
@@ -61,24 +70,9 @@ def enqueue(
 
         start = _moment(own, moment)
         with own.connection() as connection:
-            enqueued = queue.enqueue(
-                connection,
-                kind,
-                user,
-                asked,
-                provider=provider,
-                fallback_provider=fallback,
-                cost=cost,
-                priority=priority,
-                run_at=start,
-                idempotency_key=key,
-                count=count,
-                max_attempts=max_attempts,
-                traceparent=heard_traceparent(os.environ.get("TRACEPARENT")) if traceparent is None else traceparent,
-                private_urls=settings.fetch_allow_private,
-            )
-            paused = pauses_of(connection, enqueued[0].id)
-    _say(enqueued, paused, as_json=as_json)
+            private_urls = settings.fetch_allow_private
+            enqueued = queue.enqueue(connection, **asked, run_at=start, private_urls=private_urls)
+            return enqueued, pauses_of(connection, enqueued[0].id)
 
 
 def _moment(own: OwnConnection, moment: datetime | timedelta | None) -> Any:
