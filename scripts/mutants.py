@@ -29,6 +29,7 @@ CLAIM, BEGIN, FINISH, MOVE, HOLD, FREE = (
     f"{QUERIES}/{name}.sql"
     for name in ("claim_jobs", "begin_call", "finish_call", "move_jobs", "hold_jobs", "free_jobs")
 )
+CLOSED, ANOTHER = (f"{QUERIES}/parts/{name}.sql" for name in ("how_closed", "another_key"))
 RENEW, RETURN, REGISTER = (f"{QUERIES}/{name}.sql" for name in ("renew_permit", "return_permit", "register_worker"))
 ADDRESSES = "generation_worker/domain/addresses.py"
 URLS = "generation_worker/domain/urls.py"
@@ -142,17 +143,17 @@ MUTANTS = [
     Mutant(CLAIM, "WHERE g.key_label = ANY (%(keys)s::text[])\n     AND EXISTS", "WHERE EXISTS", "gate"),
     Mutant(BEGIN, "AND NOT EXISTS (SELECT FROM told WHERE wait IS NOT NULL)", "", "gate"),
     Mutant(BEGIN, "(NOT c.has_permit OR c.tenth > %(permit)s::bigint + 1)", "false", "gate"),
-    Mutant(BEGIN, "NOT has_permit AND gate_sum(window_now) >= calls_per_minute", "false", "gate"),
-    Mutant(RENEW, "WHEN limited_for > 0 THEN limited_for", "WHEN false THEN 1", "gate"),
+    Mutant(CLOSED, "NOT has_permit AND gate_sum(window_now) >= calls_per_minute", "false", "gate"),
+    Mutant(CLOSED, "WHEN limited_for > 0 THEN limited_for", "WHEN false THEN 1", "gate"),
     Mutant(RENEW, "WHERE g.key_label = j.key_label AND j.wait IS NULL", "WHERE false", "gate"),
     Mutant(FINISH, "greatest(t.closed_until,", "greatest(", "gate"),
     Mutant(FINISH, "is_probe AND %(verdict)s IN ('failed', 'refused')", "%(verdict)s IN ('failed', 'refused')", "gate"),
     Mutant(FINISH, "AND (finished_at IS NULL OR resumable)", "", "gate"),
     Mutant(BEGIN, "open_for > 0 AND fallback_provider IS NOT NULL", "fallback_provider IS NOT NULL", "gate_ways"),
-    Mutant(BEGIN, "AND o.breaker = 'closed'", "AND o.breaker = 'ajar'", "gate_ways"),
+    Mutant(ANOTHER, "AND o.breaker = 'closed'", "AND o.breaker = 'ajar'", "gate_ways"),
     Mutant(BEGIN, "CASE WHEN c.has_permit THEN %(permit)s::bigint END", "%(permit)s::bigint", "gate_ways"),
     Mutant(RENEW, "CASE WHEN j.has_permit THEN %(permit)s::bigint END", "%(permit)s::bigint", "gate_ways"),
-    Mutant(FINISH, "AND w.seen_at > t.now - interval '2 minutes'", "", "gate_ways"),
+    Mutant(ANOTHER, "AND w.seen_at > t.now - interval '2 minutes'", "", "gate_ways"),
     Mutant(FINISH, "c.breaker = 'open' AND EXISTS (", "EXISTS (", "gate_ways"),
     Mutant(FINISH, "WHEN t.closes_until > coalesce(t.closed_until, '-infinity')", "WHEN true", "gate_ways"),
     Mutant(CLAIM, "kept.key_label <> ALL (%(keys)s::text[]) AND", "", "gate_ways"),

@@ -35,22 +35,14 @@ WITH kept AS MATERIALIZED (
               THEN greatest(extract(epoch FROM g.open_until - now), 1)::float8 ELSE 0 END AS open_for
     FROM gate g CROSS JOIN clock
 ), judged AS MATERIALIZED (
-  SELECT *, CASE WHEN open_for > 0 THEN open_for
-                 WHEN limited_for > 0 THEN limited_for
-                 WHEN NOT has_permit AND gate_sum(window_now) >= calls_per_minute THEN greatest(gate_room_in(window_now, tenth, now), 0.1)
-            END AS closed,
-         CASE WHEN open_for > 0 THEN opened_for
-              WHEN limited_for > 0 THEN closed_for
-              ELSE format('%%s calls a minute are used up', calls_per_minute) END AS reason
+  SELECT *, {how_closed}
     FROM (SELECT *, coalesce(window_now[greatest(0, least(606, 606 - tenth + %(permit)s::bigint))::int] > 0, false) AS has_permit FROM counted) c
 ), told AS MATERIALIZED (
   SELECT *, CASE WHEN closed > 0 AND (
                    open_for > 0 AND fallback_provider IS NOT NULL
-                   OR EXISTS (SELECT FROM provider_gate o JOIN worker_process w ON o.key_label = ANY (w.keys)
-                               WHERE o.provider = j.provider AND o.key_label <> j.key_label AND o.breaker = 'closed'
-                                 AND coalesce(o.closed_until < j.now, true) AND w.seen_at > j.now - interval '2 minutes'))
+                   OR {another_key})
                  THEN 0 ELSE closed END AS wait
-    FROM judged j
+    FROM judged t
 ), begun AS (
   INSERT INTO provider_call (job_id, number, lease_token, provider, key_label, started_at)
   SELECT clock.id, past.calls + 1, %(token)s, %(provider)s, %(key_label)s, now

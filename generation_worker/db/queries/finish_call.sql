@@ -54,7 +54,5 @@ WITH call AS (
 )
 SELECT t.breaker, c.breaker, extract(epoch FROM greatest(c.closed_until, c.open_until) - t.now)::float8 AS closed_for_seconds,
        c.breaker = 'open' AND EXISTS (SELECT FROM generation_job j WHERE j.id = t.job_id AND j.fallback_provider IS NOT NULL)
-       OR EXISTS (SELECT FROM provider_gate o JOIN worker_process w ON o.key_label = ANY (w.keys)
-                   WHERE o.provider = t.provider AND o.key_label <> t.key_label AND o.breaker = 'closed'
-                     AND coalesce(o.closed_until < t.now, true) AND w.seen_at > t.now - interval '2 minutes') AS another_way
+       OR {another_key} AS another_way
   FROM told t JOIN changed c USING (key_label)

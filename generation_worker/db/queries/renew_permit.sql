@@ -7,13 +7,7 @@ WITH gate AS MATERIALIZED (
   SELECT g.*, now, greatest(g.head, gate_tenth(now)) AS tenth, gate_window(g.used, g.head, gate_tenth(now)) AS window_now
     FROM gate g CROSS JOIN LATERAL (SELECT clock_timestamp() AS now WHERE g.key_label IS NOT NULL) AS clock
 ), judged AS MATERIALIZED (
-  SELECT *, CASE WHEN open_for > 0 THEN open_for
-                 WHEN limited_for > 0 THEN limited_for
-                 WHEN NOT has_permit AND gate_sum(window_now) >= calls_per_minute THEN greatest(gate_room_in(window_now, tenth, now), 0.1)
-            END AS closed,
-         CASE WHEN open_for > 0 THEN opened_for
-              WHEN limited_for > 0 THEN closed_for
-              ELSE format('%%s calls a minute are used up', calls_per_minute) END AS reason
+  SELECT *, {how_closed}
     FROM (SELECT *, coalesce(window_now[greatest(0, least(606, 606 - tenth + %(permit)s::bigint))::int] > 0, false) AS has_permit,
                  greatest(extract(epoch FROM closed_until - now), 0)::float8 AS limited_for,
                  CASE WHEN breaker = 'open' AND probe_job IS DISTINCT FROM %(job_id)s::uuid
@@ -22,11 +16,9 @@ WITH gate AS MATERIALIZED (
 ), told AS MATERIALIZED (
   SELECT *, CASE WHEN closed > 0 AND (
                    open_for > 0 AND EXISTS (SELECT FROM generation_job WHERE id = %(job_id)s::uuid AND fallback_provider IS NOT NULL)
-                   OR EXISTS (SELECT FROM provider_gate o JOIN worker_process w ON o.key_label = ANY (w.keys)
-                               WHERE o.provider = j.provider AND o.key_label <> j.key_label AND o.breaker = 'closed'
-                                 AND coalesce(o.closed_until < j.now, true) AND w.seen_at > j.now - interval '2 minutes'))
+                   OR {another_key})
                  THEN 0 ELSE closed END AS wait
-    FROM judged j
+    FROM judged t
 ), stamped AS (
   UPDATE provider_gate g SET used = gate_stamp(j.window_now, j.tenth, CASE WHEN j.has_permit THEN %(permit)s::bigint END), head = j.tenth
     FROM told j WHERE g.key_label = j.key_label AND j.wait IS NULL
