@@ -1,0 +1,48 @@
+"""Browsers that look at the dashboard of a whole application on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from generation_worker.domain.token import Scope
+from tests.web.api import Api
+from tests.web.conftest import MakeKey
+from tests.web.dashboard.browser import Browser
+
+OpenBrowser = Callable[..., Browser]
+SignIn = Callable[..., Browser]
+
+
+@pytest.fixture
+def open_browser(served: Api) -> Iterator[OpenBrowser]:
+    """A browser of its own for each call; headers are sent with whatever it asks."""
+    with ExitStack() as stack:
+
+        def make(base_url: str | None = None, **headers: str) -> Browser:
+            browser = Browser(base_url or str(served.client.base_url), **headers)
+            stack.callback(browser.close)
+            return browser
+
+        yield make
+
+
+@pytest.fixture
+def secret(key: MakeKey) -> Callable[..., str]:
+    """Makes a key, and gives what is entered to sign in."""
+    return lambda *scopes, **more: key(*scopes, **more)["Authorization"].removeprefix("Bearer ")
+
+
+@pytest.fixture
+def sign_in(open_browser: OpenBrowser, secret: Callable[..., str]) -> SignIn:
+    """A browser that is signed in with a new key of these scopes."""
+
+    def make(*scopes: Scope) -> Browser:
+        browser = open_browser()
+        page = browser.sign_in(secret(*(scopes or ("read",))))
+        assert page.status == 200, page.text
+        return browser
+
+    return make
