@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from generation_worker.cli.problems import WRONG, CommandFailed
 from generation_worker.cli.settings import load
 
 if TYPE_CHECKING:
     from uuid import UUID
+
+    from psycopg import Connection
 
     from generation_worker.config import Settings
     from generation_worker.db.insights import Insights
@@ -46,6 +48,17 @@ def job_id(insights: Insights, text: str) -> UUID:
     if len(found) > 1:
         raise CommandFailed("ambiguous_id", f"Several jobs begin with {text}.", "Give more of the id.", WRONG)
     return found[0]
+
+
+@contextmanager
+def one_job(text: str) -> Generator[tuple[Connection[Any], UUID]]:
+    """A connection, and the id of the job that ``text`` is or begins. Raises as ``database`` and ``job_id`` do."""
+    with database() as own:
+        from generation_worker.db.insights import Insights  # noqa: PLC0415 - not for --help
+
+        found = job_id(Insights(own), text)
+        with own.connection() as connection:
+            yield connection, found
 
 
 def _check_revision(own: OwnConnection) -> None:

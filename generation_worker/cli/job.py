@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from generation_worker.cli.bulk import Batch, DryRun, Kind, OfUser, Older, Provider, Status, bulk, choose
-from generation_worker.cli.database import database, job_id
+from generation_worker.cli.database import database, job_id, one_job
 from generation_worker.cli.options import JobId, Json, Reason
 from generation_worker.cli.output import NOTHING, print_facts, print_json, print_table, span
 from generation_worker.cli.problems import CommandFailed
@@ -63,13 +63,10 @@ def cancel(
 
 
 def _cancel_one(job: str, reason: str | None, *, as_json: bool) -> None:
-    with database() as own:
+    with one_job(job) as (connection, found):
         from generation_worker.db import operations  # noqa: PLC0415 - not for --help
-        from generation_worker.db.insights import Insights  # noqa: PLC0415
 
-        found = job_id(Insights(own), job)
-        with own.connection() as connection:
-            cancelled = operations.cancel_job(connection, found, by=author(reason))
+        cancelled = operations.cancel_job(connection, found, by=author(reason))
     if cancelled.status in ("completed", "failed"):
         raise CommandFailed("job_is_final", f"Job {found} is {cancelled.status} already; nothing was changed.")
     if as_json:
@@ -105,33 +102,31 @@ def release(
     if job is None:
         return bulk("release", chosen, dry_run=dry_run, reason=reason, as_json=as_json)
     _not_both(chosen, dry_run=dry_run)
-    with database() as own:
-        from generation_worker.db import operations  # noqa: PLC0415 - not for --help
-        from generation_worker.db.insights import Insights  # noqa: PLC0415
+    _release_one(job, reason, as_json=as_json)
+    return 0
 
-        found = job_id(Insights(own), job)
-        with own.connection() as connection:
-            released = operations.release_job(connection, found, by=author(reason))
+
+def _release_one(job: str, reason: str | None, *, as_json: bool) -> None:
+    with one_job(job) as (connection, found):
+        from generation_worker.db import operations  # noqa: PLC0415 - not for --help
+
+        released = operations.release_job(connection, found, by=author(reason))
     if as_json:
         print_json({"id": found, **released._asdict()})
     elif released.held_by is None:
         typer.echo(f"{found}  is due now")
     else:
         typer.echo(f"{found}  is taken from {released.held_by}; a living worker takes it over within seconds")
-    return 0
 
 
 @app.command("run-next")
 def run_next(job: JobId, reason: Reason = None, as_json: Json = False) -> None:
     """Put a job that waits, for whatever, at the front of its lane."""
-    with database() as own:
+    with one_job(job) as (connection, found):
         from generation_worker.db import operations, pauses  # noqa: PLC0415 - not for --help
-        from generation_worker.db.insights import Insights  # noqa: PLC0415
 
-        found = job_id(Insights(own), job)
-        with own.connection() as connection:
-            moved = operations.run_next(connection, found, by=author(reason))
-            paused = pauses.pauses_of(connection, found)
+        moved = operations.run_next(connection, found, by=author(reason))
+        paused = pauses.pauses_of(connection, found)
     if as_json:
         print_json({"id": found, **moved, "paused": paused})
         return
@@ -148,13 +143,10 @@ def _not_both(chosen: Filter, *, dry_run: bool) -> None:
 @app.command("retry")
 def retry(job: JobId, reason: Reason = None, as_json: Json = False) -> None:
     """Make a new job of one that failed or was cancelled, at today's price."""
-    with database() as own:
+    with one_job(job) as (connection, found):
         from generation_worker.db import operations  # noqa: PLC0415 - not for --help
-        from generation_worker.db.insights import Insights  # noqa: PLC0415
 
-        found = job_id(Insights(own), job)
-        with own.connection() as connection:
-            new = operations.replay_job(connection, found, by=author(reason))
+        new = operations.replay_job(connection, found, by=author(reason))
     if as_json:
         print_json({"retry_of": found, **new._asdict()})
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 from uuid import UUID
 
 import typer
@@ -90,31 +90,19 @@ def rotate(
 @app.command("disable")
 def disable(endpoint: EndpointId, reason: Reason = None, as_json: Json = False) -> None:
     """Tell it nothing any more; what waits for it goes on waiting."""
-    with database() as own, own.connection() as connection:
-        from generation_worker.db.webhooks import disable_endpoint  # noqa: PLC0415 - not for --help
-
-        disable_endpoint(connection, endpoint, by=author(reason))
-    _said(endpoint, "disabled", as_json=as_json)
+    _change(endpoint, "disabled", reason, as_json=as_json)
 
 
 @app.command("enable")
 def enable(endpoint: EndpointId, reason: Reason = None, as_json: Json = False) -> None:
     """Tell it again, first what has waited for it."""
-    with database() as own, own.connection() as connection:
-        from generation_worker.db.webhooks import enable_endpoint  # noqa: PLC0415 - not for --help
-
-        enable_endpoint(connection, endpoint, by=author(reason))
-    _said(endpoint, "enabled", as_json=as_json)
+    _change(endpoint, "enabled", reason, as_json=as_json)
 
 
 @app.command("remove")
 def remove(endpoint: EndpointId, reason: Reason = None, as_json: Json = False) -> None:
     """Forget an endpoint, and what waits for it."""
-    with database() as own, own.connection() as connection:
-        from generation_worker.db.webhooks import remove_endpoint  # noqa: PLC0415 - not for --help
-
-        remove_endpoint(connection, endpoint, by=author(reason))
-    _said(endpoint, "removed", as_json=as_json)
+    _change(endpoint, "removed", reason, as_json=as_json)
 
 
 @app.command("test")
@@ -229,8 +217,19 @@ def _show_secret(endpoint: UUID, secret: str, *, as_json: bool) -> None:
     typer.echo("Keep the secret now: it is not shown again. The app verifies with it who sends.")
 
 
-def _said(endpoint: UUID, what: str, *, as_json: bool) -> None:
+def _change(
+    endpoint: UUID, state: Literal["disabled", "enabled", "removed"], reason: str | None, *, as_json: bool
+) -> None:
+    with database() as own, own.connection() as connection:
+        from generation_worker.db import webhooks  # noqa: PLC0415 - not for --help
+
+        changes = {
+            "disabled": webhooks.disable_endpoint,
+            "enabled": webhooks.enable_endpoint,
+            "removed": webhooks.remove_endpoint,
+        }
+        changes[state](connection, endpoint, by=author(reason))
     if as_json:
-        print_json({"id": endpoint, "state": what})
+        print_json({"id": endpoint, "state": state})
     else:
-        typer.echo(f"{endpoint}  {what}")
+        typer.echo(f"{endpoint}  {state}")
