@@ -16,7 +16,7 @@ from generation_worker.web.auth import open_to_all
 Report = Callable[[], dict[str, Any]]
 
 
-class Pause(BaseModel):
+class HealthPause(BaseModel):
     """What nobody starts: everything, a provider or a kind."""
 
     what: str
@@ -48,7 +48,7 @@ class Health(BaseModel):
     stuck: int
     unwritten: int
     listening: bool
-    paused: list[Pause]
+    paused: list[HealthPause]
     disabled_endpoints: list[DisabledEndpoint]
     uptime_seconds: float
 

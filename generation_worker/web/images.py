@@ -28,7 +28,8 @@ from generation_worker.web.problems import RETRY_AFTER, Problem, documented, too
 from generation_worker.worker.uploads import upload_key
 
 IMAGES = "/worker/images"
-TAKEN = ("image/png", "image/jpeg", "image/webp")
+TAKEN = ("image/png", "image/jpeg", "image/webp", "application/octet-stream")
+"""The last is what generated clients send for a file. What it is shows itself when it is opened, whatever is said."""
 AT_ONCE = 4
 """Files that are held at once."""
 READ_WITHIN = 60.0

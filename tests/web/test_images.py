@@ -88,6 +88,13 @@ def test_whose_it_is_stands_in_its_key(served: Api, key: MakeKey, kind: str, med
     problem(sent(served.client, file(), ada, user_id="bob"), 404, "user_not_found")
 
 
+def test_a_file_whose_kind_the_client_does_not_know_is_looked_at(served: Api, key: MakeKey):
+    """Generated clients send every file as octets."""
+    kept = good(sent(served.client, file(), key("enqueue"), "application/octet-stream"), 201)
+    assert kept["content_type"] in ("image/png", "image/jpeg")
+    problem(sent(served.client, b"GIF89a", key("enqueue"), "application/octet-stream"), 422, "input_rejected")
+
+
 def test_what_is_no_image_is_refused(served: Api, key: MakeKey):
     service = key("enqueue")
     for data in (b"", b"GIF89a", b"\x89PNG\r\n\x1a\n" + bytes(100), file()[:-20], b"<svg/>"):
