@@ -6,26 +6,22 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from generation_worker.db.running import Row, Runner
-from generation_worker.domain.control import concurrency_problem, poll_problem
+from generation_worker.db.running import Runner
+from generation_worker.db.store_rows import claim_of, job_of, key_columns, lane_columns, news_of, settlement_row
 from generation_worker.domain.gate import BREAKER, BreakerPolicy
 from generation_worker.domain.job import Job, Place, Status
-from generation_worker.domain.pause import PREFIX, extent_of
 from generation_worker.domain.settlement import Settlement
 from generation_worker.ports import (
     Admission,
     CallBegun,
     CallReport,
     Claim,
-    DisabledEndpoint,
     Expiry,
     FleetNews,
-    FleetPause,
     GateNews,
     Key,
     Promotion,
     Reclaim,
-    Refusal,
     Renewal,
     Staged,
     StoredObject,
@@ -54,7 +50,7 @@ class PostgresStore(Runner):
         left_out: Sequence[str] = (),
         rehearse: str | None = None,
     ) -> Claim:
-        values = _lanes(marks) | {
+        values = lane_columns(marks) | {
             "worker": worker,
             "left_out": list(left_out),
             "rehearsed": rehearse,
@@ -65,10 +61,10 @@ class PostgresStore(Runner):
             "max_attempts": max_attempts,
         }
         found = self._execute("limited_claim_jobs" if keys else "claim_jobs", values, keep=rehearse is None)
-        return _claim(found.fetchall())
+        return claim_of(found.fetchall())
 
     def find_suspects(self, marks: Mapping[str, Place], *, limit: int, left_out: Sequence[str]) -> list[Suspect]:
-        rows = self._run("find_suspects", **_lanes(marks), limit=limit, left_out=list(left_out))
+        rows = self._run("find_suspects", **lane_columns(marks), limit=limit, left_out=list(left_out))
         return [Suspect(*row) for row in rows]
 
     def renew_leases(
@@ -79,12 +75,12 @@ class PostgresStore(Runner):
         return {job_id: Renewal(renewed, cancel_requested) for job_id, renewed, cancel_requested in rows}
 
     def settle_attempts(self, settlements: Sequence[tuple[Job, Settlement]]) -> dict[str, Status]:
-        written = json.dumps([_settlement_row(job, settlement) for job, settlement in settlements])
+        written = json.dumps([settlement_row(job, settlement) for job, settlement in settlements])
         return dict(self._run("settle_attempts", settlements=written))
 
     def reclaim_jobs(self, *, limit: int, lease: float) -> list[Reclaim]:
         rows = self._run("reclaim_jobs", limit=limit, lease=lease)
-        return [Reclaim(_job(row)._replace(began_with=row[-1]), worker=row[-3], held_for=row[-2]) for row in rows]
+        return [Reclaim(job_of(row)._replace(began_with=row[-1]), worker=row[-3], held_for=row[-2]) for row in rows]
 
     def promote_jobs(self, *, limit: int) -> Promotion:
         return Promotion(*self._run("promote_jobs", limit=limit)[0])
@@ -199,13 +195,13 @@ class PostgresStore(Runner):
             version=card.version,
             providers=list(card.providers),
             concurrency=card.concurrency,
-            **_key_rows(card.keys),
+            **key_columns(card.keys),
         )
 
     def touch_worker(self, card: WorkerCard, *, busy: int, stuck: int, known: str = "") -> FleetNews | None:
-        named = {"worker": card.id, "concurrency": card.concurrency, **_key_rows(card.keys)}
+        named = {"worker": card.id, "concurrency": card.concurrency, **key_columns(card.keys)}
         rows = self._run("touch_worker", **named, busy=busy, stuck=stuck, known=known)
-        return _news(*rows[0]) if rows else None
+        return news_of(*rows[0]) if rows else None
 
     def hold_jobs(self, *, limit: int) -> int:
         return self._change("hold_jobs", limit=limit)
@@ -221,73 +217,3 @@ class PostgresStore(Runner):
 
     def send_message(self, message: str) -> None:
         self._run("send_message", message=message)
-
-
-def _lanes(marks: Mapping[str, Place]) -> dict[str, Any]:
-    priorities, positions, ids = zip(*marks.values(), strict=True)
-    return {"providers": list(marks), "priorities": list(priorities), "positions": list(positions), "ids": list(ids)}
-
-
-def _claim(rows: list[Row]) -> Claim:
-    outside = [row for row in rows if row[-1] in ("outside", "broken")]
-    return Claim(
-        jobs=[_job(row) for row in rows if row[-1] == "started"],
-        refused=[Refusal(row[0], row[2], *row[17:19]) for row in rows if row[-1] == "refused"],
-        room_in=min((row[11] for row in outside), default=None),
-        broken=any(row[-1] == "broken" for row in outside),
-    )
-
-
-def _job(row: Row) -> Job:
-    """The first nineteen columns of a claim or a reclaim."""
-    return Job._make((*row[:14], Place(row[14], row[15], row[0]), *row[16:19], None))
-
-
-def _news(version: str, settings: Mapping[str, Mapping[str, Any]], webhooks: Mapping[str, Any]) -> FleetNews:
-    """A value that somebody has written past the checks is as if it were not there: no worker may break over it."""
-    values = {name: setting["value"] for name, setting in settings.items()}
-    concurrency, poll_interval = values.get("concurrency"), values.get("poll_interval")
-    return FleetNews(
-        version,
-        concurrency=None if concurrency_problem(concurrency) else concurrency,
-        poll_interval=None if poll_problem(poll_interval) else poll_interval,
-        pauses=tuple(_pause(name, each) for name, each in sorted(settings.items()) if name.startswith(PREFIX)),
-        woken=settings["woken"]["since"] if "woken" in settings else None,
-        webhooks=tuple(webhooks["events"]),
-        disabled=tuple(DisabledEndpoint(**each) for each in webhooks["disabled"]),
-    )
-
-
-def _pause(name: str, setting: Mapping[str, Any]) -> FleetPause:
-    value = setting["value"]
-    reason = value.get("reason") if isinstance(value, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    return FleetPause(str(extent_of(name)), setting["since"], setting["by"], reason)  # pyright: ignore[reportUnknownArgumentType]
-
-
-def _key_rows(keys: Sequence[Key]) -> dict[str, list[Any]]:
-    labels, providers, limits = zip(*keys, strict=True) if keys else ((), (), ())
-    return {"keys": list(labels), "key_providers": list(providers), "limits": list(limits)}
-
-
-def _settlement_row(job: Job, settlement: Settlement) -> dict[str, Any]:
-    """What the statement reads; names that are left out are null."""
-    row: dict[str, Any] = {
-        "id": job.id,
-        "token": job.lease_token,
-        "outcome": settlement.outcome,
-        "status": settlement.status,
-        "cancel_status": settlement.cancel_status,
-        "attempt_step": settlement.attempt_step,
-        "crash_step": settlement.crash_step,
-        "wait_step": settlement.wait_step,
-        "allowance": settlement.allowance,
-    }
-    if settlement.result is not None:
-        row["result"] = settlement.result
-    else:
-        row |= {
-            "delay": settlement.delay,
-            "error_code": settlement.error_code,
-            "error_message": settlement.error_message,
-        }
-    return row
