@@ -218,10 +218,7 @@ def _check(url: str, events: Sequence[str], user_id: str | None, *, allow_privat
     try:
         address = parse_url(url, private=allow_private).text
     except ValueError as error:
-        hint = (
-            "" if allow_private else "For one in a private network set WEBHOOK_ALLOW_PRIVATE=true, for the workers too."
-        )
-        raise InvalidRequest(f"url: {error}", hint) from None
+        raise InvalidRequest(f"url: {error}", "" if allow_private else PRIVATE) from None
     if len(address) > LONGEST_URL:
         raise InvalidRequest(f"url: has {len(address)} characters; {LONGEST_URL} are allowed")
     return address
