@@ -20,6 +20,20 @@ app = typer.Typer(help="Make keys of the HTTP API, list them, take them back.", 
 COLUMNS = ("id", "name", "scopes", "user", "limits", "state", "created", "expires", "last used")
 NEVER = "never"
 
+RequestsPerMinute = Annotated[
+    int | None, typer.Option(min=1, max=1_000_000, help="By default API_REQUESTS_PER_MINUTE.")
+]
+MostWaiting = Annotated[int | None, typer.Option(min=1, max=1_000_000, help="By default API_MOST_WAITING.")]
+MaxBody = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=LARGEST_BODY_KB,
+        metavar="KIB",
+        help="By default API_MAX_BODY_KB; of JSON never more than 1024, of an image never more than UPLOAD_MAX_MB.",
+    ),
+]
+
 
 @app.command("create")
 def create(
@@ -27,19 +41,9 @@ def create(
     scope: Annotated[list[str], typer.Option(help="What it allows: enqueue, read, operate or admin; repeatable.")],
     user: Annotated[str | None, typer.Option(help="The only user that it may see and act for.")] = None,
     expires: Annotated[str, typer.Option(help="How long it lasts, such as 90d, or never.")] = "365d",
-    requests_per_minute: Annotated[
-        int | None, typer.Option(min=1, max=1_000_000, help="By default API_REQUESTS_PER_MINUTE.")
-    ] = None,
-    most_waiting: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="By default API_MOST_WAITING.")] = None,
-    max_body: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=LARGEST_BODY_KB,
-            metavar="KIB",
-            help="By default API_MAX_BODY_KB; of JSON never more than 1024, of an image never more than UPLOAD_MAX_MB.",
-        ),
-    ] = None,
+    requests_per_minute: RequestsPerMinute = None,
+    most_waiting: MostWaiting = None,
+    max_body: MaxBody = None,
     reason: Reason = None,
     as_json: Json = False,
 ) -> None:
