@@ -20,6 +20,7 @@ _EXPORTS = {
     "grant_credits": "generation_worker.db.credits",
     "EnqueueRefused": "generation_worker.domain.refusals",
     "IdempotencyConflict": "generation_worker.domain.refusals",
+    "InputGone": "generation_worker.domain.refusals",
     "InsufficientCredits": "generation_worker.domain.refusals",
     "InvalidRequest": "generation_worker.domain.refusals",
     "JobNotFound": "generation_worker.domain.refusals",

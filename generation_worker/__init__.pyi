@@ -9,6 +9,7 @@ from generation_worker.db.enqueue import replay as replay
 from generation_worker.domain.errors import InvalidPayload as InvalidPayload
 from generation_worker.domain.refusals import EnqueueRefused as EnqueueRefused
 from generation_worker.domain.refusals import IdempotencyConflict as IdempotencyConflict
+from generation_worker.domain.refusals import InputGone as InputGone
 from generation_worker.domain.refusals import InsufficientCredits as InsufficientCredits
 from generation_worker.domain.refusals import InvalidRequest as InvalidRequest
 from generation_worker.domain.refusals import JobNotFound as JobNotFound

@@ -45,7 +45,7 @@ GRANT EXECUTE ON FUNCTION enqueue_generation, enqueue_generations, cancel_genera
 
 -- the reader
 GRANT SELECT ON job_attempt, provider_call, credit_account, credit_entry, fleet_setting, worker_process, provider_gate,
-  maintenance_task, audit_event, webhook_delivery, webhook_batch, alembic_version TO :"reader";
+  maintenance_task, audit_event, webhook_delivery, webhook_batch, swept_upload, alembic_version TO :"reader";
 SELECT format('GRANT SELECT (%s) ON %s TO %I', string_agg(quote_ident(attname), ', '), attrelid::regclass, :'reader')
   FROM pg_attribute
  WHERE attnum > 0 AND NOT attisdropped
@@ -60,9 +60,10 @@ GRANT EXECUTE ON FUNCTION generation_price, generation_length, generation_pauses
 -- the worker
 GRANT SELECT ON generation_job, job_attempt, provider_call, staged_image, credit_account, credit_entry, fleet_setting,
   worker_process, provider_gate, maintenance_task, audit_event, api_token, api_token_pace, dashboard_session,
-  webhook_endpoint, webhook_delivery, webhook_batch, alembic_version TO :"worker";
+  webhook_endpoint, webhook_delivery, webhook_batch, swept_upload, alembic_version TO :"worker";
 GRANT INSERT ON job_attempt, provider_call, staged_image, credit_entry, fleet_setting, worker_process, provider_gate,
-  audit_event, api_token, api_token_pace, dashboard_session, webhook_endpoint, webhook_delivery TO :"worker";
+  audit_event, api_token, api_token_pace, dashboard_session, webhook_endpoint, webhook_delivery, swept_upload
+  TO :"worker";
 GRANT UPDATE ON provider_call, staged_image, fleet_setting, worker_process, provider_gate, maintenance_task,
   api_token_pace, webhook_endpoint, webhook_delivery, webhook_batch TO :"worker";
 GRANT UPDATE (revoked_at, last_used_at) ON api_token TO :"worker";
@@ -74,7 +75,7 @@ SELECT format('GRANT UPDATE (%s) ON %s TO %I', string_agg(quote_ident(attname), 
      'batch_index', 'retry_of', 'traceparent', 'created_at')
  GROUP BY attrelid \gexec
 GRANT DELETE ON generation_job, job_attempt, provider_call, staged_image, fleet_setting, worker_process, provider_gate,
-  dashboard_session, webhook_endpoint, webhook_delivery, webhook_batch TO :"worker";
+  dashboard_session, webhook_endpoint, webhook_delivery, webhook_batch, swept_upload TO :"worker";
 GRANT EXECUTE ON FUNCTION enqueue_generation, enqueue_generations, cancel_generation, grant_credits, adjust_credits,
   offer_providers, generation_price, generation_length, generation_line_end, generation_pauses, gate_tenth,
   gate_window, gate_sum, gate_limit, gate_count, gate_stamp, gate_room_in, webhook_body,

@@ -383,6 +383,16 @@ ALTER TABLE ONLY staged_image ALTER COLUMN bytes SET STORAGE EXTERNAL;
 ALTER TABLE ONLY staged_image
     ADD CONSTRAINT staged_image_pkey PRIMARY KEY (job_id);
 
+CREATE TABLE swept_upload (
+    key text NOT NULL,
+    swept_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+
+ALTER TABLE ONLY swept_upload
+    ADD CONSTRAINT swept_upload_pkey PRIMARY KEY (key);
+
+CREATE INDEX swept_upload_at ON swept_upload USING btree (swept_at);
+
 CREATE TABLE webhook_batch (
     id bigint NOT NULL,
     batch_id uuid NOT NULL,

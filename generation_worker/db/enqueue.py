@@ -13,10 +13,10 @@ rows do. A refusal ends the transaction like any failed statement; to go on in i
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 import psycopg
@@ -27,7 +27,7 @@ from generation_worker.db.refusals import refusals
 from generation_worker.domain.errors import InvalidPayload
 from generation_worker.domain.job import Status
 from generation_worker.domain.payload import parse_payload
-from generation_worker.domain.refusals import InvalidRequest, JobNotFound, JobNotReplayable
+from generation_worker.domain.refusals import InputGone, InvalidRequest, JobNotFound, JobNotReplayable
 
 Connection = psycopg.Connection[Any]
 
@@ -35,8 +35,11 @@ ENQUEUE = "SELECT id, status, batch AS batch_id, duplicate FROM enqueue_generati
 CANCEL = "SELECT status, cancel_requested FROM cancel_generation(%s)"
 REQUEST_OF = """
 SELECT status, kind, user_id, payload, CASE kind WHEN 'image_processing' THEN NULL ELSE provider END AS provider,
-       fallback_provider, priority, max_attempts, batch_id
-  FROM generation_job WHERE id = %s
+       fallback_provider, priority, max_attempts, batch_id,
+       ARRAY(SELECT s.key FROM swept_upload s
+              WHERE s.key IN (SELECT jsonb_path_query(j.payload, '$.**.key') #>> '{}')
+                AND NOT EXISTS (SELECT FROM generation_job r WHERE r.retry_of = j.id)) AS gone
+  FROM generation_job j WHERE id = %s
 """
 
 
@@ -161,7 +164,7 @@ def cancel(connection: Connection, job_id: UUID | str) -> Cancellation:
 def replay(connection: Connection, job_id: UUID | str) -> EnqueuedJob:
     """Make a new job of one that failed or was cancelled, at today's price. Replayed again, it gives the same new job.
 
-    Raises JobNotFound, JobNotReplayable, and what ``enqueue`` raises.
+    Raises JobNotFound, JobNotReplayable, InputGone, and what ``enqueue`` raises.
     """
     with refusals(), connection.cursor(row_factory=dict_row) as cursor:
         request = cursor.execute(REQUEST_OF, [str(job_id)]).fetchone()
@@ -173,6 +176,8 @@ def replay(connection: Connection, job_id: UUID | str) -> EnqueuedJob:
             f"job {job_id} is {status}; only a job that failed or was cancelled can be replayed",
             "Enqueue a new one instead." if status == "completed" else "Cancel it first, or wait for its end.",
         )
+    if gone := request.pop("gone"):
+        raise _gone(request["payload"], gone)
     again = EnqueueRequest(**request, retry_of=UUID(str(job_id)))
     [job] = enqueue_many(connection, [again], private_urls=True)  # as it was let in before; its worker judges the URLs
     return job
@@ -196,6 +201,28 @@ def _plain(name: str, value: Any) -> Any:
             raise InvalidRequest(f"{name}: has no time zone", "Use an aware datetime, such as datetime.now(UTC).")
         return value.isoformat()
     return str(value) if isinstance(value, UUID) else value
+
+
+def _gone(payload: Mapping[str, Any], keys: Collection[str]) -> InputGone:
+    """The first of the images that are gone, by its field."""
+    field, key = next((field, key) for field, key in _keys(payload, "payload") if key in keys)
+    return InputGone(
+        f"{field}: the uploaded image {key} was deleted; uploads are kept for UPLOAD_RETENTION",
+        "Upload it again (POST /worker/images), and enqueue a new job with its new key.",
+    )
+
+
+def _keys(value: Any, place: str) -> Iterator[tuple[str, Any]]:
+    """Every ``key`` in a payload, by the field that has it."""
+    if isinstance(value, dict):
+        inside = cast(dict[str, Any], value)
+        if "key" in inside:
+            yield place, inside["key"]
+        for name, part in inside.items():
+            yield from _keys(part, f"{place}.{name}")
+    elif isinstance(value, list):
+        for n, part in enumerate(cast(list[Any], value)):
+            yield from _keys(part, f"{place}[{n}]")
 
 
 def _not_found(job_id: UUID | str) -> JobNotFound:

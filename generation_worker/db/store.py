@@ -188,6 +188,12 @@ class PostgresStore(Runner):
         )
         return [row[0] for row in rows]
 
+    def note_swept(self, keys: Sequence[str]) -> None:
+        self._change("note_swept", keys=list(keys))
+
+    def prune_swept(self, *, retention: float, limit: int) -> int:
+        return self._change("prune_swept", retention=retention, limit=limit)
+
     def register_worker(self, card: WorkerCard) -> None:
         self._run(
             "register_worker",

@@ -65,6 +65,12 @@ class JobNotReplayable(EnqueueRefused):
     code = "job_not_replayable"
 
 
+class InputGone(EnqueueRefused):
+    """A job is to be replayed whose uploaded image was deleted since."""
+
+    code = "input_gone"
+
+
 class TooManyWaiting(EnqueueRefused):
     """The user has as many jobs waiting as the caller may have at once."""
 

@@ -110,6 +110,14 @@ class Store(Protocol):
         """The keys of those older than ``age`` seconds that no job which waits or runs names."""
         ...
 
+    def note_swept(self, keys: Sequence[str]) -> None:
+        """Remember that these uploads are deleted."""
+        ...
+
+    def prune_swept(self, *, retention: float, limit: int) -> int:
+        """Forget at most ``limit`` uploads that were deleted before the retention (seconds) began; how many."""
+        ...
+
     def register_worker(self, card: WorkerCard) -> None: ...
 
     def touch_worker(self, card: WorkerCard, *, busy: int, stuck: int, known: str = "") -> FleetNews | None:

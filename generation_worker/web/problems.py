@@ -131,6 +131,7 @@ _REFUSED = {
     "insufficient_credits": 402,
     "job_not_found": 404,
     "job_not_replayable": 409,
+    "input_gone": 409,
     "job_is_final": 409,
     "job_not_waiting": 409,
     "job_not_releasable": 409,

@@ -38,17 +38,23 @@ class Pruner:
     def prune(self) -> None:
         """Delete final jobs older than the retention (seconds; 0 keeps them for ever), and images staged in vain.
 
-        Deliveries that ended go after a month, or with the jobs.
+        Deliveries that ended go after a month, or with the jobs; what is known of deleted uploads, with the jobs.
         """
         self._store.prune_staged(limit=BATCH)
         self._prune_deliveries()
         if self._retention <= 0:
             return
+        self._prune_swept()
         for _ in range(MOST_BATCHES):
             pruned = self._store.prune_jobs(retention=self._retention, limit=BATCH)
             if pruned:
                 self._events.emit("jobs.pruned", number=pruned)
             if pruned < BATCH:
+                return
+
+    def _prune_swept(self) -> None:
+        for _ in range(MOST_BATCHES):
+            if self._store.prune_swept(retention=self._retention, limit=BATCH) < BATCH:
                 return
 
     def _prune_deliveries(self) -> None:

@@ -4,6 +4,8 @@ uploaded them, and no job names them for long.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from generation_worker.events import Events
 from generation_worker.ports import Storage, Store, StoredObject
 from generation_worker.worker import uploads
@@ -49,11 +51,23 @@ class Sweeper:
         return page[-1].key if page else _folder_after(folder)
 
     def _remove(self, page: list[StoredObject]) -> None:
-        unwanted = [*self._orphans(page), *self._stale_uploads(page)]
-        for key in unwanted:
+        orphans, stale = self._orphans(page), self._stale_uploads(page)
+        for key in orphans:
             self._storage.delete(key)
-        if unwanted:
-            self._events.emit("objects.swept", number=len(unwanted))
+        self._delete_uploads(stale)
+        if orphans or stale:
+            self._events.emit("objects.swept", number=len(orphans) + len(stale))
+
+    def _delete_uploads(self, keys: Sequence[str]) -> None:
+        """Those that are deleted are noted, even if the storage fails half-way: nobody will list them again."""
+        deleted: list[str] = []
+        try:
+            for key in keys:
+                self._storage.delete(key)
+                deleted.append(key)
+        finally:
+            if deleted:
+                self._store.note_swept(deleted)
 
     def _orphans(self, page: list[StoredObject]) -> list[str]:
         made = [(match["job"], stored) for stored in page if (match := KEY.fullmatch(stored.key))]

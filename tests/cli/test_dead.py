@@ -62,6 +62,19 @@ def test_one_that_cannot_be_replayed_keeps_none_of_the_others(cli: Command, popu
     assert "is completed" in plain.err
 
 
+def test_one_whose_upload_is_gone_is_not_replayed(cli: Command, connection: Connection, population: Population):
+    payload = {"image": {"key": "uploads/shared/a.png"}, "operations": [{"type": "thumbnail"}]}
+    gone = jobs.put_job(connection, "failed", kind="image_processing", provider="none", payload=payload)
+    connection.execute("INSERT INTO swept_upload (key) VALUES ('uploads/shared/a.png')")
+    done = cli("dead", "replay", gone, population.failed, "--json")
+    refused, replayed = done.json["jobs"]
+    assert (done.status, refused["error"]["code"], replayed["duplicate"]) == (1, "input_gone", False)
+    one = cli("job", "retry", gone)
+    assert one.status == 1
+    assert "payload.image: the uploaded image uploads/shared/a.png was deleted" in one.err
+    assert "Upload it again" in one.err
+
+
 @pytest.mark.parametrize("arguments", [[], ["abcd", "--code", "no_image"]])
 def test_it_is_either_ids_or_a_choice(cli: Command, arguments: list[str]):
     assert cli("dead", "replay", *arguments).status == 2

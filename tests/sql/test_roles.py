@@ -30,7 +30,8 @@ READS = sorted(path.name for path in FOLDER.glob("*.sql") if path.read_text().st
 TABLES = (
     "generation_job", "job_attempt", "provider_call", "staged_image", "credit_account", "credit_entry", "fleet_setting",
     "worker_process", "provider_gate", "maintenance_task", "audit_event", "api_token",
-    "api_token_pace", "dashboard_session", "webhook_endpoint", "webhook_delivery", "webhook_batch", "alembic_version",
+    "api_token_pace", "dashboard_session", "webhook_endpoint", "webhook_delivery", "webhook_batch",
+    "swept_upload", "alembic_version",
 )  # fmt: skip
 NOBODY_MAY = [
     "CREATE TABLE mine (id int)",

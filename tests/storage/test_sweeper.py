@@ -156,6 +156,30 @@ def test_uploads_go_when_their_time_is_over(storage: Storage, worker: Worker, co
     connection.execute("UPDATE maintenance_task SET cursor = NULL")
     Sweeper(worker.store, storage, Events(), keep_uploads=0.000001).sweep()
     assert everything(storage) == sorted([needed, *theirs])
+    assert swept(connection) == [unneeded]
+
+
+def swept(connection: Connection) -> list[str]:
+    """What is known of uploads that are gone."""
+    return [row[0] for row in connection.execute("SELECT key FROM swept_upload ORDER BY key").fetchall()]
+
+
+def test_an_upload_that_is_not_deleted_is_not_said_to_be(
+    hasty: S3Storage, proxy: Proxy, worker: Worker, connection: Connection
+) -> None:
+    for key in everything(hasty):
+        hasty.delete(key)
+    first, second = sorted(upload_key(None, uuid4(), "image/png") for _ in range(2))
+    put(hasty, first, second)
+    proxy.fail(
+        xml_error(403, "AccessDenied"), match=lambda request: request.method == "DELETE" and second in request.path
+    )
+    sweep = Sweeper(worker.store, hasty, Events(), keep_uploads=0.000001).sweep
+    with pytest.raises(StorageUnavailable):
+        sweep()
+    assert (everything(hasty), swept(connection)) == ([second], [first])
+    sweep()
+    assert (everything(hasty), swept(connection)) == ([], [first, second])
 
 
 def test_every_key_that_an_attempt_makes_is_known() -> None:

@@ -192,6 +192,12 @@ class ScriptedStore:
     def find_stale_uploads(self, uploads: Sequence[StoredObject], *, age: float) -> list[str]:
         return self._next("find_stale_uploads", [], uploads, age=age)
 
+    def note_swept(self, keys: Sequence[str]) -> None:
+        self._next("note_swept", None, keys)
+
+    def prune_swept(self, *, retention: float, limit: int) -> int:
+        return self._next("prune_swept", 0, retention=retention, limit=limit)
+
     def register_worker(self, card: WorkerCard) -> None:
         self._next("register_worker", None, card)
 

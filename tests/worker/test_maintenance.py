@@ -88,13 +88,15 @@ def test_expiry_goes_on_until_a_batch_is_not_full(store: ScriptedStore, events: 
 def test_one_run_is_bounded(store: ScriptedStore, events: Events, method: str) -> None:
     store.answer("expire_jobs", *[[Expiry(f"job-{n}") for n in range(pruners.BATCH)]] * 100)
     store.answer("prune_jobs", *[pruners.BATCH] * 100)
+    store.answer("prune_swept", *[pruners.BATCH] * 100)
     getattr(Pruner(store, events, retention=3600), method)()
     assert len(store.calls(f"{method}_jobs")) == pruners.MOST_BATCHES
+    assert len(store.calls("prune_swept")) == (pruners.MOST_BATCHES if method == "prune" else 0)
 
 
 def test_without_a_retention_nothing_is_ever_deleted(store: ScriptedStore, events: Events) -> None:
     Pruner(store, events, retention=0).prune()
-    assert store.calls("prune_jobs") == []
+    assert store.calls("prune_jobs") == store.calls("prune_swept") == []
 
 
 @pytest.mark.parametrize("retention", [0, 3600])

@@ -22,6 +22,7 @@ FEWER: Mapping[str, Sequence[str]] = {
     "credit_account": ("SELECT", "UPDATE"),
     "credit_entry": ("SELECT", "INSERT"),
     "maintenance_task": ("SELECT", "UPDATE"),
+    "swept_upload": ("SELECT", "INSERT", "DELETE"),
     "webhook_batch": ("SELECT", "UPDATE", "DELETE"),
 }
 """What a worker needs where it does not need all. Enqueueing and granting are functions with rights of their own."""

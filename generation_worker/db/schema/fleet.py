@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Integer, SmallInteger, Table, Text, Uuid
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, SmallInteger, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from generation_worker.db.schema.base import Moment, metadata
@@ -54,3 +54,11 @@ maintenance_task = Table(
     Column("cursor", Text),
     Column("found", JSONB),
 )
+
+swept_upload = Table(
+    "swept_upload",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("swept_at", Moment, nullable=False),
+)
+Index("swept_upload_at", swept_upload.c.swept_at)
