@@ -8,7 +8,7 @@ from typing import Any
 from structlog.contextvars import bind_contextvars
 
 from generation_worker.events import Events
-from generation_worker.log.setup import get_logger
+from generation_worker.log.setup import AT_WORK, get_logger
 
 LEVELS = {
     "attempt.started": logging.DEBUG,
@@ -77,7 +77,7 @@ def log_events(events: Events, level: str, *, traced: bool = False) -> None:
     def write(name: str, fields: dict[str, Any]) -> None:
         if name == "attempt.started":
             # It is emitted in the thread that works: what libraries log there names the job too.
-            bind_contextvars(**{key: value for key, value in shown(fields).items() if key in NAMES})
+            bind_contextvars(**{AT_WORK: lambda: {key: value for key, value in shown(fields).items() if key in NAMES}})
         severity = LEVELS.get(name, logging.INFO)
         if severity >= lowest:
             logger.log(severity, name, **shown(fields))

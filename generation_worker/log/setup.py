@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Literal, TextIO, cast
 from weakref import WeakSet
@@ -23,6 +23,11 @@ from generation_worker.log.values import clean_entry, clean_key, clean_lines
 
 Format = Literal["auto", "json", "console"]
 Logger = FilteringBoundLogger
+
+AT_WORK = "at_work"
+"""The context variable with what gives the names of the attempt that a thread is at. Most attempts log nothing: their
+names are put together for a line, not for each of them.
+"""
 
 _HEAD = ("timestamp", "level", "event", "logger")
 
@@ -93,7 +98,7 @@ def _configure_libraries(level: str, writer: LineWriter, finish: Sequence[Proces
 def _common() -> list[Processor]:
     """What every event gets, ours and the libraries'."""
     merge = structlog.contextvars.merge_contextvars
-    return [merge, add_log_level, _name_logger, TimeStamper(fmt="iso", utc=True)]
+    return [merge, _name_attempt, add_log_level, _name_logger, TimeStamper(fmt="iso", utc=True)]
 
 
 def _json() -> list[Processor]:
@@ -104,6 +109,11 @@ def _json() -> list[Processor]:
 def _console(*, colors: bool) -> list[Processor]:
     # The traceback is text before it is cleaned: a renderer that made it would write past the cleaning.
     return [format_exc_info, _clean, ConsoleRenderer(colors=colors, sort_keys=False, pad_event_to=28)]
+
+
+def _name_attempt(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    names: Callable[[], EventDict] | None = event.pop(AT_WORK, None)
+    return event if names is None else {**names(), **event}
 
 
 def _name_logger(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:

@@ -49,3 +49,25 @@ def test_an_attempt_does_not_keep_the_names_of_the_one_before(stream: StringIO) 
     assert [(line["job"], line["trace_id"], line["span_id"]) for line in lines(stream)] == [
         (job.id, job.trace.trace_id, job.trace.span_id) for job in (JOB, second)
     ]
+
+
+def test_ids_are_worked_out_for_lines_and_not_for_attempts(stream: StringIO) -> None:
+    """Most attempts log nothing; a hash for each of them is a tenth of what a busy worker does in Python."""
+    asked: list[str] = []
+
+    class Asked:
+        traceparent = None
+
+        @property
+        def trace_id(self) -> str:
+            asked.append("trace_id")
+            return "1" * 32
+
+    configure("warning", "json", stream)
+    events = Events()
+    log_events(events, "warning")
+    for name in ("attempt.started", "attempt.settled"):
+        events.emit(name, **{**JOB.tags, "trace": Asked()})
+    assert asked == []
+    logging.getLogger("a_library").warning("it went wrong")
+    assert (asked, lines(stream)[0]["trace_id"]) == (["trace_id"], "1" * 32)
