@@ -59,12 +59,13 @@ class Server:
         ours = psutil.Process(self._control.info.backend_pid).parent()
         assert ours is not None
         while True:
+            gone = _of_the_gone(ours)
             try:
-                spent = ours.cpu_times()
                 living = [child.cpu_times() for child in ours.children()]
             except psutil.NoSuchProcess:
                 continue  # it has just become one of those that are gone
-            return spent.children_user + spent.children_system + sum(times.user + times.system for times in living)
+            if _of_the_gone(ours) == gone:  # or one that went in between would be in neither
+                return gone + sum(times.user + times.system for times in living)
 
     @contextmanager
     def database(self, jobs: int = 0, cost: int = 0) -> Generator[str]:
@@ -110,6 +111,11 @@ class Server:
         query = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
         self._control.execute(query.format(sql.Identifier(name), sql.Identifier(template)))
         return name
+
+
+def _of_the_gone(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.children_user + times.children_system
 
 
 def fill(conninfo: str, jobs: int, cost: int) -> None:
