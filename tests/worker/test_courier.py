@@ -91,16 +91,6 @@ def poster() -> Iterator[ScriptedPoster]:
 
 
 @pytest.fixture
-def events() -> Events:
-    return Events()
-
-
-@pytest.fixture
-def told(events: Events) -> Told:
-    return Told(events)
-
-
-@pytest.fixture
 def courier(outbox: ScriptedOutbox, poster: ScriptedPoster, events: Events) -> Iterator[Courier]:
     courier = Courier(outbox, poster, events, senders=4, rest=30.0)
     yield courier

@@ -16,16 +16,6 @@ def a_permit(store: ScriptedStore, clock: Clock, tenth: int | None = 100) -> Per
     return Permit(store, a_job(), key_label="far-1", tenth=tenth, stamped_at=clock(), clock=clock)
 
 
-@pytest.fixture
-def store() -> ScriptedStore:
-    return ScriptedStore()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
 def test_a_fresh_one_is_not_asked_about(store: ScriptedStore, clock: Clock) -> None:
     permit = a_permit(store, clock)
     clock.advance(FRESH)
