@@ -10,20 +10,11 @@ import pytest
 from generation_worker.domain.errors import JobError
 from generation_worker.ports import Generated
 from generation_worker.providers.gemini import GeminiProvider
-from tests.providers.gemini.helpers import SHORT, Control, a_request, make_provider
+from tests.providers.gemini.helpers import SHORT, Control, make_provider
+from tests.providers.helpers import a_request
 from tests.simulators.gemini import GeminiSimulator
 from tests.simulators.replies import Reply, json_reply
 from tests.simulators.server import SimulatorServer
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _without_proxies() -> Iterator[None]:
-    """Whatever proxy the machine uses, it is not for loopback."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
-            patch.delenv(name, raising=False)
-            patch.delenv(name.lower(), raising=False)
-        yield
 
 
 @pytest.fixture(scope="session")

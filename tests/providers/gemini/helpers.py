@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from generation_worker.domain.errors import AttemptStopped, AttemptTimedOut
-from generation_worker.ports import GenerationRequest, Picture
+from generation_worker.ports import Picture
 from generation_worker.providers.gemini import GeminiProvider
 from tests.canaries.values import GEMINI_KEY
+from tests.providers.helpers import TimedControl
 from tests.simulators.gemini_bodies import MODEL
 from tests.simulators.pictures import picture
 
@@ -18,13 +19,11 @@ SHORT = 0.4
 """Seconds: the timeout of calls that are meant to run into it."""
 
 
-class Control:
+class Control(TimedControl):
     """An attempt that may go on for ``seconds``, unless it is stopped."""
 
     def __init__(self, seconds: float = 60.0) -> None:
-        self.admitted = 0
-        self.gate: Exception | None = None
-        self._deadline = time.monotonic() + seconds
+        super().__init__(seconds)
         self._stop_at = float("inf")
         self._reason: type[AttemptStopped] = AttemptStopped
 
@@ -40,14 +39,6 @@ class Control:
 
     def pause(self, seconds: float, *, wake_on: str | None = None) -> None:
         raise AssertionError("a call has nothing to pause for")
-
-    def seconds_left(self) -> float:
-        return max(0.0, self._deadline - time.monotonic())
-
-    def admit(self) -> None:
-        self.admitted += 1
-        if self.gate is not None:
-            raise self.gate
 
     def remember(self, provider_ref: str) -> None:
         raise AssertionError("Google keeps nothing that could be asked for again")
@@ -67,10 +58,6 @@ class Timed:
 def make_provider(base_url: str, **changes: Any) -> GeminiProvider:
     values: dict[str, Any] = {"key": KEY, "model": MODEL, "api_version": "v1beta", "timeout": 20.0, "threads": 8}
     return GeminiProvider(base_url=base_url, **(values | changes))
-
-
-def a_request(prompt: str = "a fox", **changes: Any) -> GenerationRequest:
-    return GenerationRequest("0190a000-0000-7000-8000-000000000001", 1, prompt, **changes)
 
 
 def a_picture(words: str, content_type: str = "image/png") -> Picture:

@@ -6,7 +6,8 @@ import pytest
 
 from generation_worker.domain.errors import GateClosed
 from generation_worker.providers.gemini import GeminiProvider
-from tests.providers.gemini.helpers import Control, a_request, make_provider
+from tests.providers.gemini.helpers import Control, make_provider
+from tests.providers.helpers import a_request
 from tests.simulators.gemini import GeminiSimulator
 
 

@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from generation_worker.domain.errors import CancelRequested, ProviderUnavailable
 from generation_worker.providers.watched_http import proxy_for
-from tests.providers.gemini.helpers import Control, a_request, make_provider, raised
+from tests.providers.gemini.helpers import Control, make_provider, raised
+from tests.providers.helpers import a_request
 from tests.simulators import replies
 from tests.simulators.gemini import GeminiSimulator
 from tests.simulators.gemini_bodies import image_answer

@@ -10,7 +10,8 @@ from generation_worker.domain.errors import CallLost, InternalError, ProviderRej
 from generation_worker.ports import Picture, Provider
 from generation_worker.providers.gemini import GeminiProvider
 from generation_worker.providers.gemini_client import GeminiClient
-from tests.providers.gemini.helpers import KEY, Control, a_picture, a_request, make_provider, raised
+from tests.providers.gemini.helpers import KEY, Control, a_picture, make_provider, raised
+from tests.providers.helpers import a_request
 from tests.simulators.gemini import GeminiSimulator, Request
 from tests.simulators.gemini_bodies import MODEL
 from tests.simulators.pictures import picture

@@ -8,7 +8,8 @@ import traceback
 import pytest
 
 from generation_worker.providers.gemini import GeminiProvider
-from tests.providers.gemini.helpers import KEY, Control, a_request, make_provider, raised
+from tests.providers.gemini.helpers import KEY, Control, make_provider, raised
+from tests.providers.helpers import a_request
 from tests.simulators import replies
 from tests.simulators.gemini import GeminiSimulator
 from tests.simulators.gemini_bodies import error

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from generation_worker.ports import Generated
 from generation_worker.providers.gemini import GeminiProvider
-from tests.providers.gemini.helpers import Control, a_request, make_provider
+from tests.providers.gemini.helpers import Control, make_provider
+from tests.providers.helpers import a_request
 from tests.simulators import replies
 from tests.simulators.gemini import GeminiSimulator
 from tests.simulators.gemini_bodies import image_answer

@@ -26,7 +26,8 @@ from generation_worker.ports import Picture
 from generation_worker.providers import gemini as adapter
 from generation_worker.providers.gemini import GeminiProvider
 from tests.providers.gemini.conftest import Failed
-from tests.providers.gemini.helpers import SHORT, Control, Timed, a_request, make_provider, raised
+from tests.providers.gemini.helpers import SHORT, Control, Timed, make_provider, raised
+from tests.providers.helpers import a_request
 from tests.simulators import replies
 from tests.simulators.gemini import GeminiSimulator
 from tests.simulators.gemini_bodies import image_answer

@@ -8,19 +8,10 @@ import pytest
 
 from generation_worker.domain.errors import JobError
 from generation_worker.providers.replicate import ReplicateProvider
-from tests.providers.replicate.helpers import SHORT, Control, a_request, make_provider
+from tests.providers.helpers import a_request
+from tests.providers.replicate.helpers import SHORT, Control, make_provider
 from tests.simulators.replicate import ReplicateSimulator
 from tests.simulators.server import SimulatorServer
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _without_proxies() -> Iterator[None]:
-    """Whatever proxy the machine uses, it is not for loopback."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
-            patch.delenv(name, raising=False)
-            patch.delenv(name.lower(), raising=False)
-        yield
 
 
 @pytest.fixture(scope="session")

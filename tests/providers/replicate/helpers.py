@@ -6,8 +6,9 @@ import time
 from typing import Any
 
 from generation_worker.domain.errors import AttemptTimedOut
-from generation_worker.ports import Generated, GenerationRequest, Picture
+from generation_worker.ports import Generated, Picture
 from generation_worker.providers.replicate import ReplicateProvider
+from tests.providers.helpers import TimedControl
 from tests.simulators.pictures import picture
 from tests.simulators.replicate import TOKEN
 from tests.simulators.replicate_bodies import MODEL
@@ -18,13 +19,11 @@ NAP = 0.005
 """Seconds that a pause takes, however long it should."""
 
 
-class Control:
+class Control(TimedControl):
     """An attempt that may go on for ``seconds``; at the pause with number ``stop_at`` it is stopped for ``reason``."""
 
     def __init__(self, seconds: float = 20.0, *, stop_at: int = 0, reason: type[Exception] = AttemptTimedOut) -> None:
-        self.admitted = 0
-        self.gate: Exception | None = None
-        self._deadline = time.monotonic() + seconds
+        super().__init__(seconds)
         self._stop_at, self._reason = stop_at, reason
         self.paused: list[float] = []
         self.awake_for: list[str | None] = []
@@ -42,14 +41,6 @@ class Control:
         time.sleep(NAP)
         self.check()
 
-    def seconds_left(self) -> float:
-        return max(0.0, self._deadline - time.monotonic())
-
-    def admit(self) -> None:
-        self.admitted += 1
-        if self.gate is not None:
-            raise self.gate
-
     def remember(self, provider_ref: str) -> None:
         self.remembered.append(provider_ref)
 
@@ -57,10 +48,6 @@ class Control:
 def make_provider(base_url: str, **changes: Any) -> ReplicateProvider:
     values: dict[str, Any] = {"token": TOKEN, "model": MODEL, "timeout": 10.0, "threads": 8}
     return ReplicateProvider(base_url=base_url, **(values | changes))
-
-
-def a_request(prompt: str = "a fox", **changes: Any) -> GenerationRequest:
-    return GenerationRequest("0190a000-0000-7000-8000-000000000001", 1, prompt, **changes)
 
 
 def a_picture(words: str = "in", size: int | None = None) -> Picture:

@@ -6,7 +6,8 @@ import pytest
 
 from generation_worker.domain.errors import GateClosed
 from generation_worker.providers.replicate import ReplicateProvider
-from tests.providers.replicate.helpers import Control, a_request
+from tests.providers.helpers import a_request
+from tests.providers.replicate.helpers import Control
 from tests.simulators.replicate import ReplicateSimulator
 
 

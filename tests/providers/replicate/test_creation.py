@@ -25,8 +25,9 @@ from generation_worker.providers.http_answers import Answer
 from generation_worker.providers.replicate import ReplicateProvider
 from generation_worker.providers.replicate_answers import Prediction
 from generation_worker.providers.replicate_errors import error_of
+from tests.providers.helpers import a_request
 from tests.providers.replicate.conftest import Failed
-from tests.providers.replicate.helpers import Control, a_request, make_provider
+from tests.providers.replicate.helpers import Control, make_provider
 from tests.simulators import replies
 from tests.simulators.replicate import TOKEN, ReplicateSimulator
 from tests.simulators.replicate_bodies import MODEL, problem, throttled

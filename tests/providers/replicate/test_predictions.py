@@ -24,8 +24,9 @@ from generation_worker.domain.errors import (
 from generation_worker.ports import Provider
 from generation_worker.providers import replicate_http, replicate_wait
 from generation_worker.providers.replicate import ReplicateProvider
+from tests.providers.helpers import a_request
 from tests.providers.replicate.conftest import Failed
-from tests.providers.replicate.helpers import Control, a_picture, a_request, fox, make_provider
+from tests.providers.replicate.helpers import Control, a_picture, fox, make_provider
 from tests.simulators import replies
 from tests.simulators.pictures import picture
 from tests.simulators.replicate import TOKEN, ReplicateSimulator
