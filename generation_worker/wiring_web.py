@@ -31,6 +31,7 @@ from generation_worker.web.control import control_router, front_router
 from generation_worker.web.credits import credits_router
 from generation_worker.web.dashboard.entrance import entrance_routers
 from generation_worker.web.dashboard.overview import overview_router
+from generation_worker.web.dashboard.strays import answer_with_pages
 from generation_worker.web.dashboard.visitor import Door
 from generation_worker.web.deliveries import deliveries_router
 from generation_worker.web.endpoints import endpoints_router
@@ -86,6 +87,8 @@ def build_app(
         routers += build_api(settings, desk, keeping, streams, supervisor, events)
     app = create_app(routers, guard)
     app.state.door = door
+    if settings.enable_dashboard:
+        answer_with_pages(app)
     if streams is not None:
         app.state.stopping.append(streams.close)
         if metrics:

@@ -102,6 +102,11 @@ def problem_of(error: Exception) -> Problem | None:
     return None
 
 
+def answered_with(error: Exception) -> Problem:
+    """As ``problem_of``, and what an error that should not have happened is answered with."""
+    return problem_of(error) or _unexpected(error)
+
+
 def describe_problems(app: FastAPI) -> None:
     """Have every error of ``app`` answered in the one form."""
     for kind, problem in _HANDLERS.items():

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
+from psycopg import sql
 
 from generation_worker.db.enqueue import replay
 from generation_worker.db.insights import Insights
@@ -132,6 +134,47 @@ def test_throughput_of_many_is_scaled_up_from_the_latest(insights: Insights):
     hour, _ = insights.throughput(cap=2)
     assert not hour.exact
     assert hour.completed + hour.failed + hour.cancelled > 1000
+
+
+def put_ended(connection: Connection, status: str, ended: str, *, took: float = 2) -> None:
+    """``ended`` is SQL for when it was."""
+    at = sql.SQL(ended)  # pyright: ignore[reportArgumentType]
+    started = sql.SQL("{} - make_interval(secs => {})").format(at, took)
+    jobs.put_job(connection, status, started_at=started, finished_at=at)
+
+
+def test_what_ended_in_each_of_the_latest_spans(connection: Connection, insights: Insights):
+    hour = "date_bin('1 hour', now(), 'epoch')"
+    for status, ended, took in (
+        ("completed", "now()", 2),
+        ("completed", f"{hour} - interval '1 second'", 4),
+        ("failed", f"{hour} - interval '2 seconds'", 9),
+        ("cancelled", f"{hour} - interval '30 minutes'", 9),
+        ("completed", f"{hour} - interval '1 hour'", 8),
+        ("completed", f"{hour} - interval '4 hours'", 1),
+    ):
+        put_ended(connection, status, ended, took=took)
+    first, before, now = insights.history(seconds=3600, spans=3)
+    assert now.since - before.since == before.since - first.since == timedelta(hours=1)
+    assert first[1:] == (0, 0, 0, None, True)
+    assert (before.completed, before.failed, before.cancelled, before.exact) == (2, 1, 1, True)
+    assert before.mean_seconds == pytest.approx(6)
+    assert (now.completed, now.failed, now.cancelled, now.exact) == (1, 0, 0, True)
+    assert now.mean_seconds == pytest.approx(2)
+
+
+def test_a_span_in_which_nothing_ended(insights: Insights):
+    spans = insights.history(seconds=60, spans=60)
+    assert [tuple(span)[1:] for span in spans] == [(0, 0, 0, None, True)] * 60
+
+
+def test_spans_before_the_latest_jobs_are_not_exact(connection: Connection, insights: Insights):
+    for days_ago in (0, 1, 2, 3):
+        put_ended(connection, "completed", f"now() - interval '{days_ago} days 1 second'")
+    spans = insights.history(seconds=86_400, spans=5, cap=2)
+    assert [(span.completed, span.exact) for span in spans if span.completed] == [(1, False), (1, True)]
+    assert [span.exact for span in spans] == sorted(span.exact for span in spans)
+    assert all(span.exact for span in insights.history(seconds=86_400, spans=5, cap=5))
 
 
 def put_calls(connection: Connection, *spent: bool | None, days_ago: int = 0) -> UUID:
@@ -321,6 +364,20 @@ def test_dead_letters_are_found_without_reading_what_was_completed(connection: C
     assert row is not None
     assert row[0][0]["Plan"]["Actual Rows"] == (50 if code is None else 1)
     assert row[0][0]["Plan"]["Shared Hit Blocks"] + row[0][0]["Plan"]["Shared Read Blocks"] < 400
+
+
+def test_the_latest_spans_are_told_by_the_latest_jobs(connection: Connection):
+    with connection.transaction():
+        connection.execute("SET LOCAL session_replication_role = replica")
+        connection.execute(
+            DONE.replace("now() + n", "now() - n").replace("now(),", "now() - interval '1 day',").encode()
+        )
+    connection.execute("ANALYZE generation_job")
+    plan = b"EXPLAIN (ANALYZE, FORMAT JSON) " + load_statements("questions")["history"]
+    for spans in (60, 6000):
+        row = connection.execute(plan, {"seconds": 60, "spans": spans, "cap": 1000}).fetchone()
+        assert row is not None
+        assert 0 < _most_rows(row[0][0]["Plan"]) <= 1000
 
 
 def _last(connection: Connection) -> UUID:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote
+
 HOME = "/dashboard"
 SIGN_IN = f"{HOME}/sign-in"
 SIGN_OUT = f"{HOME}/sign-out"
@@ -13,8 +15,9 @@ PAGES = (("/dashboard", "Overview"),)
 
 def way_back(asked: str | None, otherwise: str = HOME) -> str:
     """``asked`` if it is a page of ours: nobody is led elsewhere by a link to us."""
-    if asked is None or not asked.isascii() or "\\" in asked or any(c.isspace() for c in asked):
+    if asked is None or not (asked.isascii() and asked.isprintable()) or any(c in asked for c in "\\ "):
         return otherwise
     path = asked.partition("?")[0].partition("#")[0]
-    inside = path == HOME or path.startswith(f"{HOME}/")
-    return asked if inside and "//" not in path and ".." not in path and path not in (SIGN_IN, SIGN_OUT) else otherwise
+    segments = [unquote(segment) for segment in path.split("/")]
+    leads_out = not path.startswith(f"{HOME}/") or any(segment in ("", ".", "..") for segment in segments[2:])
+    return otherwise if (path != HOME and leads_out) or path in (SIGN_IN, SIGN_OUT) else asked

@@ -23,7 +23,9 @@ from generation_worker.web.fields import PRINTABLE, RequestModel
 from generation_worker.web.problems import Problem, problem_of
 
 MOST_BYTES = 64 * 1024
+MOST_FIELDS = 200
 READ_WITHIN = 20.0
+ASKS = ("GET", "HEAD")
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -41,7 +43,12 @@ class Form(RequestModel):
 
 
 class PageRoute(APIRoute):
-    """For every route of the dashboard. One that takes POST is sent forms, and nothing else."""
+    """For each route of the dashboard. One that takes POST is sent forms, and nothing else. GET brings HEAD with it."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        if self.methods and "GET" in self.methods:
+            self.methods.add("HEAD")
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -106,14 +113,22 @@ async def _believed(request: Request) -> Request:
     visitor = None if signing_in else await run_in_threadpool(known, request)
     body = await read_body(request, MOST_BYTES, within=READ_WITHIN, remedy="Shorten what you entered.")
     if visitor is not None:
-        sent = parse_qs(body.decode("utf-8", "replace"), max_num_fields=200)
-        check_proof(visitor, sent.get("proof", [""])[0])
+        check_proof(visitor, _proof_in(body))
     return _Sent(request, body)
+
+
+def _proof_in(body: bytes) -> str:
+    """Raises Problem if there are more fields than a form of ours has."""
+    try:
+        sent = parse_qs(body.decode("utf-8", "replace"), max_num_fields=MOST_FIELDS)
+    except ValueError:
+        raise Problem(400, "invalid_body", f"The form has more than {MOST_FIELDS} fields.", field="body") from None
+    return sent.get("proof", [""])[0]
 
 
 def _to_sign_in(request: Request) -> Response:
     """A browser sends no cookie of ours when a page of another site leads here; it does on the second way."""
-    if request.method == "GET" and request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+    if request.method in ASKS and request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
         return render(request, "arrive.html", path=_address(request))
     if "hx-request" in request.headers:
         return Response(status_code=401, headers={"HX-Redirect": _sign_in_address(request)})
@@ -121,7 +136,7 @@ def _to_sign_in(request: Request) -> Response:
 
 
 def _sign_in_address(request: Request) -> str:
-    return f"{SIGN_IN}?back={quote(_address(request), safe='')}" if request.method == "GET" else SIGN_IN
+    return f"{SIGN_IN}?back={quote(_address(request), safe='')}" if request.method in ASKS else SIGN_IN
 
 
 def _address(request: Request) -> str:

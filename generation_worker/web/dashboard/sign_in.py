@@ -13,7 +13,7 @@ from generation_worker.web.auth import open_to_all
 from generation_worker.web.dashboard.links import SIGN_IN, SIGN_OUT, way_back
 from generation_worker.web.dashboard.pages import Form, PageRoute, known
 from generation_worker.web.dashboard.render import render
-from generation_worker.web.dashboard.visitor import Door
+from generation_worker.web.dashboard.visitor import Door, SignInNeeded
 from generation_worker.web.problems import Problem
 
 
@@ -27,7 +27,11 @@ def sign_in_router(door: Door) -> APIRouter:
     @router.get(SIGN_IN)
     @open_to_all
     def sign_in_page(request: Request, back: str | None = None) -> Response:  # pyright: ignore[reportUnusedFunction]
-        return _page(request, back)
+        try:
+            known(request)
+        except SignInNeeded:
+            return _page(request, back)
+        return RedirectResponse(way_back(back), 303)
 
     @router.post(SIGN_IN)
     @open_to_all

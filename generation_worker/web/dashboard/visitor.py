@@ -177,8 +177,9 @@ def _cookie_name(request: Request) -> str:
 
 
 def _is_https(request: Request) -> bool:
-    """As the browser sees it: what ends TLS before us says so."""
-    return "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
+    """As the browser sees it: what ends TLS before us says so, and of several the one that the browser talks to."""
+    outermost = request.headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower()
+    return "https" in (request.url.scheme, outermost)
 
 
 def _hash(session: bytes) -> bytes:
