@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import psycopg
+from psycopg.pq import TransactionStatus
+from psycopg.rows import tuple_row
 
 from generation_worker.db import migrations
 from tests.canaries import tables
@@ -57,6 +59,8 @@ class Database:
         self.pooled = server.pooled
         self._connections: list[Connection] = []
         self._keeper: Connection | None = None
+        self._first: Connection | None = None
+        self._first_is_lent = False
 
     @property
     def environment(self) -> dict[str, str]:
@@ -65,8 +69,16 @@ class Database:
         return {"DATABASE_URL": self.conninfo + pooled, "DIRECT_URL": self.direct_conninfo}
 
     def connect(self, **options: Any) -> Connection:
-        """A connection of its own, autocommit unless told otherwise, closed after the test."""
-        return self._open(self.conninfo, options)
+        """A connection of its own, autocommit unless told otherwise, closed after the test.
+
+        The first one is the same session in every test, made as new: what a session does first costs it the most.
+        """
+        if options or self.pooled or self._first_is_lent or not self._sessions_begin_as_usual():
+            return self._open(self.conninfo, options)
+        if self._first is None:
+            self._first = _connect(self.conninfo)
+        self._first_is_lent = True
+        return self._first
 
     def connect_direct(self, **options: Any) -> Connection:
         """As `connect`, past the pooler: for what belongs to a session, such as LISTEN, SET or a temporary table."""
@@ -90,16 +102,43 @@ class Database:
         tables.look_at_tables(self._keeper)
 
     def close_connections(self) -> None:
+        """Close those of a test, but for the first if it can be made as new."""
         while self._connections:
             self._connections.pop().close()
+        if self._first is not None and self._first_is_lent and not _made_as_new(self._first):
+            self._first.close()
+            self._first = None
+        self._first_is_lent = False
 
     def close(self) -> None:
-        self.close_connections()
-        if self._keeper is not None:
-            self._keeper.close()
+        for connection in (*self._connections, self._first, self._keeper):
+            if connection is not None:
+                connection.close()
 
     def _open(self, conninfo: str, options: dict[str, Any]) -> Connection:
-        defaults: dict[str, Any] = {"autocommit": True, "prepare_threshold": None}
-        connection: Connection = psycopg.connect(conninfo, **(defaults | options))
+        connection = _connect(conninfo, **options)
         self._connections.append(connection)
         return connection
+
+    def _sessions_begin_as_usual(self) -> bool:
+        """Not after ALTER DATABASE … SET, which only a new session heeds, nor in a database for one test alone."""
+        usual = "SELECT NOT EXISTS (SELECT FROM pg_db_role_setting)"
+        return self._keeper is not None and self._keeper.execute(usual).fetchone() == (True,)
+
+
+def _connect(conninfo: str, **options: Any) -> Connection:
+    defaults: dict[str, Any] = {"autocommit": True, "prepare_threshold": None}
+    return psycopg.connect(conninfo, **(defaults | options))
+
+
+def _made_as_new(connection: Connection) -> bool:
+    """Whether it could be: not when it was closed, killed or left in the middle of something."""
+    if connection.closed or connection.info.transaction_status != TransactionStatus.IDLE:
+        return False
+    try:
+        connection.execute("DISCARD ALL")  # settings, locks, LISTEN, temporary tables, plans
+    except psycopg.OperationalError:
+        return False
+    list(connection.notifies(timeout=0))  # what nobody has read
+    connection.row_factory = tuple_row
+    return connection.autocommit and connection.prepare_threshold is None
