@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from generation_worker.config import Settings, load_settings
 from generation_worker.events import Events
 from generation_worker.images.tools import ImageTools
 from generation_worker.storage.disk import DiskStorage
+from generation_worker.web.guard import Guard
 from generation_worker.web.server import WebServer
 from generation_worker.wiring import build_metrics
-from generation_worker.wiring_web import Keeping, build_app
+from generation_worker.wiring_web import Keeping, build_app, build_guard, open_desk
 from tests.support.database import Database
 
 
@@ -32,6 +34,9 @@ class QuietSupervisor:
     """A worker that is asked how it is, and woken."""
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
         self.woken = 0
         self.problems: list[str] = []
         self.live = True
@@ -69,6 +74,17 @@ class Api:
     storage: Path
     stop: Callable[[], None]
     """Stop the server, as at the end of a worker."""
+    make_guard: Callable[[], Guard]
+    """One that remembers nobody."""
+
+
+@contextmanager
+def as_new(running: Api) -> Generator[Api]:
+    """The same server for a further test: it remembers nobody, and nobody has told it anything."""
+    running.supervisor.forget()
+    running.app.state.guard = running.make_guard()
+    with client_of(running.client.base_url) as client:
+        yield replace(running, client=client)
 
 
 @contextmanager
@@ -80,11 +96,17 @@ def api(database: Database, directory: Path, **overrides: str) -> Generator[Api]
         images = ImageTools(1)
         stack.callback(images.close)
         keeping = Keeping(LinkedDisk(directory), images)
+        make_guard = partial(build_guard, settings, open_desk(stack, settings))
         metrics = build_metrics(settings, events)
         app = build_app(stack, settings, supervisor, events, metrics, keeping=keeping)  # pyright: ignore[reportArgumentType]
         server = WebServer(app, host="127.0.0.1", port=0)
         stack.callback(server.stop)
         server.start()
         url = f"http://127.0.0.1:{server.port}"
-        client = stack.enter_context(httpx.Client(base_url=url, trust_env=False, timeout=60))
-        yield Api(client, app, supervisor, events, directory, server.stop)
+        client = stack.enter_context(client_of(url))
+        yield Api(client, app, supervisor, events, directory, server.stop, make_guard)
+
+
+def client_of(url: httpx.URL | str) -> httpx.Client:
+    """Over plain HTTP, so that no certificates need to be loaded."""
+    return httpx.Client(base_url=url, trust_env=False, timeout=60, verify=False)

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from fastapi import APIRouter
 
+from generation_worker.db import job_desk
 from generation_worker.db.desk_pool import DeskConnections, open_desk_pool
 from generation_worker.db.token_desk import TokenDesk
 from generation_worker.db.tokens import create_token
@@ -20,11 +21,12 @@ from generation_worker.web.guard import Guard, KeyLimits
 from generation_worker.web.server import WebServer
 from tests.support.database import Connection, Database
 from tests.support.populated import Population, populate
-from tests.web.api import Api, api
+from tests.web.api import Api, api, as_new, client_of
 
 Serve = Callable[..., httpx.Client]
 MakeKey = Callable[..., dict[str, str]]
 
+SETTINGS = {"API_REQUESTS_PER_MINUTE": "60000", "UPLOAD_MAX_MB": "1"}
 LIMITS = KeyLimits(requests_per_minute=60_000, most_waiting=1000, most_json=256 * 1024)
 
 
@@ -38,7 +40,7 @@ def serve() -> Iterator[Serve]:
             stack.callback(server.stop)
             server.start()
             url = f"http://127.0.0.1:{server.port}"
-            return stack.enter_context(httpx.Client(base_url=url, trust_env=False, timeout=30))
+            return stack.enter_context(client_of(url))
 
         yield start
 
@@ -72,9 +74,23 @@ def population(connection: Connection) -> Population:
 
 
 @pytest.fixture
-def served(database: Database, tmp_path: Path) -> Iterator[Api]:
-    """The whole API, on loopback."""
-    with api(database, tmp_path / "storage", API_REQUESTS_PER_MINUTE="60000") as running:
+def served_alone(database: Database, tmp_path: Path) -> Iterator[Api]:
+    """The whole API, on loopback, for one test: what the process has done before is none of its business."""
+    with api(database, tmp_path / "storage", **SETTINGS) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def _served(_migrated: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    with api(_migrated, tmp_path_factory.mktemp("storage"), **SETTINGS) as running:
+        yield running
+
+
+@pytest.fixture
+def served(database: Database, _served: Api, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+    """The whole API, on loopback: one server for all who ask and are answered. To put it together takes the longest."""
+    monkeypatch.setattr(job_desk, "PACE_KEPT", 0.0)  # nobody is told how quick things were in an earlier test
+    with as_new(_served) as running:
         yield running
 
 

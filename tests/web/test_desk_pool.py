@@ -46,12 +46,10 @@ def test_a_statement_that_does_not_end(desk: DeskConnections):
 def test_a_server_that_went_away_and_came_back(desk: DeskConnections, database: Database):
     tokens = TokenDesk(desk)
     assert tokens.has_tokens() is False
-    ended = database.connect_direct().execute(
-        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND application_name = %s",
-        [desk_pool.APPLICATION],
-    )
-    assert ended.rowcount == 1
+    with desk.connection() as connection:
+        pid = connection.info.backend_pid
+    ended = database.connect_direct().execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
+    assert ended.fetchone() == (True,)
     assert tokens.has_tokens() is False
 
 

@@ -14,9 +14,16 @@ from tests.support import jobs
 from tests.support.database import Connection, Database
 from tests.support.listening import Crowd, Listener
 from tests.web.answers import good, problem
+from tests.web.api import Api
 from tests.web.conftest import MakeKey
 
 RESULT: dict[str, Any] = {"images": [{"key": "images/a.webp"}], "provider": "local"}
+
+
+@pytest.fixture
+def served(served_alone: Api) -> Api:
+    """No stream of an earlier test is still read for."""
+    return served_alone
 
 
 @pytest.fixture

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import httpx
 import pytest
 
 from generation_worker.db import desk_pool
 from generation_worker.domain.token import OF_ONE_USER, SCOPES
-from tests.support.database import Connection, Database
+from tests.support.database import Connection
 from tests.support.populated import Population
-from tests.web.api import Api, api
+from tests.web.api import Api
 from tests.web.conftest import MakeKey
 from tests.web.registry import JSON, ROUTES, Headers, Request, Route, World, everything, send
 
 MIB = 1024 * 1024
 of_each_route = pytest.mark.parametrize("route", ROUTES, ids=str)
-
-
-@pytest.fixture
-def served(database: Database, tmp_path: Path) -> Iterator[Api]:
-    with api(database, tmp_path / "storage", API_REQUESTS_PER_MINUTE="60000", UPLOAD_MAX_MB="1") as running:
-        yield running
 
 
 @pytest.fixture

@@ -64,14 +64,14 @@ def test_all_of_it_is_for_keys_of_nobody_in_particular(client: httpx.Client, pop
         good(client.get(path, headers=key("read")))
 
 
-def test_a_process_says_how_it_is(served: Api, key: MakeKey):
+def test_a_process_says_how_it_is(served_alone: Api, key: MakeKey):
     reader = key("read", user="ada")
-    found = good(served.client.get("/worker/health", headers=reader))
+    found = good(served_alone.client.get("/worker/health", headers=reader))
     assert found == {"worker_id": "worker-1", "status": "healthy", "jobs_processed": 0, "uptime": 12, "problems": []}
     for status in ("completed", "scheduled", "failed", "pending", "rate_limited", "cancelled"):
-        served.events.emit("attempt.settled", status=status)
-    assert good(served.client.get("/worker/health", headers=reader))["jobs_processed"] == 3
-    served.supervisor.problems.append("3 job threads are stuck")
-    found = good(served.client.get("/worker/health", headers=reader), 503)
+        served_alone.events.emit("attempt.settled", status=status)
+    assert good(served_alone.client.get("/worker/health", headers=reader))["jobs_processed"] == 3
+    served_alone.supervisor.problems.append("3 job threads are stuck")
+    found = good(served_alone.client.get("/worker/health", headers=reader), 503)
     assert found["problems"] == ["3 job threads are stuck"]
-    problem(served.client.get("/worker/health"), 401, "key_required")
+    problem(served_alone.client.get("/worker/health"), 401, "key_required")

@@ -128,6 +128,12 @@ class Away(DiskStorage):
 
 
 @pytest.fixture
+def served(served_alone: Api) -> Api:
+    """A directory of its own."""
+    return served_alone
+
+
+@pytest.fixture
 def slow() -> Iterator[Slow]:
     tools = Slow()
     yield tools
