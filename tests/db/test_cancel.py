@@ -7,7 +7,7 @@ import pytest
 from tests.support.database import Connection, Database
 from tests.support.jobs import balance, debit, enqueue, entries, grant, job, offer_local, put_job, start
 from tests.support.races import many_at_once
-from tests.support.waiting import wait_for_lock_waiters
+from tests.support.waiting import heard, wait_for_lock_waiters
 
 
 @pytest.fixture
@@ -50,10 +50,10 @@ def test_a_job_that_runs_is_asked_to_stop_and_its_worker_is_told(fleet: Connecti
     assert cancel(fleet, job_id) == [("processing", True)]
     asked = job(fleet, job_id)
     assert asked["status"] == "processing"
-    assert [notice.payload for notice in listener.notifies(timeout=0.05)] == ["cancel"]
+    assert heard(listener) == ["cancel"]
     assert cancel(fleet, job_id) == [("processing", True)]
     assert job(fleet, job_id) == asked
-    assert list(listener.notifies(timeout=0.05)) == []
+    assert heard(listener) == []
     assert balance(fleet) == 9
 
 

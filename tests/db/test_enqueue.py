@@ -28,7 +28,7 @@ from tests.support.jobs import (
 from tests.support.payloads import IMAGE, RESIZE
 from tests.support.races import at_once, many_at_once
 from tests.support.refusals import ANOTHER_REQUEST, INSUFFICIENT_CREDITS, NOT_VALID, refused
-from tests.support.waiting import wait_for_lock_waiters
+from tests.support.waiting import heard, wait_for_lock_waiters
 
 AN_HOUR_FROM_NOW = sql.SQL("clock_timestamp() + interval '1 hour'")
 AN_HOUR_AGO = sql.SQL("clock_timestamp() - interval '1 hour'")
@@ -546,7 +546,7 @@ def test_a_worker_that_sleeps_is_woken(
         fleet, "worker_process", id="w", asleep=asleep, seen_at=seen_at, version="1", providers=["local"], concurrency=1
     )
     enqueue(fleet)
-    assert [notice.payload for notice in listener.notifies(timeout=0.05)] == woken
+    assert heard(listener) == woken
 
 
 @pytest.mark.parametrize("end", ["failed", "cancelled"])

@@ -265,7 +265,7 @@ def test_a_429_that_does_not_say_how_long_closes_for_longer_each_time(fleet: Fle
     fleet.call("ok")
     news = fleet.call("limited")
     assert news is not None
-    assert news.closed_for == pytest.approx(5, abs=1)
+    assert news.closed_for == pytest.approx(5, abs=4)
 
 
 def test_another_key_is_told_of(fleet: Fleet) -> None:

@@ -12,6 +12,7 @@ from tests.support.database import Connection, Database
 from tests.support.jobs import enqueue
 from tests.support.protocol import Worker
 from tests.support.refusals import NOT_VALID, refused
+from tests.support.waiting import heard
 
 CARD = WorkerCard("worker-1", "0.1.0", ["local", "replicate"], 5)
 
@@ -104,8 +105,7 @@ def test_a_job_wakes_workers_that_sleep_and_costs_nothing_while_they_are_awake(
     listening = database.connect_direct()
     listening.execute("LISTEN generation_worker")
     enqueue(newcomer.connection, cost=None, kind="image_processing", payload=IMAGE_WORK)
-    heard = [notify.payload for notify in listening.notifies(timeout=0.5 if messages else 0.05, stop_after=1)]
-    assert heard == messages
+    assert heard(listening) == messages
 
 
 IMAGE_WORK = {"image": {"key": "a.png"}, "operations": [{"type": "thumbnail"}]}

@@ -75,7 +75,7 @@ def new_children(make: Make) -> Callable[[], list[psutil.Process]]:
     return lambda: [child for child in children() if child.pid not in before]
 
 
-def until(true: Callable[[], bool], seconds: float = 10) -> None:
+def until(true: Callable[[], bool], seconds: float = 30) -> None:
     end = monotonic() + seconds
     while not true():
         assert monotonic() < end, "it did not happen"
@@ -83,18 +83,18 @@ def until(true: Callable[[], bool], seconds: float = 10) -> None:
 
 
 def test_a_child_that_hangs_is_killed_and_replaced(make: Make, png: bytes, new_children: Any) -> None:
-    tools = make(seconds=0.2)
+    tools = make(seconds=1)
     tools.warm_up()
     [hanging] = new_children()
     hanging.suspend()
-    with pytest.raises(InputRejected, match=r"takes longer than the 0\.2 s allowed"):
+    with pytest.raises(InputRejected, match=r"takes longer than the 1 s allowed"):
         tools.open(png)
     assert not hanging.is_running()
     assert tools.open(png).width == 200
 
 
 def test_a_child_that_hangs_with_the_pipe_full_is_killed_as_well(make: Make, new_children: Any) -> None:
-    tools = make(seconds=0.2)
+    tools = make(seconds=1)
     tools.warm_up()
     new_children()[0].suspend()
     with pytest.raises(InputRejected, match="takes longer"):
@@ -186,10 +186,10 @@ def test_children_ignore_the_signals_that_stop_a_worker(make: Make, png: bytes, 
 
 
 def test_the_clocks_of_one_operation_do_not_strike_the_next(make: Make, png: bytes, new_children: Any) -> None:
-    tools = make(seconds=0.1)
+    tools = make(seconds=1)
     tools.open(png)
     before = new_children()
-    sleep(0.2)
+    sleep(1.1)
     tools.open(png)
     assert new_children() == before
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+
+from psycopg import Notify
 
 from tests.support.database import Connection
 
@@ -17,6 +19,22 @@ def wait_until(happened: Callable[[], bool], what: str) -> None:
     while not happened():
         assert time.monotonic() < give_up_at, f"never happened: {what}"
         time.sleep(0.005)
+
+
+def heard(listening: Connection, channel: str = "generation_worker") -> list[str]:
+    """What was said on the channel until now. Messages come in the order of their commits, so the last one is ours."""
+    end = f"end {time.monotonic_ns()}"
+    listening.execute("SELECT pg_notify(%s, %s)", (channel, end))
+    messages = [notice.payload for notice in _until(listening, end)]
+    assert messages[-1:] == [end], f"never came: {end}"
+    return messages[:-1]
+
+
+def _until(listening: Connection, end: str) -> Iterator[Notify]:
+    for notice in listening.notifies(timeout=PATIENCE):
+        yield notice
+        if notice.payload == end:
+            return
 
 
 def wait_for_lock_waiters(connection: Connection, number: int) -> None:

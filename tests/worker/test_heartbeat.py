@@ -10,7 +10,7 @@ from generation_worker.ports import Renewal, StoreUnavailable
 from generation_worker.worker import loop
 from generation_worker.worker.heartbeat import Heartbeat
 from generation_worker.worker.lease import Lease, LeaseBook
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 from tests.worker.scripted_store import RENEWED, Clock, ScriptedStore, jobs, lease, settings, unavailable
 
 
@@ -149,7 +149,7 @@ def test_a_beat_that_failed_is_made_up_for_before_the_next_one_is_due(
     heartbeat.loop.start()
     wait_until(lambda: len(store.calls("renew_leases")) > 1, "it beats again")
     heartbeat.loop.stop()
-    assert heartbeat.loop.join(5)
+    assert heartbeat.loop.join(PATIENCE)
 
 
 def test_a_proof_needs_the_whole_beat(heartbeat: Heartbeat, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

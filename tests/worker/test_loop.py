@@ -12,6 +12,7 @@ from generation_worker.events import Events
 from generation_worker.ports import StoreUnavailable
 from generation_worker.worker import loop as loops
 from generation_worker.worker.loop import Loop
+from tests.support.waiting import PATIENCE
 from tests.worker.scripted_store import Told
 
 
@@ -34,7 +35,7 @@ class Steps:
 
     def wait_for(self, number: int) -> None:
         with self._counted:
-            assert self._counted.wait_for(lambda: len(self.times) >= number, 5), f"only {len(self.times)} steps"
+            assert self._counted.wait_for(lambda: len(self.times) >= number, PATIENCE), f"only {len(self.times)} steps"
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def start(events: Events, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     yield start
     for loop in started:
         loop.stop()
-        assert loop.join(5)
+        assert loop.join(PATIENCE)
 
 
 Start = Callable[[Steps], Loop]
@@ -81,7 +82,7 @@ def test_being_woken_during_a_step_is_not_forgotten(events: Events) -> None:
     loop.start()
     steps.wait_for(2)
     loop.stop()
-    assert loop.join(5)
+    assert loop.join(PATIENCE)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,7 @@ def test_a_loop_outlives_a_fault_and_says_so(start: Start, told: Told, fault: Ex
     loop = start(steps)
     steps.wait_for(3)
     loop.stop()
-    assert loop.join(5)
+    assert loop.join(PATIENCE)
     assert told.names == [event, event, "loop.recovered"]
     assert told.fields(event)["loop"] == "test"
     assert told.fields(event)["times"] == 2
@@ -109,8 +110,8 @@ def test_pauses_after_faults_grow_up_to_the_longest_one(start: Start) -> None:
 
 
 def test_being_woken_does_not_make_a_fault_a_hot_loop(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loops, "FIRST_PAUSE", 0.05)
-    monkeypatch.setattr(loops, "LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(loops, "FIRST_PAUSE", 60.0)
+    monkeypatch.setattr(loops, "LONGEST_PAUSE", 60.0)
     steps = Steps(*[StoreUnavailable("down")] * 10)
     loop = start(steps)
     steps.wait_for(1)
@@ -126,7 +127,7 @@ def test_a_loop_stops_in_the_middle_of_a_pause(start: Start, monkeypatch: pytest
     loop = start(steps)
     steps.wait_for(1)
     loop.stop()
-    assert loop.join(5)
+    assert loop.join(PATIENCE)
     assert not loop.alive
 
 
@@ -135,7 +136,7 @@ def test_a_loop_that_was_stopped_takes_no_further_step(start: Start) -> None:
     loop = start(steps)
     steps.wait_for(1)
     loop.stop()
-    assert loop.join(5)
+    assert loop.join(PATIENCE)
     loop.wake()
     assert len(steps.times) == 1
 
@@ -143,5 +144,5 @@ def test_a_loop_that_was_stopped_takes_no_further_step(start: Start) -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_loop_that_is_made_to_exit_is_seen_to_be_dead(start: Start) -> None:
     loop = start(Steps(SystemExit()))
-    assert loop.join(5)
+    assert loop.join(PATIENCE)
     assert not loop.alive

@@ -10,7 +10,7 @@ import pytest
 
 from generation_worker.worker.lease import Lease
 from generation_worker.worker.pool import Pool
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 from tests.worker.scripted_store import Clock, jobs, lease
 
 
@@ -31,7 +31,7 @@ class Hall:
 
     def _work(self, given: Lease) -> None:
         self.started.release()
-        assert self.go_on.wait(5)
+        assert self.go_on.wait(PATIENCE)
         if self.raises:
             raise self.raises.pop()
         self.done.append(given)
@@ -40,12 +40,12 @@ class Hall:
         for given in leases:
             self.pool.submit(given)
         for _ in leases:
-            assert self.started.acquire(timeout=5)
+            assert self.started.acquire(timeout=PATIENCE)
 
     def finish(self, number: int) -> None:
         self.go_on.set()
         for _ in range(number):
-            assert self.idle.acquire(timeout=5)
+            assert self.idle.acquire(timeout=PATIENCE)
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_threads_end_when_they_have_nothing_to_do(hall: Callable[[int], Hall]) -
     full.submit(lease())
     full.pool.stop()
     full.finish(1)
-    until = time.monotonic() + 5
+    until = time.monotonic() + PATIENCE
     while any(thread.name.startswith("job-") and thread.is_alive() for thread in threading.enumerate()):
         assert time.monotonic() < until
         time.sleep(0.001)

@@ -204,7 +204,7 @@ def test_a_worker_that_is_asked_twice_gives_back_at_once(build: Build) -> None:
     house.supervisor.request_stop()
     assert house.end() is Ending.STOPPED
     assert house.settled() == {"job-1": "pending"}
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 50
 
 
 def test_a_worker_with_nothing_to_do_stops_at_once(build: Build) -> None:
