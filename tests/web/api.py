@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,9 @@ from generation_worker.config import Settings, load_settings
 from generation_worker.events import Events
 from generation_worker.images.tools import ImageTools
 from generation_worker.storage.disk import DiskStorage
-from generation_worker.web.guard import Guard
 from generation_worker.web.server import WebServer
 from generation_worker.wiring import build_metrics
-from generation_worker.wiring_web import Keeping, build_app, build_guard, open_desk
+from generation_worker.wiring_web import Keeping, build_app
 from tests.support.database import Database
 
 
@@ -64,6 +63,16 @@ class QuietSupervisor:
         self.woken += 1
 
 
+class Clock:
+    """The time, which can be put forward."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.ahead
+
+
 @dataclass(frozen=True)
 class Api:
     client: httpx.Client
@@ -74,17 +83,19 @@ class Api:
     storage: Path
     stop: Callable[[], None]
     """Stop the server, as at the end of a worker."""
-    make_guard: Callable[[], Guard]
-    """One that remembers nobody."""
+    clock: Clock
+    """By which it judges how long ago it has seen somebody."""
 
 
 @contextmanager
 def as_new(running: Api) -> Generator[Api]:
-    """The same server for a further test: it remembers nobody, and nobody has told it anything."""
+    """The same server for a further test, an hour later: whom it has seen before it looks up again."""
     running.supervisor.forget()
-    running.app.state.guard = running.make_guard()
+    running.clock.ahead += 3600.0
+    guard = running.app.state.guard
     with client_of(running.client.base_url) as client:
         yield replace(running, client=client)
+    running.app.state.guard = guard
 
 
 @contextmanager
@@ -96,15 +107,16 @@ def api(database: Database, directory: Path, **overrides: str) -> Generator[Api]
         images = ImageTools(1)
         stack.callback(images.close)
         keeping = Keeping(LinkedDisk(directory), images)
-        make_guard = partial(build_guard, settings, open_desk(stack, settings))
         metrics = build_metrics(settings, events)
         app = build_app(stack, settings, supervisor, events, metrics, keeping=keeping)  # pyright: ignore[reportArgumentType]
+        clock = Clock()
+        app.state.guard._clock = app.state.door._clock = clock
         server = WebServer(app, host="127.0.0.1", port=0)
         stack.callback(server.stop)
         server.start()
         url = f"http://127.0.0.1:{server.port}"
         client = stack.enter_context(client_of(url))
-        yield Api(client, app, supervisor, events, directory, server.stop, make_guard)
+        yield Api(client, app, supervisor, events, directory, server.stop, clock)
 
 
 def client_of(url: httpx.URL | str) -> httpx.Client:
