@@ -26,22 +26,23 @@ BEGIN
   END LOOP;
 END $$;
 CREATE FUNCTION as_new.reset() RETURNS void LANGUAGE plpgsql SET session_replication_role = replica AS $$
-DECLARE name text; bytes bigint;
+DECLARE name text;
 BEGIN
   PERFORM pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE datname = current_database() AND backend_type = 'client backend' AND state <> 'idle'
       AND pid <> pg_backend_pid();
-  FOR name, bytes IN
-    SELECT relname, pg_relation_size(oid) FROM pg_class WHERE relnamespace = 'as_new'::regnamespace AND relkind = 'r'
-  LOOP
+  FOR name IN SELECT relname FROM pg_class WHERE relnamespace = 'as_new'::regnamespace AND relkind = 'r' LOOP
     CASE
-      WHEN pg_relation_size(format('public.%I', name)) > 65536 THEN EXECUTE format('TRUNCATE public.%I', name);
+      WHEN pg_relation_size(format('public.%I', name)) > 65536 THEN EXECUTE format('TRUNCATE public.%I CASCADE', name);
       WHEN pg_relation_size(format('public.%I', name)) > 0 THEN EXECUTE format('DELETE FROM public.%I', name);
       ELSE NULL;
     END CASE;
-    IF bytes > 0 THEN
-      EXECUTE format('INSERT INTO public.%1$I SELECT * FROM as_new.%1$I', name);
-    END IF;
+  END LOOP;
+  FOR name IN
+    SELECT relname FROM pg_class
+     WHERE relnamespace = 'as_new'::regnamespace AND relkind = 'r' AND pg_relation_size(oid) > 0
+  LOOP
+    EXECUTE format('INSERT INTO public.%1$I SELECT * FROM as_new.%1$I', name);
   END LOOP;
 END $$;
 """
