@@ -366,13 +366,6 @@ def test_dead_letters_are_found_without_reading_what_was_completed(connection: C
     assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 400
 
 
-def _explain(connection: Connection, question: str, values: Mapping[str, object]) -> dict[str, Any]:
-    explain = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + load_statements("questions")[question]
-    row = connection.execute(explain, values).fetchone()
-    assert row is not None
-    return row[0][0]["Plan"]
-
-
 def test_the_latest_spans_are_told_by_the_latest_jobs(connection: Connection):
     with connection.transaction():
         connection.execute("SET LOCAL session_replication_role = replica")
@@ -380,11 +373,16 @@ def test_the_latest_spans_are_told_by_the_latest_jobs(connection: Connection):
             DONE.replace("now() + n", "now() - n").replace("now(),", "now() - interval '1 day',").encode()
         )
     connection.execute("ANALYZE generation_job")
-    plan = b"EXPLAIN (ANALYZE, FORMAT JSON) " + load_statements("questions")["history"]
     for spans in (60, 6000):
-        row = connection.execute(plan, {"seconds": 60, "spans": spans, "cap": 1000}).fetchone()
-        assert row is not None
-        assert 0 < _most_rows(row[0][0]["Plan"]) <= 1000
+        plan = _explain(connection, "history", {"seconds": 60, "spans": spans, "cap": 1000})
+        assert 0 < _most_rows(plan) <= 1000
+
+
+def _explain(connection: Connection, question: str, values: Mapping[str, object]) -> dict[str, Any]:
+    explain = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + load_statements("questions")[question]
+    row = connection.execute(explain, values).fetchone()
+    assert row is not None
+    return row[0][0]["Plan"]
 
 
 def _last(connection: Connection) -> UUID:
