@@ -38,6 +38,8 @@ CREATE TABLE api_token (
 ALTER TABLE ONLY api_token
     ADD CONSTRAINT api_token_pkey PRIMARY KEY (id);
 
+CREATE INDEX api_token_created ON api_token USING btree (created_at, id);
+
 CREATE UNLOGGED TABLE api_token_pace (
     token_id text NOT NULL,
     next_at timestamp with time zone NOT NULL
@@ -87,6 +89,8 @@ WITH (fillfactor='60', autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_
 
 ALTER TABLE ONLY credit_account
     ADD CONSTRAINT credit_account_pkey PRIMARY KEY (user_id);
+
+CREATE INDEX credit_account_beginning ON credit_account USING btree (user_id text_pattern_ops);
 
 CREATE TABLE credit_entry (
     user_id text NOT NULL,

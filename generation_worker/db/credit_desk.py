@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from generation_worker.db.answers.accounts import Account, Entry
-from generation_worker.db.credits import Posting, grant_credits
+from generation_worker.db.credits import Posting, adjust_credits, grant_credits
 from generation_worker.db.desk import Desk
 from generation_worker.db.insights import LAST_ENTRY, Insights
 from generation_worker.db.running import Connections
@@ -28,3 +28,8 @@ class CreditDesk(Desk):
         """Raises InvalidRequest and IdempotencyConflict."""
         with self._connections.connection() as connection:
             return grant_credits(connection, user, amount, idempotency_key=key, reason=reason, actor=by)
+
+    def adjust(self, user: str, amount: int, *, key: str, reason: str | None, by: str) -> Posting:
+        """Correct a balance, up or down. Raises InvalidRequest, IdempotencyConflict and InsufficientCredits."""
+        with self._connections.connection() as connection:
+            return adjust_credits(connection, user, amount, idempotency_key=key, reason=reason, actor=by)

@@ -37,6 +37,7 @@ INSERT INTO api_token (id, name, secret_hash, scopes, user_id, requests_per_minu
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, statement_timestamp() + make_interval(secs => %s)) RETURNING {COLUMNS}
 """  # noqa: S608 - the columns stand above
 LIST = f"SELECT {COLUMNS} FROM api_token ORDER BY created_at, id"  # noqa: S608
+ONE = f"SELECT {COLUMNS} FROM api_token WHERE id = %s"  # noqa: S608
 REVOKE = f"""
 UPDATE api_token SET revoked_at = clock_timestamp() WHERE id = %s AND revoked_at IS NULL RETURNING {COLUMNS}
 """  # noqa: S608
@@ -111,7 +112,7 @@ def revoke_token(connection: Connection, token_id: str, *, by: Author = UNKNOWN)
             before, after = {"state": "active"}, {"state": "revoked"}
             record(connection, by, "token.revoke", f"token:{public}", before=before, after=after)
             return revoked
-    return next((token for token in list_tokens(connection) if token.id == public), None)
+    return _row(connection, ONE, [public])
 
 
 def _row(connection: Connection, statement: str, values: Sequence[Any]) -> TokenRow | None:

@@ -12,6 +12,7 @@ from generation_worker.db.enqueue import replay
 from generation_worker.db.insights import Insights
 from generation_worker.db.statements import load_statements
 from generation_worker.db.store import PostgresStore
+from generation_worker.db.tokens import create_token, revoke_token
 from generation_worker.domain.refusals import InvalidRequest
 from tests.support import jobs
 from tests.support.database import Connection, Database
@@ -314,6 +315,66 @@ def test_accounts_and_their_entries(insights: Insights):
     assert insights.account_entries("ada", before=2)[0].idempotency_key == "payment-1"
 
 
+def test_accounts_that_begin_alike_cost_a_page_however_many_there_are(connection: Connection, insights: Insights):
+    connection.execute("INSERT INTO credit_account (user_id) SELECT 'user-' || n FROM generate_series(1, 20000) n")
+    connection.execute("ANALYZE credit_account")
+    assert [account.user_id for account in insights.balances(beginning="user-1999", limit=3)] == [
+        "user-1999",
+        "user-19990",
+        "user-19991",
+    ]
+    after = insights.balances(beginning="user-1999", after="user-19998")
+    assert [account.user_id for account in after] == ["user-19999"]
+    for asked in ({"beginning": "user-1999"}, {"beginning": "user-", "after": "user-5"}, {}):
+        values = {"beginning": "", "after": "", "end": asked.get("beginning", "") + "\U0010ffff", "limit": 50, **asked}
+        assert _blocks(connection, "balances", values) < 100
+
+
+def test_a_users_jobs_in_each_state(connection: Connection, insights: Insights, population: Population):
+    counts = {count.status: (count.jobs, count.exact) for count in insights.jobs_of_user("ada")}
+    assert counts == {
+        "pending": (3, True), "scheduled": (1, True), "rate_limited": (1, True), "processing": (1, True),
+        "completed": (1, True), "failed": (2, True), "cancelled": (1, True),
+    }  # fmt: skip
+    capped = {count.status: (count.jobs, count.exact) for count in insights.jobs_of_user("ada", cap=2)}
+    assert (capped["pending"], capped["scheduled"], capped["failed"]) == ((2, False), (1, True), (0, False))
+    assert all(count.jobs == 0 and count.exact for count in insights.jobs_of_user("nobody"))
+
+
+def test_a_users_jobs_are_counted_up_to_a_cap(connection: Connection):
+    jobs.offer_local(connection)
+    connection.execute(MANY.replace("'user-' || n % 100", "'ada'").encode())
+    connection.execute("ANALYZE generation_job")
+    assert _blocks(connection, "jobs_of_user", {"user": "ada", "cap": 1000}) < 2500
+
+
+def test_keys_page_by_page(connection: Connection, insights: Insights):
+    made = [create_token(connection, f"key {n}", ["read"], user_id="ada" if n % 2 else None).token for n in range(7)]
+    revoke_token(connection, made[3].id)
+    connection.execute("UPDATE api_token SET created_at = '2026-01-01' WHERE name IN ('key 1', 'key 2')")
+    found: list[str] = []
+    while page := insights.api_keys(before=found[-1] if found else None, limit=2):
+        found += [key.id for key in page]
+    assert sorted(found) == sorted(key.id for key in made)
+    assert found[:5] == [made[n].id for n in (6, 5, 4, 3, 0)]
+    assert made[3].id not in [key.id for key in insights.api_keys(active=True)]
+    assert {key.name for key in insights.api_keys(user="ada")} == {"key 1", "key 3", "key 5"}
+
+
+def test_a_page_of_keys_costs_the_same_among_many(connection: Connection):
+    connection.execute(KEYS.encode())
+    connection.execute("ANALYZE api_token")
+    values = {"before": "key000010000", "user": None, "active": True, "limit": 50}
+    assert _blocks(connection, "api_keys", values) < 200
+
+
+KEYS = """
+INSERT INTO api_token (id, name, secret_hash, scopes, created_at)
+SELECT 'key' || lpad(n::text, 9, '0'), 'a', sha256(n::text::bytea), '{read}', now() + n * interval '1 second'
+  FROM generate_series(1, 20000) n
+"""
+
+
 @pytest.mark.usefixtures("population")
 def test_fleet_settings(insights: Insights):
     settings = {setting.name: setting.value for setting in insights.fleet_settings()}
@@ -383,6 +444,14 @@ def _explain(connection: Connection, question: str, values: Mapping[str, object]
     row = connection.execute(explain, values).fetchone()
     assert row is not None
     return row[0][0]["Plan"]
+
+
+def _blocks(connection: Connection, question: str, values: dict[str, Any]) -> int:
+    """How many blocks the answer took."""
+    plan = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + load_statements("questions")[question]
+    row = connection.execute(plan, values).fetchone()
+    assert row is not None
+    return row[0][0]["Plan"]["Shared Hit Blocks"] + row[0][0]["Plan"]["Shared Read Blocks"]
 
 
 def _last(connection: Connection) -> UUID:

@@ -3,6 +3,7 @@
 Every answer is bounded: a queue of a million jobs is looked at as quickly as one of ten thousand.
 """
 
+from generation_worker.db.insights.access import AccessInsights
 from generation_worker.db.insights.accounts import AccountInsights
 from generation_worker.db.insights.bounds import FAR, LAST_ENTRY, LAST_EVENT, SAMPLE
 from generation_worker.db.insights.control import ControlInsights
@@ -22,6 +23,7 @@ class Insights(
     ResultInsights,
     JobInsights,
     AccountInsights,
+    AccessInsights,
     ControlInsights,
     WebhookInsights,
     ServerInsights,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 from uuid import UUID
 
 from generation_worker.db.answers.jobs import JobDetails, Row
+from generation_worker.db.answers.queue import JobCount
 from generation_worker.db.insights.asking import Asking, only
 from generation_worker.db.insights.bounds import FAR
+from generation_worker.domain.job import Status
 
 
 class JobInsights(Asking):
@@ -41,6 +43,11 @@ class JobInsights(Asking):
         """How many jobs go before it, at most ``cap``; None if it is not pending."""
         found = only(self._rows("queue_position", id=job_id, cap=cap))
         return None if found is None else found["position"]
+
+    def jobs_of_user(self, user: str, *, cap: int = 1000) -> list[JobCount]:
+        """One user's jobs in each state, in the order of a job's life. Not exact: there are more."""
+        counts = {count.status: count for count in self._ask(JobCount, "jobs_of_user", user=user, cap=cap)}
+        return [counts[status] for status in get_args(Status)]
 
     def chosen_jobs(
         self, *, action: str, statuses: Sequence[str], after: UUID, limit: int, **chosen: Any

@@ -23,6 +23,7 @@ api_token = Table(
     Column("revoked_at", Moment),
     Column("last_used_at", Moment),
     Column("max_body_kb", Integer),
+    Index("api_token_created", "created_at", "id"),
 )
 
 api_token_pace = Table(

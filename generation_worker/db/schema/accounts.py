@@ -16,6 +16,8 @@ credit_account = Table(
     Column("created_at", Moment, nullable=False),
 )
 
+Index("credit_account_beginning", credit_account.c.user_id, postgresql_ops={"user_id": "text_pattern_ops"})
+
 credit_entry = Table(
     "credit_entry",
     metadata,

@@ -1,0 +1,2 @@
+DROP INDEX api_token_created;
+DROP INDEX credit_account_beginning;
