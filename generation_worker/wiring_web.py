@@ -32,6 +32,9 @@ from generation_worker.web.credits import credits_router
 from generation_worker.web.dashboard.entrance import entrance_routers
 from generation_worker.web.dashboard.overview import overview_router
 from generation_worker.web.dashboard.strays import answer_with_pages
+from generation_worker.web.dashboard.user import Desks as UserDesks
+from generation_worker.web.dashboard.user import user_router
+from generation_worker.web.dashboard.users import users_router
 from generation_worker.web.dashboard.visitor import Door
 from generation_worker.web.deliveries import deliveries_router
 from generation_worker.web.endpoints import endpoints_router
@@ -150,6 +153,8 @@ def build_dashboard(desk: DeskConnections, door: Door) -> Iterator[APIRouter]:
     ask = partial(fleet_questions, desk)
     yield from entrance_routers(door)
     yield overview_router(ask)
+    yield users_router(ask)
+    yield user_router(UserDesks(ask, CreditDesk(desk), JobDesk(desk), ControlDesk(desk)))
 
 
 @contextmanager

@@ -9,14 +9,15 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import unquote
 
+from fastapi.routing import APIRoute
 from starlette.routing import Match
 from starlette.types import Scope
 
 from generation_worker.web.auth import GuardedRoute
 
 
-class SegmentRoute(GuardedRoute):
-    """A guarded route whose parameters are whole segments of the path, decoded."""
+class BySegments(APIRoute):
+    """A route whose parameters are whole segments of the path, decoded."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         sent = scope.get("raw_path", b"").decode("latin-1")
@@ -26,6 +27,10 @@ class SegmentRoute(GuardedRoute):
         if match is not Match.NONE:
             found["path_params"] = {name: _restored(value) for name, value in found["path_params"].items()}
         return match, found
+
+
+class SegmentRoute(BySegments, GuardedRoute):
+    """A guarded one."""
 
 
 def _plain(segment: str) -> str:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 HOME = "/dashboard"
 SIGN_IN = f"{HOME}/sign-in"
 SIGN_OUT = f"{HOME}/sign-out"
 STATIC = f"{HOME}/static"
 
-PAGES = (("/dashboard", "Overview"),)
+PAGES = (
+    ("/dashboard", "Overview"),
+    ("/dashboard/users", "Users"),
+)
 """What can be chosen on every page, in this order."""
+
+
+def user_path(user: str) -> str:
+    """The page of a user, whatever their id holds."""
+    return f"{HOME}/users/{quote(user, safe='')}"
 
 
 def way_back(asked: str | None, otherwise: str = HOME) -> str:

@@ -17,7 +17,7 @@ from generation_worker.web.auth import Need
 from generation_worker.web.body import read_body
 from generation_worker.web.caller import Caller
 from generation_worker.web.dashboard.links import SIGN_IN
-from generation_worker.web.dashboard.render import render
+from generation_worker.web.dashboard.render import path_of, render
 from generation_worker.web.dashboard.visitor import Door, SignInNeeded, Visitor, check_proof, check_sent_from_here
 from generation_worker.web.fields import PRINTABLE, RequestModel
 from generation_worker.web.problems import Problem, problem_of
@@ -141,4 +141,5 @@ def _sign_in_address(request: Request) -> str:
 
 def _address(request: Request) -> str:
     query = request.url.query
-    return f"{request.url.path}?{query}" if query else request.url.path
+    path = path_of(request)
+    return f"{path}?{query}" if query else path

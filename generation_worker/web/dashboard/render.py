@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from generation_worker import __version__
 from generation_worker.domain import spans
 from generation_worker.web.dashboard.assets import asset
-from generation_worker.web.dashboard.links import HOME, PAGES, way_back
+from generation_worker.web.dashboard.links import HOME, PAGES, user_path, way_back
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -36,12 +36,18 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
     text = (
         _templates()
         .get_template(template)
-        .render(visitor=visitor, here=request.url.path, query=request.url.query, said=said and unquote(said), **values)
+        .render(visitor=visitor, here=path_of(request), query=request.url.query, said=said and unquote(said), **values)
     )
     answer = HTMLResponse(text, status, HEADERS)
     if said is not None and "hx-request" not in request.headers:
         answer.delete_cookie(SAID, path=HOME)
     return answer
+
+
+def path_of(request: Request) -> str:
+    """As it was sent: a name in it may hold whatever separates the parts of an address."""
+    sent: bytes | None = request.scope.get("raw_path")
+    return request.url.path if sent is None else sent.decode("latin-1")
 
 
 def go_back(asked: str | None, said: str, *, otherwise: str = HOME) -> Response:
@@ -60,7 +66,7 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    known: dict[str, Any] = {"asset": asset, "version": __version__, "pages": PAGES}
+    known: dict[str, Any] = {"asset": asset, "version": __version__, "pages": PAGES, "user_path": user_path}
     made.globals.update(known)
     made.filters.update(
         span=_span, moment=_moment, ago=_ago, number=_number, short=_short, pretty=_pretty, share=_share
