@@ -334,6 +334,8 @@ ALTER TABLE ONLY provider_call
 
 CREATE INDEX provider_call_again ON provider_call USING btree (started_at) WHERE (number > 1);
 
+CREATE INDEX provider_call_started ON provider_call USING btree (started_at);
+
 CREATE TABLE provider_gate (
     key_label text NOT NULL,
     provider text NOT NULL,

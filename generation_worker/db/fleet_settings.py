@@ -11,7 +11,7 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from generation_worker.db.history import UNKNOWN, Author, record, together
-from generation_worker.domain.control import FOLLOWED, LIMIT, problem_with
+from generation_worker.domain.control import FOLLOWED, LIMIT, may_be_unset, problem_with
 from generation_worker.domain.pause import PREFIX
 from generation_worker.domain.payload import KINDS
 from generation_worker.domain.refusals import InvalidRequest
@@ -91,8 +91,7 @@ def unset_fleet_setting(connection: Connection, name: str, *, by: Author = UNKNO
 
     Raises InvalidRequest for one without which there would be nothing.
     """
-    head, *rest = name.split(".")
-    if name not in FOLLOWED and not (head == "price" and len(rest) > 1) and not (head == LIMIT and any(rest)):
+    if not may_be_unset(name):
         there_are = ", ".join(["price.KIND.PROVIDER", *FOLLOWED, f"{LIMIT}.PROVIDER", f"{LIMIT}.KEY"])
         raise InvalidRequest(f"{name}: nothing stands behind it; set it instead", f"To unset there are {there_are}.")
     with together(connection), connection.cursor(row_factory=tuple_row) as cursor:

@@ -45,3 +45,9 @@ def problem_with(name: str, value: Any) -> str | None:
     """What is wrong with the value of something that workers follow. Raises KeyError for another name."""
     head, _, of_what = name.partition(".")
     return rate_problem(value) if head == LIMIT and of_what else FOLLOWED[name](value)
+
+
+def may_be_unset(name: str) -> bool:
+    """Whether something stands behind a setting of the fleet, so that it can be taken back."""
+    head, *rest = name.split(".")
+    return name in FOLLOWED or (head == "price" and len(rest) > 1) or (head == LIMIT and any(rest))

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -9,6 +9,7 @@ import pytest
 from psycopg import sql
 
 from generation_worker.db.enqueue import replay
+from generation_worker.db.history import Author, record
 from generation_worker.db.insights import Insights
 from generation_worker.db.statements import load_statements
 from generation_worker.db.store import PostgresStore
@@ -53,6 +54,7 @@ def test_an_empty_database_answers_everything(insights: Insights):
     ]
     assert insights.failures_by_code() == []
     assert insights.duplicate_calls() == (0, 0, 0, None)
+    assert (insights.lanes(), insights.calls(), insights.audit_reach()) == ([], [], None)
     assert insights.maintenance() != []
     assert insights.job_details(uuid4()) is None
     assert insights.dead_letters() == ([], None)
@@ -204,6 +206,82 @@ def test_what_was_paid_for_more_than_once_is_counted(connection: Connection, ins
     assert insights.duplicate_calls(seconds=3 * 86_400).jobs == 3
 
 
+def test_what_came_of_the_calls_of_late(connection: Connection, insights: Insights):
+    def ended(number: int, spent: bool | None, code: str | None = None, model: str | None = "m") -> None:
+        connection.execute(
+            "UPDATE provider_call SET finished_at = now(), milliseconds = 100 * %(number)s, error_code = %(code)s,"
+            " model = %(model)s, spent = %(spent)s WHERE job_id = %(job)s AND number = %(number)s",
+            {"number": number, "spent": spent, "code": code, "model": model, "job": job_id},
+        )
+
+    put_calls(connection, True, days_ago=1)
+    job_id = put_calls(connection, True, True, True, False, None, None)
+    ended(1, True)
+    ended(3, True)
+    ended(2, True, "no_image")
+    ended(4, False, "rate_limited", None)
+    ended(5, None, "provider_timeout", None)
+    found = [(each.model, each.outcome, each.calls, *each[5:]) for each in insights.calls()]
+    assert found == [
+        ("m", "ok", 2, 200.0, 0, 0, True),
+        ("m", "no_image", 1, 200.0, 1, 0, True),
+        (None, "provider_timeout", 1, 500.0, 0, 1, True),
+        (None, "rate_limited", 1, 400.0, 0, 0, True),
+        (None, None, 1, None, 0, 0, True),
+    ]
+    assert sum(each.calls for each in insights.calls(seconds=3 * 86_400)) == 7
+    assert {each.exact for each in insights.calls(cap=3)} == {False}
+    assert sum(each.calls for each in insights.calls(cap=3)) == 3
+
+
+OLD_CALLS = """
+INSERT INTO provider_call (job_id, number, lease_token, provider, key_label, started_at)
+SELECT generation_uuid(), 1, gen_random_uuid(), 'local', 'local', now() - n * interval '1 minute'
+  FROM generate_series(1, 60000) n
+"""
+
+
+def test_the_calls_of_late_are_found_without_reading_the_old_ones(connection: Connection):
+    connection.execute(OLD_CALLS.encode())
+    connection.execute("ANALYZE provider_call")
+    plan = _explain(connection, "calls", {"seconds": 3600, "cap": 50_000})
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 100
+
+
+@pytest.mark.usefixtures("population")
+def test_what_waits_for_each_provider(connection: Connection, insights: Insights):
+    assert insights.lanes(cap=100) == [("local", 4, 0, 1, 1, 100)]
+    assert insights.lanes(cap=2) == [("local", 2, 0, 1, 1, 2)]
+    connection.execute("UPDATE generation_job SET held = true WHERE user_id = 'ada' AND status = 'pending'")
+    jobs.put_job(connection, "scheduled", kind="image_processing", provider="none")
+    assert insights.lanes(cap=100) == [("local", 1, 3, 1, 1, 100), ("none", 0, 0, 1, 0, 100)]
+
+
+@pytest.mark.usefixtures("population")
+def test_gates_say_who_holds_their_keys_and_until_when_they_are_closed(connection: Connection, insights: Insights):
+    connection.execute(
+        "INSERT INTO provider_gate (key_label, provider, calls_per_minute, given_per_minute, closed_until, closed_for)"
+        " VALUES ('far-1', 'far', 5, 60, '2100-01-01Z', 'too early'), ('far-2', 'far', 5, NULL, NULL, NULL)"
+    )
+    connection.execute("UPDATE worker_process SET keys = ARRAY['far-1']")
+    first, second = insights.gates()
+    assert (first.holders, first.workers, first.given_per_minute) == ([WORKER], 1, 60)
+    assert (first.state, first.until) == ("limited", datetime(2100, 1, 1, tzinfo=UTC))
+    assert (second.holders, second.workers, second.given_per_minute, second.until) == ([], 0, None, None)
+    connection.execute("UPDATE worker_process SET seen_at = now() - interval '3 minutes'")
+    assert insights.gates()[0].holders == []
+
+
+def test_how_far_a_look_at_the_audit_trail_reaches(connection: Connection, insights: Insights):
+    for n in range(5):
+        record(connection, Author("cli:ada"), "job.cancel", f"job:{n}")
+    events = insights.audit_events()
+    assert [event.target for event in insights.audit_events(target="job:0", cap=4)] == []
+    assert [event.target for event in insights.audit_events(target="job:0")] == ["job:0"]
+    assert insights.audit_reach(cap=4) == (events[3].id, events[3].at, True)
+    assert insights.audit_reach(before=events[3].id, cap=4) == (events[4].id, events[4].at, False)
+
+
 def test_a_job_that_was_cancelled_or_failed_unpaid_gave_nothing_back(connection: Connection, insights: Insights):
     jobs.put_job(connection, "cancelled", cost=5)
     jobs.put_job(connection, "failed", cost=5)
@@ -239,6 +317,11 @@ def test_what_maintenance_has_done_and_found(connection: Connection, insights: I
     assert tasks["audit"].seconds is not None
     assert 0 <= tasks["audit"].seconds < 30
     assert (tasks["sweep"].seconds, tasks["sweep"].last_error) == (None, "the storage is away")
+    connection.execute("UPDATE maintenance_task SET next_at = now() - interval '1 hour' WHERE name = 'sweep'")
+    connection.execute("UPDATE maintenance_task SET next_at = now() + interval '1 hour' WHERE name = 'audit'")
+    overdue = {task.name: task.overdue for task in insights.maintenance()}
+    assert 3600 <= overdue["sweep"] < 3700
+    assert overdue["audit"] == 0
 
 
 def test_failures_by_code(connection: Connection, insights: Insights, population: Population):
@@ -390,7 +473,7 @@ SELECT generation_uuid(), 'text_to_image', 'user-' || n % 100, 'local', '{"promp
 """
 
 
-FRONT = ("count_jobs", "oldest_waiting", "queue_position", "throughput", "next_due")
+FRONT = ("count_jobs", "oldest_waiting", "lanes", "queue_position", "throughput", "next_due")
 
 
 def test_a_long_queue_is_looked_at_through_its_front(connection: Connection):

@@ -33,3 +33,12 @@ class AuditEvent(NamedTuple):
     reason: str | None
     before: Any
     after: Any
+
+
+class AuditReach(NamedTuple):
+    """The earliest of the events that were looked at."""
+
+    id: int
+    at: datetime
+    more: bool
+    """There are events before it."""

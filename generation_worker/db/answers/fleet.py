@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -38,6 +39,12 @@ class Gate(NamedTuple):
     """Calls that have failed one after the other."""
     workers: int
     """Living workers that hold the key."""
+    until: datetime | None = None
+    """When it is tried again, or was; None if nothing has closed it yet."""
+    given_per_minute: int | None = None
+    """The limit that workers were started with; None if none has said."""
+    holders: Sequence[str] = ()
+    """The ids of the living workers that hold the key, at most 100."""
 
 
 class MaintenanceTask(NamedTuple):
@@ -48,3 +55,5 @@ class MaintenanceTask(NamedTuple):
     """Of the last run; None if that went well."""
     found: dict[str, Any] | None
     """What it keeps for others; None if it keeps nothing."""
+    overdue: float = 0.0
+    """For how long it has been due; 0 if it is not. A fleet that works keeps that below the interval of its looks."""

@@ -29,6 +29,19 @@ class LaneFront(NamedTuple):
     """Living workers that serve this lane; with 0 it stands still."""
 
 
+class Lane(NamedTuple):
+    """What waits for one provider. Each number is at most ``cap``, and then stands for that many or more."""
+
+    provider: str
+    pending: int
+    """In line."""
+    held: int
+    """Put aside, because their user or kind is paused."""
+    scheduled: int
+    rate_limited: int
+    cap: int
+
+
 class NextDue(NamedTuple):
     id: UUID
     status: Status

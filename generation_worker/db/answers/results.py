@@ -48,6 +48,24 @@ class DuplicateCalls(NamedTuple):
     """The latest of them."""
 
 
+class CallsOfKey(NamedTuple):
+    """Calls of one key that ended in the same way."""
+
+    provider: str
+    key_label: str
+    model: str | None
+    outcome: str | None
+    """``ok``, or the code of what went wrong; None for those under way, and those of which nobody knows more."""
+    calls: int
+    mean_milliseconds: float | None
+    paid_in_vain: int
+    """Charged, and no image came of it."""
+    perhaps_paid: int
+    """Nobody knows whether they were charged."""
+    exact: bool
+    """False: there were more calls than were looked at."""
+
+
 class FailureCode(NamedTuple):
     code: str
     jobs: int

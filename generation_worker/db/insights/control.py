@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from generation_worker.db.answers.control import AuditEvent, FleetSetting, Pause
-from generation_worker.db.insights.asking import Asking
-from generation_worker.db.insights.bounds import LAST_EVENT
+from generation_worker.db.answers.control import AuditEvent, AuditReach, FleetSetting, Pause
+from generation_worker.db.insights.asking import Asking, only
+from generation_worker.db.insights.bounds import FAR, LAST_EVENT
 
 
 class ControlInsights(Asking):
@@ -27,10 +27,12 @@ class ControlInsights(Asking):
         since: datetime | None = None,
         before: int = LAST_EVENT,
         limit: int = 50,
+        cap: int | None = None,
     ) -> list[AuditEvent]:
         """What people and keys have changed, the latest first, from the event before number ``before`` on.
 
-        ``actor``, ``action`` and ``target`` are how these begin: ``cli:``, ``job.``, ``user:ada``.
+        ``actor``, ``action`` and ``target`` are how these begin: ``cli:``, ``job.``, ``user:ada``. Without a ``cap``
+        on the events that are looked at, what matches seldom is looked for to the beginning.
         """
         return self._ask(
             AuditEvent,
@@ -41,4 +43,9 @@ class ControlInsights(Asking):
             since=since,
             before=before,
             limit=limit,
+            cap=cap,
         )
+
+    def audit_reach(self, *, before: int = LAST_EVENT, cap: int = FAR) -> AuditReach | None:
+        """Where a look at ``cap`` events ends; None if there are none."""
+        return only(self._ask(AuditReach, "audit_reach", before=before, cap=cap))

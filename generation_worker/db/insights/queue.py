@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from generation_worker.db.answers.queue import JobCount, LaneFront, NextDue, ProcessingJob
+from generation_worker.db.answers.queue import JobCount, Lane, LaneFront, NextDue, ProcessingJob
 from generation_worker.db.insights.asking import Asking, only
 from generation_worker.db.insights.bounds import FAR
 
@@ -15,6 +15,10 @@ class QueueInsights(Asking):
     def oldest_waiting(self, *, cap: int = FAR) -> list[LaneFront]:
         """The longest wait in each lane that has jobs, the longest first."""
         return self._ask(LaneFront, "oldest_waiting", cap=cap)
+
+    def lanes(self, *, cap: int = FAR) -> list[Lane]:
+        """What waits for each provider, and why."""
+        return self._ask(Lane, "lanes", cap=cap)
 
     def next_due(self) -> NextDue | None:
         return only(self._ask(NextDue, "next_due"))

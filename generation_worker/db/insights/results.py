@@ -6,6 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from generation_worker.db.answers.results import (
+    CallsOfKey,
     DeadLetter,
     DeadLetters,
     DuplicateCalls,
@@ -34,6 +35,10 @@ class ResultInsights(Asking):
     def duplicate_calls(self, *, seconds: float = 86_400, cap: int = FAR) -> DuplicateCalls:
         """What providers were, or may have been, paid for more than once within the last ``seconds``."""
         return self._ask(DuplicateCalls, "duplicate_calls", seconds=seconds, cap=cap)[0]
+
+    def calls(self, *, seconds: float = 3600, cap: int = SAMPLE) -> list[CallsOfKey]:
+        """What came of the calls to providers within the last ``seconds``, by key, model and outcome."""
+        return self._ask(CallsOfKey, "calls", seconds=seconds, cap=cap)
 
     def dead_letters(
         self,

@@ -10,6 +10,10 @@ SELECT key_label, provider, calls_per_minute,
                 0)::float8 AS seconds,
        opened_at, failures,
        (SELECT count(*) FROM worker_process w
-         WHERE key_label = ANY (w.keys) AND w.seen_at > statement_timestamp() - interval '2 minutes')::integer AS workers
+         WHERE key_label = ANY (w.keys) AND w.seen_at > statement_timestamp() - interval '2 minutes')::integer AS workers,
+       CASE breaker WHEN 'open' THEN open_until ELSE closed_until END AS until, given_per_minute,
+       ARRAY(SELECT w.id FROM worker_process w
+              WHERE key_label = ANY (w.keys) AND w.seen_at > statement_timestamp() - interval '2 minutes'
+              ORDER BY w.id LIMIT 100) AS holders
   FROM provider_gate
  ORDER BY provider, key_label LIMIT %(limit)s

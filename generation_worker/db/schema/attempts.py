@@ -39,6 +39,7 @@ provider_call = Table(
     Column("error_code", Text),
     Column("resumable", Boolean, nullable=False),
 )
+Index("provider_call_started", provider_call.c.started_at)
 Index("provider_call_again", provider_call.c.started_at, postgresql_where=provider_call.c.number > 1)
 
 staged_image = Table(
