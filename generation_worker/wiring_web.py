@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from fastapi import APIRouter, FastAPI
 
 from generation_worker.config import Settings, describe
+from generation_worker.db.audit import meaning
 from generation_worker.db.control_desk import ControlDesk
 from generation_worker.db.credit_desk import CreditDesk
 from generation_worker.db.desk_pool import DeskConnections, open_desk_pool
@@ -29,13 +30,19 @@ from generation_worker.web.bulk import bulk_router
 from generation_worker.web.config_routes import config_router
 from generation_worker.web.control import control_router, front_router
 from generation_worker.web.credits import credits_router
+from generation_worker.web.dashboard.audit import audit_router
+from generation_worker.web.dashboard.changing import changing_router
+from generation_worker.web.dashboard.control import control_pages
 from generation_worker.web.dashboard.entrance import entrance_routers
 from generation_worker.web.dashboard.overview import overview_router
+from generation_worker.web.dashboard.pausing import pausing_router
+from generation_worker.web.dashboard.providers import providers_router
 from generation_worker.web.dashboard.strays import answer_with_pages
 from generation_worker.web.dashboard.user import Desks as UserDesks
 from generation_worker.web.dashboard.user import user_router
 from generation_worker.web.dashboard.users import users_router
 from generation_worker.web.dashboard.visitor import Door
+from generation_worker.web.dashboard.workers import workers_router
 from generation_worker.web.deliveries import deliveries_router
 from generation_worker.web.endpoints import endpoints_router
 from generation_worker.web.events import events_router
@@ -84,7 +91,7 @@ def build_app(
     routers = list(build_routers(settings, supervisor, events, metrics))
     door = Door(guard, SessionDesk(desk))
     if settings.enable_dashboard:
-        routers += build_dashboard(desk, door)
+        routers += build_dashboard(settings, desk, door, supervisor)
     streams = build_streams(stack, settings, desk, events) if settings.enable_api else None
     if streams is not None:
         routers += build_api(settings, desk, keeping, streams, supervisor, events)
@@ -148,13 +155,22 @@ def build_api(
     yield worker_health_router(supervisor.report, Processed(events))
 
 
-def build_dashboard(desk: DeskConnections, door: Door) -> Iterator[APIRouter]:
+def build_dashboard(
+    settings: Settings, desk: DeskConnections, door: Door, supervisor: Supervisor
+) -> Iterator[APIRouter]:
     """The pages for people, by subject. They ask the same desks as the routes under /worker."""
     ask = partial(fleet_questions, desk)
     yield from entrance_routers(door)
     yield overview_router(ask)
     yield users_router(ask)
-    yield user_router(UserDesks(ask, CreditDesk(desk), JobDesk(desk), ControlDesk(desk)))
+    control = ControlDesk(desk)
+    yield user_router(UserDesks(ask, CreditDesk(desk), JobDesk(desk), control))
+    yield providers_router(ask)
+    yield workers_router(ask, meaning)
+    yield control_pages(control, partial(describe, settings))
+    yield pausing_router(control, supervisor.wake)
+    yield changing_router(control)
+    yield audit_router(ask)
 
 
 @contextmanager

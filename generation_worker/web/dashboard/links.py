@@ -12,6 +12,10 @@ STATIC = f"{HOME}/static"
 PAGES = (
     ("/dashboard", "Overview"),
     ("/dashboard/users", "Users"),
+    ("/dashboard/providers", "Providers"),
+    ("/dashboard/workers", "Workers"),
+    ("/dashboard/control", "Control"),
+    ("/dashboard/audit", "Audit"),
 )
 """What can be chosen on every page, in this order."""
 

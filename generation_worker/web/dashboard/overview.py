@@ -14,7 +14,7 @@ from generation_worker.web.dashboard.charts import Chart, Span, chart_of
 from generation_worker.web.dashboard.links import HOME
 from generation_worker.web.dashboard.look import SharedLook
 from generation_worker.web.dashboard.pages import PageRoute, sees
-from generation_worker.web.dashboard.render import render
+from generation_worker.web.dashboard.render import has_just_acted, render
 from generation_worker.web.fleet import FleetStatus, status_of
 from generation_worker.web.fleet_questions import Ask, Questions
 
@@ -63,7 +63,7 @@ def overview_router(ask: Ask[OverviewQuestions]) -> APIRouter:
     def overview(  # pyright: ignore[reportUnusedFunction]
         request: Request, caller: Annotated[Caller, sees("read")], span: Annotated[Span, Query()] = "hour"
     ) -> Response:
-        seen = look()
+        seen = look(anew=has_just_acted(request))
         return render(
             request,
             "overview.html",

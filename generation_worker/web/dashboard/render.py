@@ -50,6 +50,11 @@ def path_of(request: Request) -> str:
     return request.url.path if sent is None else sent.decode("latin-1")
 
 
+def has_just_acted(request: Request) -> bool:
+    """Whether this page follows a form: then it must show what became of it."""
+    return SAID in request.cookies
+
+
 def go_back(asked: str | None, said: str, *, otherwise: str = HOME) -> Response:
     """After a form: to the page that ``asked`` names, which says once what was done."""
     answer = RedirectResponse(way_back(asked, otherwise), 303)

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import count
+from time import monotonic
 
 import pytest
 
 from generation_worker.domain.token import Scope
+from generation_worker.web.dashboard import look
 from tests.web.api import Api
 from tests.web.conftest import MakeKey
 from tests.web.dashboard.browser import Browser
 
 OpenBrowser = Callable[..., Browser]
 SignIn = Callable[..., Browser]
+
+
+_hours = count(1)
+
+
+@pytest.fixture(autouse=True)
+def looks_are_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test an hour after the one before: what that has left to be seen by all is not shown any more."""
+    ahead = 3600.0 * next(_hours)
+    monkeypatch.setattr(look, "monotonic", lambda: monotonic() + ahead)
 
 
 @pytest.fixture
