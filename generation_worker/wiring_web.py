@@ -16,6 +16,7 @@ from generation_worker.db.credit_desk import CreditDesk
 from generation_worker.db.desk_pool import DeskConnections, open_desk_pool
 from generation_worker.db.insights import Insights
 from generation_worker.db.job_desk import JobDesk
+from generation_worker.db.key_desk import KeyDesk
 from generation_worker.db.reading import reading
 from generation_worker.db.session_desk import SessionDesk
 from generation_worker.db.stream_desk import StreamDesk
@@ -33,7 +34,9 @@ from generation_worker.web.credits import credits_router
 from generation_worker.web.dashboard.audit import audit_router
 from generation_worker.web.dashboard.changing import changing_router
 from generation_worker.web.dashboard.control import control_pages
+from generation_worker.web.dashboard.endpoint import endpoint_router
 from generation_worker.web.dashboard.entrance import entrance_routers
+from generation_worker.web.dashboard.keys import keys_router
 from generation_worker.web.dashboard.overview import overview_router
 from generation_worker.web.dashboard.pausing import pausing_router
 from generation_worker.web.dashboard.providers import providers_router
@@ -42,6 +45,7 @@ from generation_worker.web.dashboard.user import Desks as UserDesks
 from generation_worker.web.dashboard.user import user_router
 from generation_worker.web.dashboard.users import users_router
 from generation_worker.web.dashboard.visitor import Door
+from generation_worker.web.dashboard.webhooks import webhooks_router
 from generation_worker.web.dashboard.workers import workers_router
 from generation_worker.web.deliveries import deliveries_router
 from generation_worker.web.endpoints import endpoints_router
@@ -171,6 +175,10 @@ def build_dashboard(
     yield pausing_router(control, supervisor.wake)
     yield changing_router(control)
     yield audit_router(ask)
+    webhooks = WebhookDesk(desk, allow_private=settings.webhook_allow_private)
+    yield webhooks_router(ask, webhooks)
+    yield endpoint_router(webhooks, webhooks)
+    yield keys_router(ask, KeyDesk(desk))
 
 
 @contextmanager

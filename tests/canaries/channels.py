@@ -32,7 +32,7 @@ SHOWS_ONCE = {
     ("webhook", "rotate"): "a webhook's secret",
 }
 """Commands that give their user a secret of their own."""
-ANSWERS_ONCE = re.compile(r"POST /worker/webhooks(/[0-9a-f-]{36}/rotate)?")
+ANSWERS_ONCE = re.compile(r"POST /(worker|dashboard)/webhooks(/[0-9a-f-]{36}/rotate)?")
 """Requests for a webhook's secret, which is in the answer and can never be shown again."""
 
 

@@ -529,12 +529,10 @@ def _explain(connection: Connection, question: str, values: Mapping[str, object]
     return row[0][0]["Plan"]
 
 
-def _blocks(connection: Connection, question: str, values: dict[str, Any]) -> int:
+def _blocks(connection: Connection, question: str, values: Mapping[str, object]) -> int:
     """How many blocks the answer took."""
-    plan = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + load_statements("questions")[question]
-    row = connection.execute(plan, values).fetchone()
-    assert row is not None
-    return row[0][0]["Plan"]["Shared Hit Blocks"] + row[0][0]["Plan"]["Shared Read Blocks"]
+    plan = _explain(connection, question, values)
+    return plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
 
 
 def _last(connection: Connection) -> UUID:

@@ -14,6 +14,8 @@ PAGES = (
     ("/dashboard/users", "Users"),
     ("/dashboard/providers", "Providers"),
     ("/dashboard/workers", "Workers"),
+    ("/dashboard/webhooks", "Webhooks"),
+    ("/dashboard/keys", "Keys"),
     ("/dashboard/control", "Control"),
     ("/dashboard/audit", "Audit"),
 )

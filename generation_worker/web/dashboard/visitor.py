@@ -95,7 +95,7 @@ class Door:
             )
         self.sign_out(request, response)  # whoever was signed in here is not any more
         session = secrets.token_bytes(ID_BYTES)
-        self._sessions.open_session(_hash(session), token.id, lasts=LASTS, by=_name(token.id))
+        self._sessions.open_session(_hash(session), token.id, lasts=LASTS, by=name_of(token.id))
         response.set_cookie(
             _cookie_name(request),
             session.hex(),
@@ -114,7 +114,7 @@ class Door:
         id_hash = _hash(session)
         token_id = self._sessions.find_session(id_hash)
         if token_id is not None:
-            self._sessions.close_session(id_hash, by=_name(token_id))
+            self._sessions.close_session(id_hash, by=name_of(token_id))
         self._believed.pop(id_hash, None)
         response.delete_cookie(_cookie_name(request), path="/", secure=_is_https(request), httponly=True)
 
@@ -155,11 +155,11 @@ TRY_AGAIN = "Open the page again and repeat what you did."
 
 def _visitor(caller: Caller, token: Token, session: bytes) -> Visitor:
     proof = hashlib.sha256(b"proof" + session).hexdigest()[:32]
-    return Visitor(replace(caller, name=_name(token.id)), proof, token.name)
+    return Visitor(replace(caller, name=name_of(token.id)), proof, token.name)
 
 
-def _name(token_id: str) -> str:
-    """For the record."""
+def name_of(token_id: str) -> str:
+    """For the record: whoever signed in with the key of this id."""
     return f"dashboard:{token_id}"
 
 
