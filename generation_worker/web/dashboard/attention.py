@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from generation_worker.domain.spans import span
 from generation_worker.web.dashboard.links import HOME
 
 Level = Literal["bad", "warn"]
-LONG_SINCE = {"audit": 3 * 3600.0}
-"""Seconds after which a task of maintenance is late; the others run every few seconds or minutes."""
-LATE = 1800.0
+LATE = 600.0
+"""Seconds for which a task of maintenance may be due; living workers look much more often."""
 
 
 class Finding(NamedTuple):
@@ -27,12 +26,13 @@ def findings(
     gates: Iterable[Any],
     processing: Iterable[Any],
     endpoints: Iterable[Any],
-    tasks: Iterable[Any],
+    tasks: Sequence[Any],
     duplicates: Any,
 ) -> list[Finding]:
     """The bad ones first. What each argument holds is the database's answer to the question of that name."""
     found = [
         *_of_books(tasks),
+        *_of_upkeep(tasks),
         *_of_workers(workers, waiting),
         *_of_gates(gates),
         *_of_leases(processing),
@@ -49,10 +49,14 @@ def _of_books(tasks: Iterable[Any]) -> Iterator[Finding]:
         for name, rows in violations.items():
             if rows:
                 yield Finding("bad", f"The books do not hold: {name}, {rows} rows.", f"{HOME}/workers#maintenance")
+
+
+def _of_upkeep(tasks: Iterable[Any]) -> Iterator[Finding]:
+    for task in tasks:
         if task.last_error:
             yield Finding("warn", f"Maintenance: {task.name} failed: {task.last_error}", f"{HOME}/workers#maintenance")
-        elif task.seconds is not None and task.seconds > LONG_SINCE.get(task.name, LATE):
-            text = f"Maintenance: {task.name} was last done {span(task.seconds)} ago."
+        elif task.seconds is not None and task.overdue > LATE:
+            text = f"Maintenance: {task.name} has been due for {span(task.overdue)}, and nobody does it."
             yield Finding("warn", text, f"{HOME}/workers#maintenance")
 
 
