@@ -6,14 +6,10 @@ are held at once, whoever sends them.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import uuid4
 
-import anyio
-from anyio import to_thread
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
@@ -25,6 +21,7 @@ from generation_worker.web.caller import Caller
 from generation_worker.web.fields import UserId
 from generation_worker.web.job_answers import LINK_SECONDS
 from generation_worker.web.problems import RETRY_AFTER, Problem, documented, too_early
+from generation_worker.web.turns import Turns
 from generation_worker.worker.uploads import upload_key
 
 IMAGES = "/worker/images"
@@ -87,8 +84,7 @@ class _Desk:
         self._images = images
         self._most_bytes = most_bytes
         self._kept_for = kept_for
-        self._turns = anyio.Semaphore(AT_ONCE)
-        self._threads = anyio.CapacityLimiter(AT_ONCE)
+        self._turns = Turns(AT_ONCE, within=TURN_WITHIN, busy="Too many images are coming in just now.")
 
     async def upload_image(
         self,
@@ -101,26 +97,13 @@ class _Desk:
         """Keep an input image, and name it in jobs by its key. PNG, JPEG and WebP are taken."""
         owner = caller.acting_for(user_id)
         _check_type(request)
-        async with self._turn():
+        async with self._turns.turn():
             data = await read_body(request, self._most_of(caller), within=READ_WITHIN, remedy=SMALLER)
-            return await to_thread.run_sync(self._keep, data, owner, limiter=self._threads)
+            return await self._turns.run(self._keep, data, owner)
 
     def _most_of(self, caller: Caller) -> int:
         """A key's own limit holds here, too, but makes no file larger than it may be."""
         return self._most_bytes if caller.most_upload is None else min(caller.most_upload, self._most_bytes)
-
-    @asynccontextmanager
-    async def _turn(self) -> AsyncGenerator[None]:
-        try:
-            with anyio.fail_after(TURN_WITHIN):
-                await self._turns.acquire()
-        except TimeoutError:
-            busy = "Too many images are coming in just now."
-            raise too_early("too_busy", busy, status=503, seconds=RETRY_AFTER, remedy="Send it again.") from None
-        try:
-            yield
-        finally:
-            self._turns.release()
 
     def _keep(self, data: bytes, owner: str | None) -> UploadedImage:
         try:
