@@ -14,7 +14,7 @@ from generation_worker.db.desk import Desk
 from generation_worker.db.fleet_settings import change_fleet_settings
 from generation_worker.db.history import Author
 from generation_worker.db.insights import FAR, Insights
-from generation_worker.db.operations import run_next
+from generation_worker.db.operations import release_job, run_next
 from generation_worker.db.reading import Lent
 from generation_worker.db.wake import wake
 from generation_worker.domain.pause import Extent
@@ -64,6 +64,14 @@ class ControlDesk(Desk):
             moved = run_next(connection, job_id, by=Author(by, reason))
             position = Insights(Lent(connection)).queue_position(job_id, cap=FAR)
             return Place(moved["status"], position, pauses.pauses_of(connection, job_id))
+
+    def release(self, job_id: UUID, *, by: str, reason: str | None) -> str | None:
+        """Make a job due now, or take it from the worker that holds it, which is returned.
+
+        Raises JobNotFound and JobNotReleasable.
+        """
+        with self._connections.connection() as connection:
+            return release_job(connection, job_id, by=Author(by, reason)).held_by
 
     def count(self, action: ActionName, chosen: Mapping[str, Any]) -> dict[str, int]:
         """How many jobs of each status it would be done to now. Raises InvalidRequest."""

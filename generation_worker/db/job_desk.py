@@ -131,6 +131,10 @@ class JobDesk(Desk):
             return jobs, Mark(found[0]["reached_at"], found[0]["reached"])
         return jobs, None
 
+    def named(self, job_ids: Sequence[UUID]) -> list[Row]:
+        """Those of these jobs that there are, the latest first."""
+        return self._ask("named_jobs", ids=list(job_ids))
+
     def batch(self, batch_id: UUID, user: str | None) -> list[Row]:
         """Its jobs, in their order, at most LARGEST_BATCH."""
         return self._ask("batch_jobs", id=batch_id, user=user, limit=LARGEST_BATCH)

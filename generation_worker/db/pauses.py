@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import psycopg
-from psycopg.rows import class_row, tuple_row
+from psycopg.rows import tuple_row
 
 from generation_worker.db.answers.control import Pause
 from generation_worker.db.history import Author, record, together
+from generation_worker.db.insights import Insights
+from generation_worker.db.reading import Lent
 from generation_worker.db.statements import load_bare_statements
 from generation_worker.domain.job import NO_PROVIDER
 from generation_worker.domain.pause import Extent
@@ -33,10 +35,6 @@ ON CONFLICT (name) DO UPDATE SET value = excluded.value, updated_by = excluded.u
 RESUME = "DELETE FROM fleet_setting WHERE name = %s"
 OFFERED = "SELECT value FROM fleet_setting WHERE name = 'providers'"
 HINT = "SELECT pg_notify('generation_worker', hint) FROM unnest(%s::text[]) AS hint"
-OF_JOB = """
-SELECT name, value ->> 'reason' AS reason, updated_at AS since, updated_by AS by
-  FROM generation_job j, generation_pauses(j.kind, j.provider, j.user_id) WHERE j.id = %s
-"""
 
 
 def pause(connection: Connection, extent: Extent, *, by: Author) -> bool:
@@ -86,8 +84,7 @@ def put_aside(connection: Connection) -> Iterator[int]:
 
 def pauses_of(connection: Connection, job_id: Any) -> list[Pause]:
     """What keeps this job waiting, whether it waits already or not."""
-    with connection.cursor(row_factory=class_row(Pause)) as cursor:
-        return cursor.execute(OF_JOB, (job_id,)).fetchall()
+    return Insights(Lent(connection)).job_pauses(job_id)
 
 
 def _check(cursor: psycopg.Cursor[Any], extent: Extent) -> None:

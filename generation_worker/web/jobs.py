@@ -48,7 +48,18 @@ class Placed(Protocol):
     def duplicate(self) -> bool: ...
 
 
-class Jobs(Protocol):
+class Line(Protocol):
+    """What waits, and how fast it goes on. Each method may raise StoreUnavailable."""
+
+    def queue_position(self, job_id: UUID) -> int | None: ...
+
+    @property
+    def farthest(self) -> int: ...
+
+    def pace(self, provider: str) -> Pace: ...
+
+
+class Jobs(Line, Protocol):
     """Where jobs are. ``user``: of that user only; None: of everybody. Each method may raise StoreUnavailable."""
 
     def enqueue(self, request: Mapping[str, Any], *, most_waiting: int) -> Sequence[Placed]: ...
@@ -62,13 +73,6 @@ class Jobs(Protocol):
     def attempts(self, job_id: UUID) -> Sequence[Row]: ...
 
     def entries(self, job_id: UUID) -> Sequence[Row]: ...
-
-    def queue_position(self, job_id: UUID) -> int | None: ...
-
-    @property
-    def farthest(self) -> int: ...
-
-    def pace(self, provider: str) -> Pace: ...
 
     def page(
         self, user: str | None, *, statuses: Sequence[str] | None, kind: str | None, before: Mark, limit: int
@@ -156,7 +160,7 @@ class _Desk:
         row = self._jobs.find(job_id, caller.user_id)
         if row is None:
             raise JobNotFound(f"there is no job {job_id}", "Final jobs are deleted after the retention.")
-        position, eta = self._place(row)
+        position, eta = place_in_line(self._jobs, row)
         return details(
             row,
             Links(request),
@@ -197,7 +201,7 @@ class _Desk:
     def _accepted(self, request: Request, response: Response, made: Sequence[Placed]) -> Accepted:
         first, links = made[0], Links(request)
         row = self._jobs.find(first.id, None)
-        position, eta = (None, None) if row is None else self._place(row)
+        position, eta = (None, None) if row is None else place_in_line(self._jobs, row)
         response.headers["Location"] = links.job(first.id).status_url
         response.headers["Retry-After"] = str(round(min(max(eta or 2, 1), 60)))
         all_jobs = [EnqueuedJob(id=job.id, status=job.status, **links.job(job.id)._asdict()) for job in made]
@@ -212,16 +216,17 @@ class _Desk:
             jobs=all_jobs,
         )
 
-    def _place(self, row: Row) -> tuple[int | None, float | None]:
-        """How many go before it, and in how many seconds it will be done."""
-        if row["status"] == "processing":
-            return None, _rounded(seconds_left(row["held_seconds"], self._jobs.pace(row["provider"])))
-        if row["status"] != "pending":
-            return None, None
-        position = self._jobs.queue_position(row["id"])
-        if position is None or position >= self._jobs.farthest or row["paused"]:
-            return position, None
-        return position, _rounded(seconds_until_done(position, self._jobs.pace(row["provider"])))
+
+def place_in_line(line: Line, row: Row) -> tuple[int | None, float | None]:
+    """How many jobs go before it, and in how many seconds it will be done. May raise StoreUnavailable."""
+    if row["status"] == "processing":
+        return None, _rounded(seconds_left(row["held_seconds"], line.pace(row["provider"])))
+    if row["status"] != "pending":
+        return None, None
+    position = line.queue_position(row["id"])
+    if position is None or position >= line.farthest or row["paused"]:
+        return position, None
+    return position, _rounded(seconds_until_done(position, line.pace(row["provider"])))
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -10,7 +10,9 @@ from psycopg import sql
 
 from generation_worker.db.enqueue import replay
 from generation_worker.db.history import Author, record
-from generation_worker.db.insights import Insights
+from generation_worker.db.insights import FAR, Insights
+from generation_worker.db.insights.results import ResultInsights
+from generation_worker.db.operations import cancel_job
 from generation_worker.db.statements import load_statements
 from generation_worker.db.store import PostgresStore
 from generation_worker.db.tokens import create_token, revoke_token
@@ -386,6 +388,54 @@ def test_dead_letters_by_code_and_by_user(connection: Connection, insights: Insi
     assert details["replayed_as"] == new.id
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3, 50])
+def test_dead_letters_by_code_are_the_same_however_few_are_looked_at(
+    connection: Connection, insights: Insights, limit: int, monkeypatch: pytest.MonkeyPatch
+):
+    put = [jobs.put_job(connection, "failed", error_code="rare" if n % 5 == 0 else "common") for n in range(23)]
+    monkeypatch.setitem(ResultInsights.look_at_dead_letters.__kwdefaults__, "cap", 3)  # pyright: ignore[reportArgumentType]
+    found: list[UUID] = []
+    cursor = None
+    while not found or cursor is not None:
+        letters, cursor = insights.dead_letters(code="rare", limit=limit, cursor=cursor)
+        assert len(letters) == limit or cursor is None
+        found += [letter.id for letter in letters]
+    assert found == list(reversed(put[::5]))
+
+
+def test_what_a_list_shows_beside_the_columns(connection: Connection, insights: Insights, population: Population):
+    glances = insights.job_glances([population.completed, population.processing, *population.pending, uuid4()])
+    assert set(glances) == {population.completed, population.processing, *population.pending}
+    assert [glances[job].place for job in population.pending] == [0, 1, 2]
+    assert glances[population.completed].images == 1
+    assert (glances[population.processing].worker, glances[population.processing].place) == ("worker-1", None)
+    assert glances[population.processing].prompt == jobs.PROMPT["prompt"]
+    assert insights.job_glances(population.pending, head=2)[population.pending[2]].place is None
+    huge = jobs.put_job(connection, payload={"prompt": "x" * 9_000, "inputs": {"a": "y" * 9_000}})
+    made = jobs.put_job(
+        connection, kind="image_processing", provider="none", payload={"operations": [{"type": "thumbnail"}, 1]}
+    )
+    glances = insights.job_glances([huge, made])
+    assert len(glances[huge].prompt or "") == 500
+    assert glances[made].operations == ["thumbnail"]
+
+
+def test_what_was_changed_about_a_job_and_what_keeps_it(
+    connection: Connection, insights: Insights, population: Population
+):
+    cancel_job(connection, population.bobs, by=Author("cli:ada", "a slip"))
+    cancel_job(connection, population.pending[0], by=Author("cli:ada"))
+    [change] = insights.job_changes(population.bobs)
+    assert (change.action, change.actor, change.reason) == ("job.cancel", "cli:ada", "a slip")
+    assert insights.job_pauses(population.bobs) == []
+    jobs.configure(connection, paused__user__bob={"reason": "owes"})
+    assert [(pause.name, pause.reason) for pause in insights.job_pauses(population.bobs)] == [
+        ("paused.user.bob", "owes")
+    ]
+    assert insights.job_images(population.completed) == [{"key": "ada/1.webp"}]
+    assert insights.job_images(population.failed) is insights.job_images(uuid4()) is None
+
+
 @pytest.mark.usefixtures("population")
 def test_accounts_and_their_entries(insights: Insights):
     assert [(account.user_id, account.balance) for account in insights.balances()] == [("ada", 96), ("bob", 10)]
@@ -495,6 +545,33 @@ SELECT 'text_to_image', 'ada', 'local', '{}', 0, status, now(), now() + n * inte
 """
 
 
+def test_a_list_of_a_long_queue_reads_its_jobs_and_the_heads_of_their_lanes(connection: Connection):
+    jobs.offer_local(connection)
+    connection.execute(MANY.encode())
+    connection.execute("ANALYZE generation_job")
+    ids = [row[0] for row in connection.execute("SELECT id FROM generation_job ORDER BY id DESC LIMIT 50")]
+    plan = b"EXPLAIN (ANALYZE, FORMAT JSON) "
+    for statement, values in (
+        (load_statements("questions")["job_glances"], {"ids": ids, "head": 1000}),
+        (load_statements("desk")["named_jobs"], {"ids": ids}),
+    ):
+        row = connection.execute(plan + statement, values).fetchone()
+        assert row is not None
+        assert _most_rows(row[0][0]["Plan"]) <= 1000
+
+
+def test_changes_to_a_job_are_found_among_many_by_their_target(connection: Connection):
+    connection.execute(
+        "INSERT INTO audit_event (actor, action, target)"
+        " SELECT 'cli:ada', 'job.cancel', 'job:' || generation_uuid() FROM generate_series(1, 20000)"
+    )
+    connection.execute("ANALYZE audit_event")
+    plan = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + load_statements("questions")["job_changes"]
+    row = connection.execute(plan, {"id": uuid4(), "limit": 100}).fetchone()
+    assert row is not None
+    assert row[0][0]["Plan"]["Shared Hit Blocks"] + row[0][0]["Plan"]["Shared Read Blocks"] < 20
+
+
 @pytest.mark.parametrize("code", [None, "rare"])
 def test_dead_letters_are_found_without_reading_what_was_completed(connection: Connection, code: str | None):
     with connection.transaction():
@@ -504,6 +581,7 @@ def test_dead_letters_are_found_without_reading_what_was_completed(connection: C
     values = dict.fromkeys(("before_time", "before_id", "user"), None) | {
         "code": code,
         "limit": 50,
+        "cap": 50 if code is None else FAR,
     }
     plan = _explain(connection, "dead_letters", values)
     assert plan["Actual Rows"] == (50 if code is None else 1)

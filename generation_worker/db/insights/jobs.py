@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any, get_args
 from uuid import UUID
 
-from generation_worker.db.answers.jobs import JobDetails, Row
+from generation_worker.db.answers.control import AuditEvent, Pause
+from generation_worker.db.answers.jobs import JobDetails, JobGlance, Row
 from generation_worker.db.answers.queue import JobCount
 from generation_worker.db.insights.asking import Asking, only
-from generation_worker.db.insights.bounds import FAR
+from generation_worker.db.insights.bounds import FAR, HEAD
 from generation_worker.domain.job import Status
 
 
@@ -48,6 +49,24 @@ class JobInsights(Asking):
         """One user's jobs in each state, in the order of a job's life. Not exact: there are more."""
         counts = {count.status: count for count in self._ask(JobCount, "jobs_of_user", user=user, cap=cap)}
         return [counts[status] for status in get_args(Status)]
+
+    def job_changes(self, job_id: UUID, *, limit: int = 100) -> list[AuditEvent]:
+        """What people and keys have changed about a job, in their order."""
+        return self._ask(AuditEvent, "job_changes", id=job_id, limit=limit)
+
+    def job_pauses(self, job_id: UUID) -> list[Pause]:
+        """What keeps a job waiting, or would if it waited."""
+        return self._ask(Pause, "job_pauses", id=job_id)
+
+    def job_images(self, job_id: UUID) -> Any:
+        """The images of a job's result, as they stand there; None if it has none, or if there is no job."""
+        found = only(self._rows("job_images", id=job_id))
+        return None if found is None else found["images"]
+
+    def job_glances(self, job_ids: Sequence[UUID], *, head: int = HEAD) -> dict[UUID, JobGlance]:
+        """What a list shows of these jobs beside their columns. Places are told among the first ``head`` of a lane."""
+        found = self._ask(JobGlance, "job_glances", ids=list(job_ids), head=head)
+        return {glance.id: glance for glance in found}
 
     def chosen_jobs(
         self, *, action: str, statuses: Sequence[str], after: UUID, limit: int, **chosen: Any

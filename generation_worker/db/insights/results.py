@@ -49,19 +49,38 @@ class ResultInsights(Asking):
         user: str | None = None,
     ) -> DeadLetters:
         """Failed jobs, the latest first, a page at a time. Raises InvalidRequest for a cursor that is not ours."""
+        found = self.look_at_dead_letters(limit=limit, cursor=cursor, code=code, user=user)
+        letters = list(found.letters)
+        while found.cursor is not None and len(letters) < limit:
+            found = self.look_at_dead_letters(limit=limit - len(letters), cursor=found.cursor, code=code, user=user)
+            letters += found.letters
+        return DeadLetters(letters, found.cursor)
+
+    def look_at_dead_letters(
+        self, *, limit: int, cursor: str | None, code: str | None, user: str | None, cap: int = FAR
+    ) -> DeadLetters:
+        """As ``dead_letters``, among the next ``cap`` of them: a page may be short, even empty, and not the last."""
         before_time, before_id = _read_cursor(cursor)
-        found = self._ask(
-            DeadLetter,
+        cap = limit + 1 if code is None and user is None else cap
+        found = self._rows(
             "dead_letters",
             limit=limit + 1,
+            cap=cap,
             before_time=before_time,
             before_id=before_id,
             code=code,
             user=user,
         )
-        page = found[:limit]
-        more = len(found) > limit and page
-        return DeadLetters(page, f"{page[-1].finished_at.isoformat()}_{page[-1].id}" if more else None)
+        letters = [DeadLetter(**{name: row[name] for name in DeadLetter._fields}) for row in found if row["id"]]
+        if len(letters) > limit:
+            return DeadLetters(letters[:limit], _cursor(letters[limit - 1].finished_at, letters[limit - 1].id))
+        if found and found[0]["looked"] >= cap:
+            return DeadLetters(letters, _cursor(found[0]["reached_at"], found[0]["reached"]))
+        return DeadLetters(letters, None)
+
+
+def _cursor(at: datetime, job_id: UUID) -> str:
+    return f"{at.isoformat()}_{job_id}"
 
 
 def _read_cursor(cursor: str | None) -> tuple[datetime | None, UUID | None]:
