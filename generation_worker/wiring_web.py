@@ -32,13 +32,19 @@ from generation_worker.web.config_routes import config_router
 from generation_worker.web.control import control_router, front_router
 from generation_worker.web.credits import credits_router
 from generation_worker.web.dashboard.audit import audit_router
+from generation_worker.web.dashboard.batches import batch_page_router
 from generation_worker.web.dashboard.changing import changing_router
 from generation_worker.web.dashboard.control import control_pages
 from generation_worker.web.dashboard.endpoint import endpoint_router
 from generation_worker.web.dashboard.entrance import entrance_routers
+from generation_worker.web.dashboard.failed import failed_router
+from generation_worker.web.dashboard.job import job_page_router
+from generation_worker.web.dashboard.jobs import jobs_page_router
 from generation_worker.web.dashboard.keys import keys_router
+from generation_worker.web.dashboard.many import many_router
 from generation_worker.web.dashboard.overview import overview_router
 from generation_worker.web.dashboard.pausing import pausing_router
+from generation_worker.web.dashboard.pictures import pictures_router
 from generation_worker.web.dashboard.providers import providers_router
 from generation_worker.web.dashboard.strays import answer_with_pages
 from generation_worker.web.dashboard.user import Desks as UserDesks
@@ -95,7 +101,7 @@ def build_app(
     routers = list(build_routers(settings, supervisor, events, metrics))
     door = Door(guard, SessionDesk(desk))
     if settings.enable_dashboard:
-        routers += build_dashboard(settings, desk, door, supervisor)
+        routers += build_dashboard(settings, desk, door, keeping.storage, supervisor)
     streams = build_streams(stack, settings, desk, events) if settings.enable_api else None
     if streams is not None:
         routers += build_api(settings, desk, keeping, streams, supervisor, events)
@@ -160,15 +166,21 @@ def build_api(
 
 
 def build_dashboard(
-    settings: Settings, desk: DeskConnections, door: Door, supervisor: Supervisor
+    settings: Settings, desk: DeskConnections, door: Door, storage: Storage, supervisor: Supervisor
 ) -> Iterator[APIRouter]:
     """The pages for people, by subject. They ask the same desks as the routes under /worker."""
     ask = partial(fleet_questions, desk)
+    jobs, control = JobDesk(desk), ControlDesk(desk)
     yield from entrance_routers(door)
     yield overview_router(ask)
+    yield jobs_page_router(jobs, ask)
+    yield job_page_router(jobs, control, ask)
+    yield pictures_router(ask, storage)
+    yield batch_page_router(jobs, ask)
+    yield failed_router(ask)
+    yield many_router(control)
     yield users_router(ask)
-    control = ControlDesk(desk)
-    yield user_router(UserDesks(ask, CreditDesk(desk), JobDesk(desk), control))
+    yield user_router(UserDesks(ask, CreditDesk(desk), jobs, control))
     yield providers_router(ask)
     yield workers_router(ask, meaning)
     yield control_pages(control, partial(describe, settings))

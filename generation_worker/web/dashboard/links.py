@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote, unquote
+from typing import Any
+from urllib.parse import quote, unquote, urlencode
 
 HOME = "/dashboard"
 SIGN_IN = f"{HOME}/sign-in"
 SIGN_OUT = f"{HOME}/sign-out"
 STATIC = f"{HOME}/static"
+JOBS = f"{HOME}/jobs"
+FAILED = f"{HOME}/failed"
+BATCHES = f"{HOME}/batches"
+MANY = f"{HOME}/many"
 
 PAGES = (
     ("/dashboard", "Overview"),
+    (JOBS, "Jobs"),
+    (FAILED, "Failed"),
     ("/dashboard/users", "Users"),
     ("/dashboard/providers", "Providers"),
     ("/dashboard/workers", "Workers"),
@@ -25,6 +32,12 @@ PAGES = (
 def user_path(user: str) -> str:
     """The page of a user, whatever their id holds."""
     return f"{HOME}/users/{quote(user, safe='')}"
+
+
+def address(path: str, **query: Any) -> str:
+    """``path`` with those parts of ``query`` that say something."""
+    said = urlencode({name: value for name, value in query.items() if value is not None})
+    return f"{path}?{said}" if said else path
 
 
 def way_back(asked: str | None, otherwise: str = HOME) -> str:
