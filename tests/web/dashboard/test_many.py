@@ -74,6 +74,20 @@ def test_what_was_refused_is_said(sign_in: SignIn, connection: Connection, popul
     assert done.said.startswith("0 jobs enqueued again; 1 refused (1 insufficient_credits), such as: credits:")
 
 
+def test_going_on_leaves_what_was_refused_behind(
+    sign_in: SignIn, connection: Connection, population: Population, monkeypatch: pytest.MonkeyPatch
+):
+    """Each of ada's two is refused in a round of its own, and then it is over."""
+    connection.execute("SELECT adjust_credits('ada', -balance) FROM credit_account WHERE user_id = 'ada'")
+    monkeypatch.setattr("generation_worker.db.control_desk.AT_ONCE", 0)
+    browser = sign_in("read", "operate")
+    page = browser.send(browser.open("/dashboard/many/retry?status=failed").form("Retry 2 jobs"))
+    page = browser.send(page.form("Go on"))
+    assert title(page) == "2 jobs left"
+    last = browser.send(page.form("Go on"))
+    assert (last.path, last.said) == ("/dashboard/failed", "0 jobs enqueued again. That was all.")
+
+
 @pytest.mark.parametrize("word", ["cancel", "release", "retry"])
 def test_only_for_operators_with_proof(sign_in: SignIn, connection: Connection, population: Population, word: str):
     path = f"/dashboard/many/{word}"
