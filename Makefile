@@ -1,7 +1,8 @@
 # Two commands matter: `make demo` and `make test`. Each sets up all it needs in .venv; `make help` names the rest.
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast check format lint types imports pages test-pg14 test-pg15 test-pg16 test-pg17 \
-  test-pgbouncer fuzz-api test-image provider-sim bench bench-gate bench-events mutants lock clean ready-run ready-dev
+  test-pgbouncer test-prometheus test-browser fuzz-api test-image provider-sim bench bench-gate bench-events mutants lock clean \
+  ready-run ready-dev
 
 # The first one that is new enough. For another: make test PYTHON=python3.13 VENV=.venv-3.13
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -58,6 +59,9 @@ test-image: ready-dev ## Carry out the Dockerfile without Docker, and run what i
 
 test-prometheus: ready-dev ## Have a real Prometheus scrape a worker, and try out the alerts
 	$(LISTEN) $(BIN)/python -m tests.prometheus $(ARGS)
+
+test-browser: ready-dev ## Look at the dashboard with a real Chromium
+	$(LISTEN) $(BIN)/python -m tests.browser $(ARGS)
 
 fuzz-api: ready-dev ## Send every operation of the HTTP API hundreds of requests, as two tenants and an operator
 	API_EXAMPLES=$${API_EXAMPLES:-200} $(PYTEST) $(PARALLEL) tests/web/test_whole_document.py $(ARGS)

@@ -1,7 +1,7 @@
 """Reads the Dockerfile, and carries it out without Docker: `python scripts/image.py`.
 
 The build stage runs in a temporary directory, with a clean virtual environment in the place of the image's Python. The
-result is asked for its help, and has to migrate a database and to empty its queue there.
+result is asked for its help, has to migrate a database, to empty its queue and to show its dashboard there.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.error
+import urllib.request
 import venv
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +103,42 @@ def try_out(stage: Stage, place: Path) -> None:
         for arguments in (["--help"], ["migrate"], ["run", "--until-empty"]):
             print(f"{entrypoint} {' '.join(arguments)}", flush=True)
             subprocess.run([program, *arguments], check=True, cwd=data, env=environment, timeout=120)
+        print("the dashboard", flush=True)
+        look_at_dashboard(program, environment, data)
+
+
+def look_at_dashboard(program: str, environment: dict[str, str], data: Path) -> None:
+    """Its pages and what they load come from the package: they are asked of a worker that runs."""
+    from generation_worker.db.embedded import free_port  # noqa: PLC0415 - the checkout's, not the image's
+
+    port = str(free_port())
+    serving = {**environment, "PORT": port, "HEALTH_HOST": "127.0.0.1"}
+    worker = subprocess.Popen([program, "run"], cwd=data, env=serving)
+    try:
+        page = fetch(f"http://127.0.0.1:{port}/dashboard", worker).decode()
+        files = re.findall(r'(?:src|href)="(/dashboard/static/[^"]+)"', page)
+        if "The fleet is" not in page or len(files) < 6:
+            raise ValueError(f"this is not the dashboard:\n{page}")
+        for name in files:
+            fetch(f"http://127.0.0.1:{port}{name}", worker)
+    finally:
+        worker.terminate()
+        worker.wait(60)
+
+
+def fetch(url: str, worker: subprocess.Popen[bytes]) -> bytes:
+    """As soon as the worker listens. Raises OSError for an answer that is no success, or if it ends without any."""
+    for _ in range(600):
+        try:
+            with urllib.request.urlopen(url, timeout=30) as answer:
+                return answer.read()
+        except urllib.error.HTTPError:
+            raise
+        except urllib.error.URLError:
+            if worker.poll() is not None:
+                break
+            time.sleep(0.1)
+    raise OSError(f"{url} does not answer")
 
 
 if __name__ == "__main__":
