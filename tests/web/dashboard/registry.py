@@ -52,6 +52,7 @@ OPEN = {
     ("GET", "/dashboard/static/{digest}/{name:path}"),
 }
 """For whoever comes; test_ways and test_sign_in ask them."""
+CONTROL = "/dashboard/control"
 USER = "/dashboard/users/{user_id}"
 
 
@@ -64,6 +65,16 @@ def _paused(world: World) -> str:
     return "/dashboard/users/ada/resume"
 
 
+def _ada_is_paused(world: World) -> Fields:
+    _paused(world)
+    return {"what": "user", "name": "ada"}
+
+
+def _concurrency(world: World) -> Fields:
+    jobs.configure(world.connection, concurrency=3)
+    return {"name": "concurrency"}
+
+
 def _amount(_: World) -> Fields:
     return {"amount": "5", "key": "once"}
 
@@ -72,10 +83,19 @@ SEEN: list[Seen] = [
     Seen("/dashboard", "read"),
     Seen("/dashboard/users", "read"),
     Seen(USER, "read", _of_ada()),
+    Seen("/dashboard/providers", "read"),
+    Seen("/dashboard/workers", "read"),
+    Seen(CONTROL, "read"),
+    Seen("/dashboard/audit", "read"),
 ]
 DONE: list[Done] = [
     Done(f"{USER}/grant", "operate", "credits.grant", _of_ada("/grant"), _amount),
     Done(f"{USER}/adjust", "admin", "credits.adjust", _of_ada("/adjust"), _amount),
     Done(f"{USER}/pause", "operate", "pause", _of_ada("/pause")),
     Done(f"{USER}/resume", "operate", "resume", _paused),
+    Done(f"{CONTROL}/pause", "operate", "pause", fields=lambda _: {"what": "user", "name": "ada"}),
+    Done(f"{CONTROL}/resume", "operate", "resume", fields=_ada_is_paused),
+    Done(f"{CONTROL}/wake", "operate", None),
+    Done(f"{CONTROL}/settings", "admin", "setting.set", fields=lambda _: {"name": "concurrency", "value": "3"}),
+    Done(f"{CONTROL}/settings/unset", "admin", "setting.unset", fields=_concurrency),
 ]
