@@ -17,7 +17,7 @@ from tests.web.api import Api
 from tests.web.conftest import MakeKey
 from tests.web.dashboard.browser import Browser, Page
 from tests.web.dashboard.conftest import OpenBrowser
-from tests.web.dashboard.registry import DONE, OPEN, SEEN, Done, Seen
+from tests.web.dashboard.registry import DONE, OPEN, PICTURES, SEEN, Done, Seen
 from tests.web.registry import World
 from tests.web.test_tenants import routes_in
 
@@ -69,6 +69,7 @@ def snapshot(connection: Connection) -> dict[str, Any]:
 def test_each_address_stands_in_the_registry(served: Api):
     found = places(served)
     expected = {("GET", page.path): page.scope for page in SEEN} | {("POST", form.path): form.scope for form in DONE}
+    expected |= {("GET", path): "read" for path in PICTURES}
     assert {place: scope_of(route) for place, route in found.items()} == {**expected, **dict.fromkeys(OPEN)}
 
 
@@ -101,7 +102,7 @@ def test_each_link_leads_somewhere(world: World, enter: Callable[..., Browser], 
     browser = enter("admin")
     shown = Page(browser.client.get(page.address(world)))
     for text, href in shown.links.items():
-        if href.startswith("/"):
+        if href.startswith("/") and "/images/" not in href:  # nothing was drawn here
             status = browser.client.get(href.partition("#")[0]).status_code
             assert status in (200, 307), (text, href, status)
 
@@ -140,8 +141,11 @@ def test_what_a_form_does_is_told(world: World, enter: Callable[..., Browser], f
     [(key,)] = world.connection.execute("SELECT token_id FROM dashboard_session").fetchall()
     [(known,)] = world.connection.execute("SELECT max(id) FROM audit_event").fetchall()
     sent = browser.post(address, {**fields, "proof": proof(browser), "reason": "because"})
-    assert sent.status_code == 303, Page(sent).text
+    if form.shows is None:
+        assert sent.status_code == 303, Page(sent).text
+        assert Page(browser.client.get(sent.headers["location"])).said
+    else:
+        assert (sent.status_code, form.shows in sent.text) == (200, True), Page(sent).text
     told = "SELECT actor, action, reason FROM audit_event WHERE id > %s"
     events = world.connection.execute(told, [known]).fetchall()
     assert set(events) == ({(f"dashboard:{key}", form.action, "because")} if form.action else set())
-    assert Page(browser.client.get(sent.headers["location"])).said
