@@ -235,11 +235,11 @@ CREATE INDEX generation_job_held ON generation_job USING btree (kind, user_id) W
 
 CREATE UNIQUE INDEX generation_job_idempotency ON generation_job USING btree (user_id, idempotency_key, batch_index) WHERE (idempotency_key IS NOT NULL);
 
-CREATE INDEX generation_job_leased ON generation_job USING btree (id) WHERE (status = 'processing'::text);
+CREATE INDEX generation_job_leased ON generation_job USING btree (user_id, created_at DESC, id DESC) WHERE (status = 'processing'::text);
 
 CREATE INDEX generation_job_movable ON generation_job USING btree (provider, priority, "position", id) WHERE ((status = 'pending'::text) AND (fallback_provider IS NOT NULL));
 
-CREATE INDEX generation_job_of_user ON generation_job USING btree (user_id, created_at DESC, id DESC);
+CREATE INDEX generation_job_of_user ON generation_job USING btree (user_id, created_at DESC, id DESC) WHERE (status <> 'processing'::text);
 
 CREATE UNIQUE INDEX generation_job_replay ON generation_job USING btree (retry_of) WHERE (retry_of IS NOT NULL);
 

@@ -536,6 +536,19 @@ def test_a_long_queue_is_looked_at_through_its_front(connection: Connection):
     assert {question: rows for question, rows in read.items() if rows > 10_001} == {}
 
 
+@pytest.mark.parametrize("question", ["chosen_jobs", "count_chosen_jobs"])
+def test_a_users_jobs_are_chosen_without_reading_those_of_others(connection: Connection, question: str):
+    jobs.offer_local(connection)
+    connection.execute(MANY.encode())
+    connection.execute("ANALYZE generation_job")
+    anything = dict.fromkeys(("kind", "provider", "batch", "worker", "code", "older"), None)
+    values = anything | {"user": "user-7", "action": "cancel", "statuses": ["pending", "scheduled", "processing"]}
+    plan = b"EXPLAIN (ANALYZE, FORMAT JSON) " + load_statements("questions")[question]
+    row = connection.execute(plan, values | {"after": UUID(int=0), "limit": 1000}).fetchone()
+    assert row is not None
+    assert _most_rows(row[0][0]["Plan"]) <= 600
+
+
 DONE = """
 INSERT INTO generation_job (kind, user_id, provider, payload, cost, status, started_at, finished_at, result, error_code)
 SELECT 'text_to_image', 'ada', 'local', '{}', 0, status, now(), now() + n * interval '1 second',

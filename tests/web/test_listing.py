@@ -113,6 +113,25 @@ def test_a_page_costs_the_same_however_many_jobs_there_are(connection: Connectio
         assert rows_read(connection, statement, values | {"cap": 5000, "statuses": ["failed"]}) <= 5000
 
 
+RUNNING = """
+UPDATE generation_job
+   SET status = 'processing', debited = true, attempt = 1, max_attempts = 4, lease_token = gen_random_uuid(),
+       locked_by = 'worker-1', locked_at = now(), lease_expires_at = now() + interval '1 minute', started_at = now()
+ WHERE user_id <> 'user-0'
+"""
+
+
+def test_a_page_costs_the_same_however_many_jobs_of_others_run(connection: Connection):
+    connection.execute(MANY.encode())
+    connection.execute(RUNNING.encode())
+    connection.execute("ANALYZE generation_job")
+    values: dict[str, Any] = {
+        **{"user": "user-0", "before_time": BEGINNING.at, "before_id": BEGINNING.id},
+        **{"kind": None, "statuses": None, "limit": 21, "cap": 21},
+    }
+    assert rows_read(connection, "list_jobs_of_user", values) <= 21
+
+
 def rows_read(connection: Connection, statement: str, values: dict[str, Any]) -> float:
     """The most rows that one scan of the table has looked at."""
     plan = b"EXPLAIN (ANALYZE, FORMAT JSON) " + load_statements("desk")[statement]

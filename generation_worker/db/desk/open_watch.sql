@@ -20,7 +20,7 @@ WITH mark AS MATERIALIZED (
   UNION
   SELECT l.id FROM mark, (
     SELECT id, xmin AS written_by FROM generation_job
-     WHERE user_id = %(whose)s::text AND %(horizon)s::bigint IS NOT NULL
+     WHERE user_id = %(whose)s::text AND status <> 'processing' AND %(horizon)s::bigint IS NOT NULL
      ORDER BY created_at DESC, id DESC LIMIT %(latest)s) AS l
    WHERE %(horizon)s > mark.ahead
       OR ((mark.ahead - l.written_by::text::bigint) & 4294967295) <= mark.ahead - %(horizon)s

@@ -1,7 +1,9 @@
 -- One user's jobs in each state. Those that wait are counted up to a cap, each state along the index of what waits, whatever
--- statistics say of it; what ended is counted within the user's latest jobs, as many as the cap. exact: there are no more.
+-- statistics say of it; what ended is counted within the user's latest jobs that do not run, as many as the cap. exact: there
+-- are no more.
 WITH latest AS MATERIALIZED (
-  SELECT status FROM generation_job WHERE user_id = %(user)s ORDER BY created_at DESC, id DESC LIMIT %(cap)s
+  SELECT status FROM generation_job WHERE user_id = %(user)s AND status <> 'processing'
+   ORDER BY created_at DESC, id DESC LIMIT %(cap)s
 ), pending AS MATERIALIZED (
   SELECT FROM generation_job WHERE user_id = %(user)s AND status = 'pending' ORDER BY position LIMIT %(cap)s
 ), scheduled AS MATERIALIZED (

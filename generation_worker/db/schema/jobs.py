@@ -59,9 +59,21 @@ Index(
     job.id,
     postgresql_where=text("status = 'pending'"),
 )
-Index("generation_job_of_user", job.user_id, job.created_at.desc(), job.id.desc())
+Index(
+    "generation_job_of_user",
+    job.user_id,
+    job.created_at.desc(),
+    job.id.desc(),
+    postgresql_where=text("status <> 'processing'"),
+)
 Index("generation_job_due", job.run_at, postgresql_where=text("status IN ('scheduled', 'rate_limited')"))
-Index("generation_job_leased", job.id, postgresql_where=text("status = 'processing'"))
+Index(
+    "generation_job_leased",
+    job.user_id,
+    job.created_at.desc(),
+    job.id.desc(),
+    postgresql_where=text("status = 'processing'"),
+)
 Index(
     "generation_job_waiting",
     job.user_id,

@@ -1,8 +1,9 @@
 -- Whether a filter chooses the job j. What is null chooses all; those to which the action would do nothing are left out.
+-- A user's jobs that run and all others stand in an index each, and both are named, so that others' jobs are not read.
 j.status = ANY (%(statuses)s)
 AND (%(kind)s::text IS NULL OR j.kind = %(kind)s)
 AND (%(provider)s::text IS NULL OR j.provider = %(provider)s)
-AND (%(user)s::text IS NULL OR j.user_id = %(user)s)
+AND (%(user)s::text IS NULL OR j.user_id = %(user)s AND (j.status <> 'processing' OR j.status = 'processing'))
 AND (%(batch)s::uuid IS NULL OR j.batch_id = %(batch)s)
 AND (%(worker)s::text IS NULL OR j.locked_by = %(worker)s)
 AND (%(code)s::text IS NULL OR j.error_code = %(code)s)
