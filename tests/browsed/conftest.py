@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.browsed.watched import Complaints, watched
@@ -49,6 +50,10 @@ def base_url(served_alone: Api) -> str:
 
 @pytest.fixture
 def world(served_alone: Api, connection: Connection, population: Population, key: MakeKey) -> World:
+    for result in ("ada/1.webp", "thumbnails/ada/1.webp"):
+        place = served_alone.storage / result
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(place, "WEBP")
     return World(served_alone, connection, population, key)
 
 
