@@ -137,7 +137,7 @@ def workers(conninfo: str, provider: dict[str, str], sizes: Sizes) -> Generator[
             **{"no_proxy": "127.0.0.1", "DATABASE_URL": conninfo, "STORAGE_DIR": f"{directory}/storage", **provider},
             **{"GEMINI_RPM": str(sizes.limit), "WORKER_CONCURRENCY": str(sizes.threads), "LOCAL_PROVIDER": "false"},
             **{"IMAGE_CHILDREN": "1", "LOG_LEVEL": "warning", "WORKER_ENABLE_HEALTH_CHECK": "false"},
-            **{"WORKER_ENABLE_METRICS": "false", "ENABLE_API": "false"},
+            **{"WORKER_ENABLE_METRICS": "false", "ENABLE_API": "false", "ENABLE_DASHBOARD": "false"},
         }
         running = [Running(Path(directory, f"log-{n}"), environment) for n in range(sizes.workers)]
         for worker in running:

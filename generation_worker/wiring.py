@@ -106,7 +106,7 @@ def served(
     settings: Settings, supervisor: Supervisor, events: Events, metrics: Metrics | None = None
 ) -> Generator[None]:
     """What the settings want served over HTTP, while the block runs."""
-    if not (settings.enable_health_check or settings.enable_api or metrics or webhook_readers(settings)):
+    if not (settings.serves_http or webhook_readers(settings)):
         yield
         return
     from generation_worker.web.server import WebServer  # noqa: PLC0415 - half a second that a worker without it saves
@@ -125,7 +125,16 @@ def served(
             ) from None
         stack.callback(server.stop)
         server.start()
+        events.emit("http.serving", port=server.port, dashboard=_dashboard(settings, server.port))
         yield
+
+
+def _dashboard(settings: Settings, port: int) -> str | None:
+    """Its address as this machine knows it, if it is served; what leads to it from elsewhere knows another."""
+    if not settings.enable_dashboard:
+        return None
+    host = settings.health_host or "localhost"
+    return f"http://[{host}]:{port}/dashboard" if ":" in host else f"http://{host}:{port}/dashboard"
 
 
 @contextmanager

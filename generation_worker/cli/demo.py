@@ -13,7 +13,9 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the worker running afterwards, until Ctrl-C.")] = False,
     directory: Annotated[Path, typer.Option(help="Where the pictures and the database go.")] = Path(".demo"),
     show_all: Annotated[bool, typer.Option("--all", help="Report every job.")] = False,
-    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Serve the health page there.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="Serve the dashboard and the health page there.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON document.")] = False,
 ) -> int:
     """Watch a worker make pictures, on a machine that has nothing set up."""

@@ -46,6 +46,11 @@ class Settings(AdapterSettings):
         return self.max_retries + 1
 
     @property
+    def serves_http(self) -> bool:
+        """Whether anybody but a provider is answered on the port."""
+        return self.enable_health_check or self.enable_metrics or self.enable_api or self.enable_dashboard
+
+    @property
     def storage(self) -> Literal["s3", "r2", "disk"]:
         """Where images are kept."""
         if self.s3_bucket is not None:

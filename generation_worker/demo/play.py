@@ -81,15 +81,15 @@ def logging_to(path: Path, settings: Settings) -> Generator[None]:
 
 
 @contextmanager
-def health_page(settings: Settings, wanted: int | None, supervisor: Supervisor) -> Generator[str | None]:
-    """The page's address, if one is wanted: on that port of loopback, or on a free one where it is taken."""
+def served_on_loopback(settings: Settings, wanted: int | None, supervisor: Supervisor) -> Generator[str | None]:
+    """Where the worker is served, if that is wanted: on that port of loopback, or on a free one where it is taken."""
     with ExitStack() as stack:
         for port in [] if wanted is None else [wanted or _free_port(), _free_port(), _free_port()]:
             try:
                 stack.enter_context(served(settings.model_copy(update={"port": port}), supervisor, Events()))
             except ConfigurationError:
                 continue  # taken
-            yield f"http://{LOOPBACK}:{port}/health"
+            yield f"http://{LOOPBACK}:{port}"
             return
         yield None
 

@@ -22,7 +22,7 @@ from generation_worker.demo.contact_sheet import write_contact_sheet
 from generation_worker.demo.display import display_on
 from generation_worker.demo.home import DATABASE, Home, new_database, own_server
 from generation_worker.demo.inputs import prepare_inputs
-from generation_worker.demo.play import demo_environment, health_page, logging_to, watch, working
+from generation_worker.demo.play import demo_environment, logging_to, served_on_loopback, watch, working
 from generation_worker.demo.report import Report, make_report
 from generation_worker.demo.scene import Act, scene
 from generation_worker.demo.second_worker import SecondWorker
@@ -55,8 +55,8 @@ def run_demo(
 ) -> int:
     """Put the scene on and report; the process's exit status: 0 if everything was as expected.
 
-    ``keep`` leaves the worker running until Ctrl-C; then the health page is served, on loopback, on ``port``, or $PORT
-    or 8080, or a free one where that is taken. With ``as_json`` only the report goes to stdout.
+    ``keep`` leaves the worker running until Ctrl-C; then the dashboard and the health page are served, on loopback, on
+    ``port``, or $PORT or 8080, or a free one where that is taken. With ``as_json`` only the report goes to stdout.
 
     Raises ConfigurationError for a photo or a directory that cannot be used, and EmbeddedPostgresError.
     """
@@ -103,7 +103,7 @@ class Run:
             working(settings, self._ticker) as (supervisor, ending),
         ):
             stage.begin()
-            with health_page(settings, self._port(), supervisor) as page:
+            with served_on_loopback(settings, self._port(), supervisor) as page:
                 show = partial(watch, stage, ending, display_on(self._console), self._ticker)
                 progress = show()
                 if ending.done():
@@ -116,7 +116,7 @@ class Run:
         return status
 
     def _port(self) -> int | None:
-        """The health page's, or None if nobody asked for it."""
+        """Where it is to be served, or None if nobody asked for it."""
         if self._wishes.port is None and not self._wishes.keep:
             return None
         return load_settings({"PORT": os.environ.get("PORT", "")}, port=self._wishes.port).port
@@ -143,5 +143,5 @@ class Run:
 
 def ways_to_look(postgres: EmbeddedPostgres, page: str | None) -> dict[str, str]:
     """What one may do while the worker runs on."""
-    health = {} if page is None else {"health": page}
-    return {**health, "psql": postgres.psql_command(DATABASE), "enqueue": EXAMPLE}
+    pages = {} if page is None else {"dashboard": f"{page}/dashboard", "health": f"{page}/health"}
+    return {**pages, "psql": postgres.psql_command(DATABASE), "enqueue": EXAMPLE}

@@ -15,7 +15,9 @@ NAME = "second"
 STARTS_AT = 5.0
 """Seconds after the start: when it is ready to claim, nothing waits any more but the studio's crowd."""
 JOBS = 4
-UNSERVED = {"WORKER_ENABLE_HEALTH_CHECK": "false", "WORKER_ENABLE_METRICS": "false", "ENABLE_API": "false"}
+UNSERVED = dict.fromkeys(
+    ("WORKER_ENABLE_HEALTH_CHECK", "WORKER_ENABLE_METRICS", "ENABLE_API", "ENABLE_DASHBOARD"), "false"
+)
 
 IN_A_CALL = """
 SELECT j.id FROM generation_job j JOIN provider_call c ON c.job_id = j.id AND c.lease_token = j.lease_token

@@ -21,7 +21,7 @@ def machine_checks(settings: Settings) -> list[Check]:
 
 
 def _port(settings: Settings) -> Verdict:
-    if not (settings.enable_health_check or settings.enable_api or settings.enable_metrics):
+    if not settings.serves_http:
         return skipped("nothing is served over HTTP")
     if settings.port == 0:
         return ok("any that is free")

@@ -478,7 +478,7 @@ def test_a_users_jobs_are_counted_up_to_a_cap(connection: Connection):
     jobs.offer_local(connection)
     connection.execute(MANY.replace("'user-' || n % 100", "'ada'").encode())
     connection.execute("ANALYZE generation_job")
-    assert _blocks(connection, "jobs_of_user", {"user": "ada", "cap": 1000}) < 2500
+    assert _blocks(connection, "jobs_of_user", {"user": "ada", "cap": 1000}) < 500  # 1,825 where the index is not named
 
 
 def test_keys_page_by_page(connection: Connection, insights: Insights):

@@ -95,7 +95,9 @@ def test_no_port_at_all() -> None:
     assert port(PORT=0).status == "ok"
     off = {"WORKER_ENABLE_HEALTH_CHECK": "false", "ENABLE_API": "false"}
     assert port(**off, PORT=0).status == "ok"
-    assert port(**off, WORKER_ENABLE_METRICS="false").status == "skipped"
+    off["WORKER_ENABLE_METRICS"] = "false"
+    assert port(**off, PORT=0).status == "ok"
+    assert port(**off, ENABLE_DASHBOARD="false").status == "skipped"
 
 
 def test_space_on_the_disk() -> None:

@@ -21,6 +21,7 @@ QUICK = {
     "WORKER_ENABLE_HEALTH_CHECK": "false",
     "WORKER_ENABLE_METRICS": "false",
     "ENABLE_API": "false",
+    "ENABLE_DASHBOARD": "false",
 }
 
 

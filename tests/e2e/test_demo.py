@@ -112,8 +112,9 @@ def the_contact_sheet_shows_every_image(demo: Demo) -> None:
         assert min(sheet.size) > 1_000
 
 
-def kept_running_it_shows_its_health_and_works_on(demo: Demo) -> None:
+def kept_running_it_shows_its_pages_and_works_on(demo: Demo) -> None:
     assert httpx.get(demo.report["look"]["health"]).json()["status"] == "healthy"
+    assert "The fleet is running" in httpx.get(demo.report["look"]["dashboard"]).text
     demo.psql(demo.report["look"]["enqueue"])
     wait_until(lambda: demo.psql("SELECT count(*) FROM generation_job WHERE status = 'completed'") == "241", "the job")
 
@@ -131,7 +132,7 @@ PROMISES = (
     refused_requests_say_why,
     every_balance_adds_up,
     the_contact_sheet_shows_every_image,
-    kept_running_it_shows_its_health_and_works_on,
+    kept_running_it_shows_its_pages_and_works_on,
     ctrl_c_ends_it,
 )
 """Of one and the same run, which takes a while, in their order."""

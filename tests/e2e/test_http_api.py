@@ -50,3 +50,11 @@ def test_the_readmes_requests(app: Connection, start_worker: StartWorker, storag
     [image] = shown["result"]["images"]
     assert (image["width"], image["height"]) == (64, 32)
     assert (storage / image["key"]).is_file()
+
+
+def test_a_worker_that_serves_only_the_dashboard(app: Connection, start_worker: StartWorker):
+    worker = start_worker(PORT="0", HEALTH_HOST="127.0.0.1", ENABLE_DASHBOARD="true")
+    worker.wait_for("http.serving")
+    address = worker.events("http.serving")[0]["dashboard"]
+    assert "The fleet is" in httpx.get(address, timeout=60, trust_env=False).text
+    assert httpx.get(address.replace("/dashboard", "/worker/status"), timeout=60, trust_env=False).status_code == 404

@@ -45,6 +45,7 @@ def start_worker(database: Database, behind_proxy: Bucket, tmp_path: Path) -> It
         "WORKER_ENABLE_HEALTH_CHECK": "false",
         "WORKER_ENABLE_METRICS": "false",
         "ENABLE_API": "false",
+        "ENABLE_DASHBOARD": "false",
     }
     with ExitStack() as stack:
 
