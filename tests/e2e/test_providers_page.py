@@ -32,6 +32,7 @@ COPIED = (
     "tests/canaries/values.py",
     "tests/simulators",
     "tests/providers/gemini/helpers.py",
+    "tests/providers/conftest.py",
     "tests/providers/helpers.py",
     "pyproject.toml",
 )
