@@ -37,9 +37,15 @@ def up_to_date(purpose: str, venv: Path) -> bool:
 
 
 def make(venv: Path) -> None:
-    """A virtual environment, unless there is one that works: one that was moved names the wrong Python everywhere."""
+    """A virtual environment, unless there is one that works and holds nothing that the locks no longer name.
+
+    One that was moved names the wrong Python everywhere. One that was installed from other locks may keep packages
+    that conflict with those of now.
+    """
     place = venv / ".place"
-    if (venv / "bin" / "python").exists() and (not place.exists() or place.read_text() == str(venv)):
+    works = (venv / "bin" / "python").exists() and (not place.exists() or place.read_text() == str(venv))
+    outdated = any(stamp(done, venv).is_file() and not up_to_date(done, venv) for done in LOCKS)
+    if works and not outdated:
         return
     # Debian keeps ensurepip in a package of its own; then the pip beside this Python does the work.
     options = [] if importlib.util.find_spec("ensurepip") else ["--without-pip"]
@@ -48,19 +54,29 @@ def make(venv: Path) -> None:
 
 
 def install(purpose: str, venv: Path) -> None:
-    files = [argument for name in LOCKS[purpose] for argument in ("-r", str(ROOT / "locks" / f"{name}.txt"))]
-    pip(venv, "--require-hashes", *files)
-    pip(venv, "--no-deps", "--no-build-isolation", "-e", str(ROOT))
+    install_locks(venv, [ROOT / "locks" / f"{name}.txt" for name in LOCKS[purpose]])
+    pip(venv, "install", "--no-deps", "--no-build-isolation", "-e", str(ROOT))
     if purpose == "dev" and (ROOT / "tests").exists():
         # Not worth giving up for: the tests of one page need it, and say so where it is not.
         subprocess.run([venv / "bin" / "python", "-m", "scripts.node_packages"], check=False, cwd=ROOT)
 
 
-def pip(venv: Path, *arguments: str) -> None:
+def install_locks(venv: Path, locks: list[Path]) -> None:
+    """Install what the lock files name and nothing else, and check that nothing is missing.
+
+    A lock is complete, so pip has nothing to resolve. Without --no-deps, pip 22 to 25 resolve a requirement with an
+    extra (google-auth[requests]) anew, and fail as soon as a release is out that is newer than the lock's.
+    """
+    files = [argument for lock in locks for argument in ("-r", str(lock))]
+    pip(venv, "install", "--no-deps", "--require-hashes", *files)
+    pip(venv, "check")
+
+
+def pip(venv: Path, command: str, *arguments: str) -> None:
     python = venv / "bin" / "python"
     inside = subprocess.run([python, "-c", "import pip"], check=False, capture_output=True).returncode == 0
-    command = [str(python), "-m", "pip"] if inside else [sys.executable, "-m", "pip", "--python", str(python)]
-    run(*command, "--disable-pip-version-check", "--no-input", "-qq", "install", *arguments)
+    program = [str(python), "-m", "pip"] if inside else [sys.executable, "-m", "pip", "--python", str(python)]
+    run(*program, "--disable-pip-version-check", "--no-input", "-qq", command, *arguments)
 
 
 def run(*command: str) -> None:
