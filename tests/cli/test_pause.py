@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from generation_worker.db.store import PostgresStore
+from generation_worker.db.protocol import PostgresStore
 from generation_worker.domain.job import FRONT
 from tests.cli.conftest import Command
 from tests.support import jobs

@@ -10,9 +10,8 @@ import pytest
 from psycopg import sql
 from psycopg_pool import ConnectionPool
 
-from generation_worker.db.audit import MOST_PER_INVARIANT, audit, count_violations, meaning
-from generation_worker.db.pool import open_pool
-from generation_worker.db.reading import Lent
+from generation_worker.db.connections import Lent, open_pool
+from generation_worker.db.ledger import MOST_PER_INVARIANT, audit, count_violations, meaning
 from generation_worker.db.statements import load_statements
 from tests.support.database import Connection, Database
 from tests.support.jobs import (

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from generation_worker.db.pool import connect
+from generation_worker.db.connections import connect
 from generation_worker.db.statements import load_bare_statements
 from generation_worker.domain.job import FRONT, NO_PROVIDER, Place
 from tests.support.database import Connection, Database

@@ -14,15 +14,18 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from generation_worker.db import migrations
-from generation_worker.db.answers.server import Function, SchemaPlace, TableHealth
-from generation_worker.db.diagnosis import connecting
-from generation_worker.db.diagnosis.causes import remedy_for, unreachable
-from generation_worker.db.diagnosis.connecting import examine_clock, examine_connection
-from generation_worker.db.diagnosis.rights import judge_rights, needed_functions, our_tables
-from generation_worker.db.diagnosis.schema import examine_schema, judge_schema
-from generation_worker.db.diagnosis.sessions import Sessions
-from generation_worker.db.diagnosis.vacuum import judge_autovacuum, judge_dead_rows
 from generation_worker.db.insights import Insights
+from generation_worker.db.server import Function, SchemaPlace, TableHealth
+from generation_worker.doctor import database as connecting
+from generation_worker.doctor.check import Sessions, remedy_for, unreachable
+from generation_worker.doctor.database import examine_clock, examine_connection, examine_schema, judge_schema
+from generation_worker.doctor.postgres import (
+    judge_autovacuum,
+    judge_dead_rows,
+    judge_rights,
+    needed_functions,
+    our_tables,
+)
 from tests.db.test_server import GOOD
 from tests.support.database import Connection, Database
 from tests.support.populated import Lent

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from generation_worker.db import store
+from generation_worker.db import protocol as store
 from generation_worker.db.statements import load_statements
 from generation_worker.ports import StoredObject
 from tests.support.database import Connection

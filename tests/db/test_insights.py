@@ -8,14 +8,14 @@ from uuid import UUID, uuid4
 import pytest
 from psycopg import sql
 
+from generation_worker.db.access import create_token, revoke_token
+from generation_worker.db.audit_trail import Author, record
 from generation_worker.db.enqueue import replay
-from generation_worker.db.history import Author, record
-from generation_worker.db.insights import FAR, Insights
-from generation_worker.db.insights.results import ResultInsights
-from generation_worker.db.operations import cancel_job
+from generation_worker.db.insights import Insights
+from generation_worker.db.jobs import ResultInsights, cancel_job
+from generation_worker.db.protocol import PostgresStore
+from generation_worker.db.query import FAR
 from generation_worker.db.statements import load_statements
-from generation_worker.db.store import PostgresStore
-from generation_worker.db.tokens import create_token, revoke_token
 from generation_worker.domain.refusals import InvalidRequest
 from tests.support import jobs
 from tests.support.database import Connection, Database

@@ -9,10 +9,9 @@ import psycopg
 import pytest
 from psycopg_pool import ConnectionPool
 
+from generation_worker.db.connections import TookTooLong, open_pool, reading
 from generation_worker.db.embedded import free_port
 from generation_worker.db.insights import Insights
-from generation_worker.db.pool import open_pool
-from generation_worker.db.reading import TookTooLong, reading
 from generation_worker.ports import StoreUnavailable
 from tests.support.database import Database
 

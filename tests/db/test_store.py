@@ -9,9 +9,9 @@ from inspect import getmembers, isfunction
 import psycopg
 import pytest
 
-from generation_worker.db.pool import OwnConnection, open_pool
+from generation_worker.db.connections import OwnConnection, open_pool
+from generation_worker.db.protocol import PostgresStore
 from generation_worker.db.statements import load_statements
-from generation_worker.db.store import PostgresStore
 from generation_worker.ports import StoreUnavailable, WorkerCard
 from tests.domain.jobs import a_job
 from tests.support.database import Connection, Database

@@ -11,10 +11,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from generation_worker.db.answers.server import VacuumHolder
-from generation_worker.db.diagnosis.holders import FAR_TOO_LONG, LONG, MANY, judge_holders
-from generation_worker.db.diagnosis.sessions import Sessions
 from generation_worker.db.insights import Insights
+from generation_worker.db.server import VacuumHolder
+from generation_worker.doctor.check import Sessions
+from generation_worker.doctor.postgres import FAR_TOO_LONG, LONG, MANY, judge_holders
 from tests.support.database import Connection, Database
 from tests.support.populated import Lent
 from tests.support.servers import embedded

@@ -24,8 +24,7 @@ from generation_worker.domain.errors import (
     ProviderUnavailable,
 )
 from generation_worker.ports import Checkable, GenerationRequest, Picture, Provider
-from generation_worker.providers.local import LocalProvider
-from generation_worker.providers.local_faults import Fault
+from generation_worker.providers.local import Fault, LocalProvider
 
 
 @dataclass

@@ -7,9 +7,9 @@ import re
 import pytest
 
 from generation_worker.db.enqueue import replay
-from generation_worker.db.store import PostgresStore
+from generation_worker.db.protocol import PostgresStore
 from generation_worker.domain.errors import ProviderUnavailable
-from generation_worker.domain.outcome import Crashed, Failed
+from generation_worker.domain.settlement import Crashed, Failed
 from generation_worker.ports import Key, WorkerCard
 from tests.generate_ledger_check import fresh_page
 from tests.sql.conftest import FOLDER, Psql

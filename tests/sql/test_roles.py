@@ -12,10 +12,10 @@ import pytest
 from psycopg.errors import InsufficientPrivilege
 from psycopg.types.json import Jsonb
 
-from generation_worker.db.audit import audit
-from generation_worker.db.diagnosis.rights import judge_rights, our_tables
 from generation_worker.db.insights import Insights
+from generation_worker.db.ledger import audit
 from generation_worker.db.statements import load_bare_statements
+from generation_worker.doctor.postgres import judge_rights, our_tables
 from tests.canaries.values import PASSWORD
 from tests.sql.conftest import FOLDER, Psql
 from tests.support import jobs

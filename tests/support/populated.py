@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from generation_worker.db.store import PostgresStore
+from generation_worker.db.protocol import PostgresStore
 from generation_worker.domain.errors import ContentBlocked, NoImage, ProviderLimited
 from generation_worker.domain.job import FRONT, NO_PROVIDER, Job
-from generation_worker.domain.outcome import Blocked, Completed, Failed, Outcome, RateLimited
-from generation_worker.domain.retry import RetryPolicy
-from generation_worker.domain.settlement import settle
+from generation_worker.domain.settlement import Blocked, Completed, Failed, Outcome, RateLimited, RetryPolicy, settle
 from generation_worker.ports import CallReport, WorkerCard
 from tests.support import jobs
 from tests.support.database import Connection

@@ -14,11 +14,10 @@ from opentelemetry import trace
 
 from generation_worker.config import load_settings
 from generation_worker.events import Events
+from generation_worker.traces import GivenIds, tell_spans
 from generation_worker.traces import sender as sender_module
-from generation_worker.traces import tell_spans
-from generation_worker.traces.ids import GivenIds
 from generation_worker.traces.sender import Sender
-from generation_worker.wiring_traces import build_sender
+from generation_worker.wiring import build_sender
 from tests.domain.jobs import a_job
 from tests.support.collector import Collector, collecting
 from tests.support.jobs import TRACEPARENT

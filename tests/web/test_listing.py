@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from generation_worker.db import job_desk
+from generation_worker.db import jobs as job_desk
+from generation_worker.db.query import BEGINNING
 from generation_worker.db.statements import load_statements
-from generation_worker.domain.paging import BEGINNING
 from tests.support import jobs
 from tests.support.database import Connection
 from tests.support.populated import Population

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from generation_worker.db.statements import load_statements
-from generation_worker.db.stream_desk import HEAD, LATEST, LOOKED_AT, MOST_OF_BATCH, MOST_OF_USER
+from generation_worker.db.streams import HEAD, LATEST, LOOKED_AT, MOST_OF_BATCH, MOST_OF_USER
 from tests.support.database import Connection
 from tests.web.test_listing import rows_read
 

@@ -6,17 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
-from generation_worker.domain.outcome import Crashed
-from generation_worker.domain.retry import RetryPolicy
-from generation_worker.domain.trace import trace_id_of
+from generation_worker.domain.job import trace_id_of
+from generation_worker.domain.settlement import Crashed, RetryPolicy
 from generation_worker.events import Events
 from generation_worker.ports import Expiry, Reclaim, StoreUnavailable
-from generation_worker.worker import pruner as pruners
-from generation_worker.worker import reclaimer as reclaimers
+from generation_worker.worker import maintenance as pruners
+from generation_worker.worker import maintenance as reclaimers
 from generation_worker.worker.lease import LeaseBook
-from generation_worker.worker.maintenance import Maintenance, Task
-from generation_worker.worker.pruner import Pruner
-from generation_worker.worker.reclaimer import Reclaimer
+from generation_worker.worker.maintenance import Maintenance, Pruner, Reclaimer, Task
 from generation_worker.worker.settler import Settler
 from tests.support.jobs import TRACEPARENT
 from tests.worker.scripted_store import Clock, ScriptedStore, Told, jobs, unavailable

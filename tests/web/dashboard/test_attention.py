@@ -8,8 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from generation_worker.db.store import PostgresStore
-from generation_worker.web.dashboard.attention import LATE, Finding, findings
+from generation_worker.db.protocol import PostgresStore
+from generation_worker.web.pages.overview import LATE, Finding, findings
 from tests.support import jobs
 from tests.support.database import Connection
 from tests.support.populated import Lent, Population

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from generation_worker.db.audit import meaning
-from generation_worker.db.store import PostgresStore
+from generation_worker.db.ledger import meaning
+from generation_worker.db.protocol import PostgresStore
 from tests.support import jobs
 from tests.support.database import Connection
 from tests.support.populated import WORKER, Lent, Population

@@ -1,0 +1,144 @@
+"""Where a page of a list ended, as a text that says nothing to whoever carries it."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, TypeVar
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import BaseRowFactory, class_row, dict_row
+
+from generation_worker.db.connections import Connections
+from generation_worker.db.statements import load_bare_statements, load_statements
+from generation_worker.domain.refusals import InvalidRequest
+
+LONGEST = 200
+
+
+class Mark(NamedTuple):
+    """A row of a list in the order of time, then of ids."""
+
+    at: datetime
+    id: UUID
+
+
+BEGINNING = Mark(datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
+"""Before the latest row."""
+
+
+def write_cursor(mark: Mark) -> str:
+    return urlsafe_b64encode(f"{mark.at.isoformat()} {mark.id}".encode()).decode().rstrip("=")
+
+
+def read_cursor(text: str | None) -> Mark:
+    """None is the beginning. Raises InvalidRequest for what is no cursor of ours."""
+    if text is None:
+        return BEGINNING
+    try:
+        at, _, row = urlsafe_b64decode(text[:LONGEST].encode() + b"==").decode().partition(" ")
+        mark = Mark(datetime.fromisoformat(at), UUID(row))
+    except ValueError:
+        mark = None
+    if mark is None or mark.at.tzinfo is None:
+        raise _foreign()
+    return mark
+
+
+def write_number_cursor(number: int) -> str:
+    return urlsafe_b64encode(str(number).encode()).decode().rstrip("=")
+
+
+def read_number_cursor(text: str | None) -> int | None:
+    """None is the beginning. Raises InvalidRequest for what is no cursor of ours."""
+    if text is None:
+        return None
+    try:
+        digits = urlsafe_b64decode(text[:LONGEST].encode() + b"==").decode("ascii")
+    except ValueError:
+        digits = ""
+    if not digits.isdigit() or len(digits) > 18:
+        raise _foreign()
+    return int(digits)
+
+
+def _foreign() -> InvalidRequest:
+    return InvalidRequest("cursor: is not one that a page ended with", "Leave it out to begin anew.")
+
+
+# What the HTTP API asks and changes: statements from ``desk/``, on connections that nobody else needs.
+
+
+Row = dict[str, Any]
+
+STATEMENTS = load_bare_statements("desk")
+
+
+class Desk:
+    """One of the API's desks. Each method may raise StoreUnavailable."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    def _ask(self, statement: str, **values: Any) -> list[Row]:
+        with self._connections.connection() as connection:
+            return ask(connection, statement, **values)
+
+    def _only(self, statement: str, **values: Any) -> Row | None:
+        found = self._ask(statement, **values)
+        return found[0] if found else None
+
+
+def ask(connection: psycopg.Connection[Any], statement: str, **values: Any) -> list[Row]:
+    """The rows of a statement, by the names of their columns; none if it gives none."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        cursor.execute(STATEMENTS[statement], values)
+        return cursor.fetchall() if cursor.description else []
+
+
+# How a question is asked: a statement of ``questions/`` by its name, and its rows as the answer.
+
+
+T = TypeVar("T")
+
+
+class Asking:
+    """Asks on connections in autocommit mode. Safe to use from many threads if its connections are.
+
+    Every method may raise psycopg.Error.
+    """
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._statements = load_statements("questions")
+
+    def _ask(self, answer: type[T], question: str, **values: Any) -> list[T]:
+        return self._run(class_row(answer), question, values)
+
+    def _rows(self, question: str, **values: Any) -> list[dict[str, Any]]:
+        return self._run(dict_row, question, values)
+
+    def _run(self, factory: BaseRowFactory[T], question: str, values: dict[str, Any]) -> list[T]:
+        with self._connections.connection() as connection, _cursor(connection, factory) as cursor:
+            return cursor.execute(self._statements[question], values).fetchall()
+
+
+def only(rows: list[T]) -> T | None:
+    return rows[0] if rows else None
+
+
+def _cursor(connection: psycopg.Connection[Any], factory: BaseRowFactory[T]) -> psycopg.Cursor[T]:
+    return connection.cursor(row_factory=factory)
+
+
+# How far the questions look.
+
+
+FAR = 10_000
+"""How many rows are counted one by one before an estimate, or "or more", has to do."""
+HEAD = 1_000
+"""How many rows of each lane are read to tell the places of many jobs at once."""
+SAMPLE = 50_000
+"""How many of the latest final jobs stand for a day."""
+LAST_ENTRY = LAST_EVENT = 2**63 - 1
