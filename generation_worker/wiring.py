@@ -213,7 +213,7 @@ def _plain(secret: SecretStr | None) -> str:
 
 
 if TYPE_CHECKING:
-    from generation_worker.traces import Sender
+    from generation_worker.traces.sender import Sender
 
 LAST_SPANS = 5.0
 """Longest time, in seconds, that the end of the process waits for a collector."""
@@ -228,7 +228,7 @@ def build_sender(settings: Settings, notice: Callable[[str], None]) -> Sender | 
     )
     variable = settings.origins[asked].name
     try:
-        from generation_worker.traces import Sender  # noqa: PLC0415 - an extra, and time that a worker without it saves
+        from generation_worker.traces.sender import Sender  # noqa: PLC0415 - an extra, and time that a worker without it saves
 
         return Sender(
             endpoint=settings.traces_address,
@@ -253,7 +253,7 @@ def traced(sender: Sender | None, events: Events) -> Generator[None]:
     if sender is None:
         yield
         return
-    from generation_worker.traces import tell_spans  # noqa: PLC0415 - as above
+    from generation_worker.traces.spans import tell_spans  # noqa: PLC0415 - as above
 
     tell_spans(events, sender.spans)
     try:

@@ -12,7 +12,8 @@ from typer.main import get_command
 from generation_worker import __version__
 from generation_worker.cli import access as audit
 from generation_worker.cli import access as token
-from generation_worker.cli import credits, enqueue, status
+from generation_worker.cli import credits as credit
+from generation_worker.cli import enqueue, status
 from generation_worker.cli import fleet as config
 from generation_worker.cli import fleet as pause
 from generation_worker.cli import jobs as dead
@@ -54,8 +55,8 @@ app.command("migrate")(migrate.migrate)
 app.command("enqueue")(enqueue.enqueue)
 app.command("status")(status.status)
 app.add_typer(job.app, name="job")
-app.add_typer(dead.app, name="dead")
-app.add_typer(credits.app, name="credits")
+app.add_typer(dead.dead_app, name="dead")
+app.add_typer(credit.app, name="credits")
 app.command("doctor")(doctor.doctor)
 app.add_typer(config.app, name="config")
 app.command("pause")(pause.pause)
@@ -67,8 +68,9 @@ app.add_typer(webhook.app, name="webhook")
 
 # The command line: ``generation-worker``.
 #
-# Exit status: 0 done, 1 the thing that was asked for failed, 2 wrong usage or configuration. Data goes to stdout, errors
-# to stderr. Whatever is heavy is imported by the command that needs it, so that looking at a queue takes no time.
+# Exit status: 0 done, 1 the thing that was asked for failed, 2 wrong usage or configuration. Data goes to stdout,
+# errors to stderr. Whatever is heavy is imported by the command that needs it, so that looking at a queue takes no
+# time.
 
 
 LEAVES_A_TRACE = "run"

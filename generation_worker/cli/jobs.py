@@ -227,7 +227,7 @@ def _release_one(job: str, reason: str | None, *, as_json: bool) -> None:
 def run_next(job: JobId, reason: Reason = None, as_json: Json = False) -> None:
     """Put a job that waits, for whatever, at the front of its lane."""
     with one_job(job) as (connection, found):
-        from generation_worker.db import fleet as pauses
+        from generation_worker.db import fleet as pauses  # noqa: PLC0415 - not for --help
         from generation_worker.db import jobs as operations  # noqa: PLC0415 - not for --help
 
         moved = operations.run_next(connection, found, by=author(reason))

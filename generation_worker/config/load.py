@@ -99,12 +99,12 @@ _BYTES_PER_PIXEL = 8
 """An image and its converted copy, four bytes each."""
 
 
-def problems(settings: Settings) -> list[str]:
+def problems_of(settings: Settings) -> list[str]:
     """One line for each fault, naming every variable that has a part in it."""
     return [*_addresses(settings), *_webhook(settings), *_storage(settings), *_numbers(settings)]
 
 
-def notices(settings: Settings) -> list[str]:
+def notices_of(settings: Settings) -> list[str]:
     """One line for each thing that is worth knowing though nothing is wrong."""
     return [
         *_about_the_database(settings),
@@ -379,9 +379,9 @@ def examine_settings(environ: Mapping[str, str] | None = None, **overrides: Any)
     found = find_values(layers)
     origins = found.origins | {field: Origin("option", declarations()[field].name) for field in given}
     settings, faults = _validate(found.values | given, origins)
-    problems = unread + found.problems + faults + problems(settings)
+    problems = unread + found.problems + faults + problems_of(settings)
     settings = settings.model_copy(update=dict.fromkeys(unreadable_addresses(settings)))
-    notices = retired_variables(layers) + misspelt_variables(layers) + notices(settings)
+    notices = retired_variables(layers) + misspelt_variables(layers) + notices_of(settings)
     return settings.model_copy(update={"notices": notices}), problems
 
 

@@ -12,7 +12,6 @@ from psycopg.rows import class_row
 from generation_worker.db.audit_trail import Author, record, together
 from generation_worker.db.connections import Connections
 from generation_worker.db.enqueue import refusals
-from generation_worker.db.insights import Insights
 from generation_worker.db.query import LAST_ENTRY, Asking, Desk, only
 
 Connection = psycopg.Connection[Any]
@@ -128,7 +127,7 @@ class CreditDesk(Desk):
 
     def __init__(self, connections: Connections) -> None:
         super().__init__(connections)
-        self._insights = Insights(connections)
+        self._insights = AccountInsights(connections)
 
     def account(self, user: str) -> Account | None:
         """None if the user has never had credits."""

@@ -14,7 +14,6 @@ from psycopg.rows import tuple_row
 
 from generation_worker.db.audit_trail import UNKNOWN, Author, Pause, record, together
 from generation_worker.db.connections import Lent
-from generation_worker.db.insights import Insights
 from generation_worker.db.query import FAR, Asking, only
 from generation_worker.db.statements import load_bare_statements
 from generation_worker.domain.fleet import FOLLOWED, LIMIT, PREFIX, Extent, may_be_unset, problem_with
@@ -352,7 +351,8 @@ class QueueInsights(Asking):
 
 # Pausing and resuming everything, one provider, one kind or one user.
 #
-# A pause holds from its commit on: every claim asks for it. What runs goes on. Jobs may be enqueued meanwhile, and wait.
+# A pause holds from its commit on: every claim asks for it. What runs goes on. Jobs may be enqueued meanwhile, and
+# wait.
 
 
 BATCH = 2000
@@ -414,7 +414,9 @@ def put_aside(connection: Connection) -> Iterator[int]:
 
 def pauses_of(connection: Connection, job_id: Any) -> list[Pause]:
     """What keeps this job waiting, whether it waits already or not."""
-    return Insights(Lent(connection)).job_pauses(job_id)
+    from generation_worker.db.jobs import JobInsights  # noqa: PLC0415 - jobs import this
+
+    return JobInsights(Lent(connection)).job_pauses(job_id)
 
 
 def _check(cursor: psycopg.Cursor[Any], extent: Extent) -> None:

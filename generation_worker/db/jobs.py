@@ -17,7 +17,6 @@ from generation_worker.db.audit_trail import AuditEvent, Author, Pause, record, 
 from generation_worker.db.connections import Connections
 from generation_worker.db.enqueue import Cancellation, EnqueuedJob, EnqueueRequest, enqueue_many
 from generation_worker.db.fleet import JobCount
-from generation_worker.db.insights import Insights
 from generation_worker.db.query import FAR, HEAD, SAMPLE, Asking, Desk, Mark, Row, ask, only
 from generation_worker.db.signals import wake
 from generation_worker.db.statements import load_statements
@@ -34,9 +33,6 @@ from generation_worker.domain.refusals import (
 )
 
 # Answers about jobs that somebody names or chooses.
-
-
-Row = dict[str, Any]
 
 
 class JobDetails(NamedTuple):
@@ -436,7 +432,7 @@ class JobDesk(Desk):
         """``private_urls`` is for development: inputs may have URLs that are not on the public internet."""
         super().__init__(connections)
         self._private_urls = private_urls
-        self._insights = Insights(connections)
+        self._insights = JobInsights(connections)
         self._paces: dict[str, tuple[float, Pace]] = {}
         self._lock = threading.Lock()
 

@@ -208,9 +208,9 @@ def problems_of(conninfo: str, label: str, *, waiting: Callable[[int, str], None
             f"transactions are {isolation!r} by default; make them 'read committed': "
             "ALTER ROLE … SET default_transaction_isolation = 'read committed'"
         )
-    current = current(conninfo)
-    if current is None or current < head():  # a newer schema serves us too, while a deployment is under way
-        problems.append(f"the schema is at {current or 'nothing'}; run: generation-worker migrate")
+    revision = current(conninfo)
+    if revision is None or revision < head():  # a newer schema serves us too, while a deployment is under way
+        problems.append(f"the schema is at {revision or 'nothing'}; run: generation-worker migrate")
     return problems
 
 

@@ -12,9 +12,6 @@ from generation_worker.db.query import Desk, Row
 # What is seen of jobs that somebody watches, and from where on it is looked at again without a loss.
 
 
-Row = Mapping[str, Any]
-
-
 class Since(NamedTuple):
     """A look at the database, as a place to go on from.
 

@@ -420,11 +420,3 @@ webhook_batch = Table(
     Column("batch_id", Uuid, nullable=False),
     Column("at", Moment, nullable=False),
 )
-
-
-# The tables as SQLAlchemy knows them, for Alembic's comparison: a module for each subject.
-#
-# The truth is alembic/sql, which also has what is not said here: checks, triggers, functions, defaults. A test compares.
-
-
-__all__ = ["access", "accounts", "attempts", "control", "fleet", "jobs", "metadata", "webhooks"]

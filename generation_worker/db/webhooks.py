@@ -17,7 +17,6 @@ from psycopg.rows import dict_row
 
 from generation_worker.db.audit_trail import UNKNOWN, Author, record, together
 from generation_worker.db.connections import Connections
-from generation_worker.db.insights import Insights
 from generation_worker.db.query import BEGINNING, Asking, Desk, Mark
 from generation_worker.domain.refusals import DeliveryNotFound, EndpointDisabled, EndpointNotFound, InvalidRequest
 from generation_worker.domain.urls import parse_url
@@ -362,7 +361,7 @@ class WebhookDesk(Desk):
 
     def __init__(self, connections: Connections, *, allow_private: bool) -> None:
         super().__init__(connections)
-        self._insights = Insights(connections)
+        self._insights = WebhookInsights(connections)
         self._allow_private = allow_private
 
     def endpoints(self, owner: str | None, *, after: UUID | None, limit: int) -> list[Endpoint]:

@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple
 
 # Which trace a job belongs to, and which spans of it are its own, in the words of W3C Trace Context.
 #
-# Whoever looks at a job comes to the same ids, on whichever worker and without asking anybody: they follow from what the
-# row holds.
+# Whoever looks at a job comes to the same ids, on whichever worker and without asking anybody: they follow from
+# what the row holds.
 
 
 FORM = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")

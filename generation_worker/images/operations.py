@@ -81,8 +81,8 @@ def _on_white(image: Image.Image) -> Image.Image:
 # Sizes.
 #
 # ``contain`` makes an image fit into the box and keeps its proportions; it never enlarges, so an image that already
-# fits stays as it is. ``cover`` and ``fill`` give exactly the size that was asked for, enlarging if they must: ``cover``
-# keeps the proportions and cuts off what sticks out on both sides, ``fill`` stretches.
+# fits stays as it is. ``cover`` and ``fill`` give exactly the size that was asked for, enlarging if they must:
+# ``cover`` keeps the proportions and cuts off what sticks out on both sides, ``fill`` stretches.
 
 
 FILTER = Image.Resampling.LANCZOS

@@ -12,7 +12,7 @@ from google.genai import errors, types
 
 from generation_worker.ports import GenerationRequest
 from generation_worker.providers.gemini_answers import ErrorAnswer, Known
-from generation_worker.providers.http import watched_client
+from generation_worker.providers.http_transport import watched_client
 
 GOOGLE = "https://generativelanguage.googleapis.com"
 

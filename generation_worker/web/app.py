@@ -168,8 +168,9 @@ def create_app(routers: Iterable[APIRouter], guard: Guard | None = None) -> Fast
 
 # Paths in which a name may hold any character: an encoded slash belongs to its segment, and separates nothing.
 #
-# A server hands on the path decoded, in which ``a%2Fb`` cannot be told from ``a/b``. To let a parameter run over slashes
-# would take the account of the user ``x/entries`` for the entries of ``x``. So the path is taken as it was sent.
+# A server hands on the path decoded, in which ``a%2Fb`` cannot be told from ``a/b``. To let a parameter run over
+# slashes would take the account of the user ``x/entries`` for the entries of ``x``. So the path is taken as it was
+# sent.
 
 
 class BySegments(APIRoute):

@@ -135,11 +135,11 @@ def _is_loopback(text: str) -> bool:
 
 # Lets callers in by their keys, at the pace that each key has.
 #
-# The pace is kept in the database, one row for each key: it holds for the fleet, however many processes a load balancer
-# spreads the requests over. That is one small write into an unlogged table for a request, which waits for no disk.
-# Counting in each process would let in as many times the limit as there are processes. Drawing requests in portions would
-# save writes, and turn away a quiet client whose portions lie in other processes. Whoever was turned away is remembered
-# here until then: to go on asking costs the database nothing.
+# The pace is kept in the database, one row for each key: it holds for the fleet, however many processes a load
+# balancer spreads the requests over. That is one small write into an unlogged table for a request, which waits for
+# no disk. Counting in each process would let in as many times the limit as there are processes. Drawing requests in
+# portions would save writes, and turn away a quiet client whose portions lie in other processes. Whoever was turned
+# away is remembered here until then: to go on asking costs the database nothing.
 
 
 BELIEVED_FOR = 1.0

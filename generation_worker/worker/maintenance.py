@@ -289,7 +289,7 @@ class Sweeper:
         return self._store.find_orphans(made, age=self._grace) if made else []
 
     def _stale_uploads(self, page: list[StoredObject]) -> list[str]:
-        uploaded = [stored for stored in page if uploads.KEY.fullmatch(stored.key)] if self._keep_uploads else []
+        uploaded = [stored for stored in page if uploads.UPLOAD_KEY.fullmatch(stored.key)] if self._keep_uploads else []
         return self._store.find_stale_uploads(uploaded, age=self._keep_uploads) if uploaded else []
 
 

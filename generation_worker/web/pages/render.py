@@ -103,7 +103,7 @@ def way_back(asked: str | None, otherwise: str = HOME) -> str:
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 KEPT = "public, max-age=31536000, immutable"
 """The address has a part of what it holds: another content has another address."""
-DIRECTORY = Path(str(files("generation_worker.web.pages.render") / "static"))
+DIRECTORY = Path(str(files("generation_worker.web.pages") / "static"))
 
 
 def assets_router() -> APIRouter:
@@ -181,7 +181,7 @@ def go_back(asked: str | None, said: str, *, otherwise: str = HOME) -> Response:
 @cache
 def _templates() -> Environment:
     made = Environment(
-        loader=PackageLoader("generation_worker.web.pages.render"),
+        loader=PackageLoader("generation_worker.web.pages"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
