@@ -12,7 +12,7 @@ from fastapi import APIRouter, FastAPI
 from generation_worker.config import Settings, describe
 from generation_worker.db.access import KeyDesk, SessionDesk, TokenDesk
 from generation_worker.db.bulk import ControlDesk
-from generation_worker.db.connections import DeskConnections, open_desk_pool, reading
+from generation_worker.db.connections import DeskConnections, open_desk_pool, read_only
 from generation_worker.db.credits import CreditDesk
 from generation_worker.db.insights import Insights
 from generation_worker.db.jobs import JobDesk
@@ -175,7 +175,7 @@ def build_dashboard(
 @contextmanager
 def fleet_questions(desk: DeskConnections) -> Generator[Insights]:
     """Who answers what the fleet's figures are made from."""
-    with reading(desk, seconds=FLEET_SECONDS) as lent:
+    with read_only(desk, seconds=FLEET_SECONDS) as lent:
         yield Insights(lent)
 
 

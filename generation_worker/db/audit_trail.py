@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from generation_worker.db.query import FAR, LAST_EVENT, Asking, only
+from generation_worker.db.query import FAR, LAST_EVENT, Asking, Queries, only
 from generation_worker.domain.refusals import InvalidRequest
 
 Connection = psycopg.Connection[Any]
@@ -45,6 +45,22 @@ def record(
     check_reason(by)
     states = (None if state is None else json.dumps(state, default=str) for state in (before, after))
     connection.execute(RECORD, (by.actor, action, target, by.reason, *states))
+
+
+def record_change(
+    queries: Queries, by: Author, action: str, target: str, *, before: Any = None, after: Any = None
+) -> None:
+    """Write one event, in the transaction that makes the change.
+
+    ``action`` is ``job.cancel``, ``setting.set`` and the like, ``target`` says of what: ``job:<id>``, ``user:ada``,
+    ``setting:<name>``. ``before`` and ``after`` are what changed, as JSON, without secrets and prompts. Raises
+    InvalidRequest if the reason is too long.
+    """
+    check_reason(by)
+    was, became = (None if state is None else json.dumps(state, default=str) for state in (before, after))
+    queries.execute(
+        "record_change", actor=by.actor, action=action, target=target, reason=by.reason, before=was, after=became
+    )
 
 
 def together(connection: Connection) -> AbstractContextManager[Any]:

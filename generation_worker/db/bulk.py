@@ -16,7 +16,7 @@ import psycopg
 
 from generation_worker.db import fleet as pauses
 from generation_worker.db.audit_trail import Author, FleetSetting, Pause, check_reason
-from generation_worker.db.connections import Lent
+from generation_worker.db.connections import SingleConnection
 from generation_worker.db.fleet import change_fleet_settings
 from generation_worker.db.insights import Insights
 from generation_worker.db.jobs import cancel_job, release_job, replay_job, run_next
@@ -178,7 +178,7 @@ class ControlDesk(Desk):
         """Put a waiting job at the front of its lane. Raises JobNotFound and JobNotWaiting."""
         with self._connections.connection() as connection:
             moved = run_next(connection, job_id, by=Author(by, reason))
-            position = Insights(Lent(connection)).queue_position(job_id, cap=FAR)
+            position = Insights(SingleConnection(connection)).queue_position(job_id, cap=FAR)
             return Place(moved["status"], position, pauses.pauses_of(connection, job_id))
 
     def release(self, job_id: UUID, *, by: str, reason: str | None) -> str | None:
@@ -192,7 +192,7 @@ class ControlDesk(Desk):
     def count(self, action: ActionName, chosen: Mapping[str, Any]) -> dict[str, int]:
         """How many jobs of each status it would be done to now. Raises InvalidRequest."""
         with self._connections.connection() as connection:
-            return count(Insights(Lent(connection)), action, Filter(**chosen))
+            return count(Insights(SingleConnection(connection)), action, Filter(**chosen))
 
     def carry_out(
         self, action: ActionName, chosen: Mapping[str, Any], *, after: UUID | None, by: str, reason: str | None
@@ -204,7 +204,7 @@ class ControlDesk(Desk):
         with self._connections.connection() as connection:
             steps = carry_out(
                 connection,
-                Insights(Lent(connection)),
+                Insights(SingleConnection(connection)),
                 action,
                 Filter(**chosen),
                 by=Author(by, reason),

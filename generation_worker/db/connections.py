@@ -333,7 +333,7 @@ class TookTooLong(StoreUnavailable):
     """The question was not answered in its time."""
 
 
-class Lent:
+class SingleConnection:
     """One connection, for whoever asks for one."""
 
     def __init__(self, connection: Connection) -> None:
@@ -345,7 +345,7 @@ class Lent:
 
 
 @contextmanager
-def reading(connections: Connections, *, seconds: float) -> Generator[Lent]:
+def read_only(connections: Connections, *, seconds: float) -> Generator[SingleConnection]:
     """A connection in a transaction that only reads, in which no statement takes longer than ``seconds``.
 
     Raises StoreUnavailable, of which TookTooLong is one.
@@ -354,7 +354,7 @@ def reading(connections: Connections, *, seconds: float) -> Generator[Lent]:
     try:
         with connections.connection() as connection, connection.transaction():
             connection.execute(begin.encode(), prepare=False)
-            yield Lent(connection)
+            yield SingleConnection(connection)
     except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable) as error:
         raise TookTooLong(f"not answered within {seconds:g} s, or before: {error}") from error
     except UNAVAILABLE as error:

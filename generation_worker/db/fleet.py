@@ -13,7 +13,7 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from generation_worker.db.audit_trail import UNKNOWN, Author, Pause, record, together
-from generation_worker.db.connections import Lent
+from generation_worker.db.connections import SingleConnection
 from generation_worker.db.query import FAR, Asking, only
 from generation_worker.db.statements import load_bare_statements
 from generation_worker.domain.fleet import FOLLOWED, LIMIT, PREFIX, Extent, may_be_unset, problem_with
@@ -416,7 +416,7 @@ def pauses_of(connection: Connection, job_id: Any) -> list[Pause]:
     """What keeps this job waiting, whether it waits already or not."""
     from generation_worker.db.jobs import JobInsights  # noqa: PLC0415 - jobs import this
 
-    return JobInsights(Lent(connection)).job_pauses(job_id)
+    return JobInsights(SingleConnection(connection)).job_pauses(job_id)
 
 
 def _check(cursor: psycopg.Cursor[Any], extent: Extent) -> None:

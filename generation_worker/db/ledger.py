@@ -9,7 +9,7 @@ from typing import Any
 from psycopg import Connection
 from psycopg.rows import dict_row
 
-from generation_worker.db.connections import Connections, TookTooLong, reading
+from generation_worker.db.connections import Connections, TookTooLong, read_only
 from generation_worker.db.statements import load_statements
 
 MOST_PER_INVARIANT = 100
@@ -53,7 +53,7 @@ def count_violations(connections: Connections, *, max_paid_calls: int, seconds: 
 
 def _count(connections: Connections, query: bytes, max_paid_calls: int, seconds: float) -> int | None:
     try:
-        with reading(connections, seconds=seconds) as lent, lent.connection() as connection:
+        with read_only(connections, seconds=seconds) as lent, lent.connection() as connection:
             return len(_ask(connection, query, max_paid_calls))
     except TookTooLong:
         return None

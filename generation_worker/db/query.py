@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, TypeVar
+from contextlib import contextmanager, nullcontext
+from collections.abc import Generator
+from typing import Any, NamedTuple, Self, TypeVar
 from uuid import UUID
 
 import psycopg
 from psycopg.rows import BaseRowFactory, class_row, dict_row
 
-from generation_worker.db.connections import Connections
-from generation_worker.db.statements import load_bare_statements, load_statements
+from generation_worker.db.connections import Connections, SingleConnection, read_only
+from generation_worker.db.statements import SCHEMA, load_statements
 from generation_worker.domain.refusals import InvalidRequest
 
 LONGEST = 200
@@ -67,10 +69,96 @@ def _foreign() -> InvalidRequest:
     return InvalidRequest("cursor: is not one that a page ended with", "Leave it out to begin anew.")
 
 
-# What the HTTP API asks and changes: statements from ``desk/``, on connections that nobody else needs.
+# How statements are run.
 
 
 Row = dict[str, Any]
+"""A row by the names of its columns, where no type describes it."""
+
+T = TypeVar("T")
+
+
+class Queries:
+    """Runs the statements of ``db/sql`` by their names. Safe to use from many threads if its connections are.
+
+    A module of a subject (``db/credits.py`` …) has functions that take this first. Rows come back as instances of the
+    type that describes them, filled by the names of their columns.
+
+    Every method may raise what its connections raise: psycopg.Error, or StoreUnavailable if they are ApiConnections.
+    """
+
+    def __init__(self, connections: Connections, *, schema: str = SCHEMA) -> None:
+        """``schema`` holds our tables. The connections are in autocommit mode, unless their owner commits."""
+        self._connections = connections
+        self.schema = schema
+        self._statements = load_statements(schema)
+
+    @classmethod
+    def on(cls, connection: psycopg.Connection[Any], *, schema: str = SCHEMA) -> Self:
+        """On one connection, within the transaction that its owner may have begun."""
+        return cls(SingleConnection(connection), schema=schema)
+
+    def all(self, row: type[T], statement: str, **values: Any) -> list[T]:
+        """All rows of a statement."""
+        return self._fetch(class_row(row), statement, values)
+
+    def one_or_none(self, row: type[T], statement: str, **values: Any) -> T | None:
+        """The first row of a statement, if it gives any."""
+        found = self._fetch(class_row(row), statement, values)
+        return found[0] if found else None
+
+    def one(self, row: type[T], statement: str, **values: Any) -> T:
+        """The only row of a statement, which always gives one."""
+        [found] = self._fetch(class_row(row), statement, values)
+        return found
+
+    def rows(self, statement: str, **values: Any) -> list[Row]:
+        """All rows as dictionaries: for what is shown as it is."""
+        return self._fetch(dict_row, statement, values)
+
+    def row_or_none(self, statement: str, **values: Any) -> Row | None:
+        """The first row as a dictionary, if there is any."""
+        found = self.rows(statement, **values)
+        return found[0] if found else None
+
+    def execute(self, statement: str, **values: Any) -> int:
+        """Run a statement whose rows do not matter; how many it gave or changed."""
+        with self._connections.connection() as connection:
+            return connection.execute(self._statements[statement], values).rowcount
+
+    @contextmanager
+    def transaction(self) -> Generator[Self]:
+        """All or nothing of what the block runs, on one connection.
+
+        Where the connection's owner commits, that is left to the owner: ``transaction()`` of psycopg alone would commit
+        on a connection that is not in autocommit mode and not in a transaction yet.
+        """
+        with self._connections.connection() as connection:
+            together = connection.transaction() if connection.autocommit else nullcontext()
+            with together:
+                yield type(self)(SingleConnection(connection), schema=self.schema)
+
+    @contextmanager
+    def read_only(self, *, seconds: float = 2.0) -> Generator[Self]:
+        """For several questions on one connection, of which none takes longer than ``seconds``. Raises StoreUnavailable,
+        of which TookTooLong is one.
+        """
+        with read_only(self._connections, seconds=seconds) as lent:
+            yield type(self)(lent, schema=self.schema)
+
+    @contextmanager
+    def connection(self) -> Generator[psycopg.Connection[Any]]:
+        """The connection itself, for the few who need it: COPY, LISTEN, server-side cursors."""
+        with self._connections.connection() as connection:
+            yield connection
+
+    def _fetch(self, factory: BaseRowFactory[T], statement: str, values: dict[str, Any]) -> list[T]:
+        with self._connections.connection() as connection, connection.cursor(row_factory=factory) as cursor:
+            return cursor.execute(self._statements[statement], values).fetchall()
+
+
+# What the HTTP API asks and changes: statements from ``desk/``, on connections that nobody else needs.
+
 
 STATEMENTS = load_bare_statements("desk")
 
@@ -98,9 +186,6 @@ def ask(connection: psycopg.Connection[Any], statement: str, **values: Any) -> l
 
 
 # How a question is asked: a statement of ``questions/`` by its name, and its rows as the answer.
-
-
-T = TypeVar("T")
 
 
 class Asking:

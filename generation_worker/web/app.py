@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Iterable
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import unquote
 
 import uvicorn
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.routing import APIRoute
@@ -21,6 +21,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from generation_worker import __version__
+from generation_worker.db.query import Queries
 from generation_worker.web.auth import Guard, GuardedRoute, check_scopes
 from generation_worker.web.problems import MEDIA_TYPE, ProblemDetails, describe_problems
 
@@ -141,11 +142,26 @@ def _name_of(route: APIRoute) -> str:
     return route.name
 
 
-def create_app(routers: Iterable[APIRouter], guard: Guard | None = None) -> FastAPI:
+def part(name: str) -> Any:
+    """For an argument of a route: what the application was made with under this name (see ``create_app``)."""
+
+    async def find(request: Request) -> Any:  # not a thread's work, so it is not given to one
+        return getattr(request.app.state, name)
+
+    return Depends(find)
+
+
+Database = Annotated[Queries, part("queries")]
+"""For an argument of a route that reads or changes rows."""
+
+
+def create_app(routers: Iterable[APIRouter], guard: Guard | None = None, **parts: Any) -> FastAPI:
     """The application that ``routers`` make together. A route may raise ``Problem``.
 
-    ``guard`` lets callers in, for routes that ask for a scope. Raises LookupError if a route neither asks for one nor
-    is open to all.
+    ``guard`` lets callers in, for routes that ask for a scope. ``parts`` are what routes work with, the same for every
+    request: ``queries``, ``storage`` and the like. A route's argument that is declared with ``part`` gets one of them.
+
+    Raises LookupError if a route neither asks for a scope nor is open to all.
     """
     app = FastAPI(
         title="generation-worker",
@@ -155,6 +171,8 @@ def create_app(routers: Iterable[APIRouter], guard: Guard | None = None) -> Fast
         generate_unique_id_function=_name_of,
     )
     app.state.guard = guard
+    for name, value in parts.items():
+        setattr(app.state, name, value)
     app.state.stopping = list[Callable[[], None]]()  # what a server calls before it waits for its answers to end
     app.add_middleware(SecurityHeaders)
     describe_problems(app)

@@ -10,11 +10,11 @@ from generation_worker.domain.job import FRONT
 from tests.cli.conftest import Command
 from tests.support import jobs
 from tests.support.database import Connection
-from tests.support.populated import Lent, Population
+from tests.support.populated import SingleConnection, Population
 
 
 def claim(connection: Connection) -> set[str]:
-    store = PostgresStore(Lent(connection))
+    store = PostgresStore(SingleConnection(connection))
     lanes = {"local": FRONT, "none": FRONT}
     return {job.id for job in store.claim_jobs("w", lanes, slots=10, lease=60.0, max_attempts=4).jobs}
 

@@ -10,7 +10,7 @@ import pytest
 from psycopg import sql
 from psycopg_pool import ConnectionPool
 
-from generation_worker.db.connections import Lent, open_pool
+from generation_worker.db.connections import SingleConnection, open_pool
 from generation_worker.db.ledger import MOST_PER_INVARIANT, audit, count_violations, meaning
 from generation_worker.db.statements import load_statements
 from tests.support.database import Connection, Database
@@ -376,6 +376,6 @@ def test_an_invariant_that_takes_too_long_is_left_out_and_the_others_are_not(
     asker.execute(first.encode())
     with blocker.transaction():
         blocker.execute("LOCK TABLE credit_account IN ACCESS EXCLUSIVE MODE")
-        counts = count_violations(Lent(asker), max_paid_calls=MAX_PAID_CALLS, seconds=seconds)
+        counts = count_violations(SingleConnection(asker), max_paid_calls=MAX_PAID_CALLS, seconds=seconds)
     assert counts["balance_is_the_sum_of_entries"] is None
     assert counts["processing_means_leased"] == 0

@@ -28,7 +28,7 @@ from generation_worker.doctor.postgres import (
 )
 from tests.db.test_server import GOOD
 from tests.support.database import Connection, Database
-from tests.support.populated import Lent
+from tests.support.populated import SingleConnection
 
 HEAD = migrations.head()
 
@@ -207,7 +207,7 @@ def test_the_owner_may_do_everything(sessions: Sessions, database: Database):
 
 def test_what_is_missing_is_granted_by_the_remedy(low: Connection, database: Database):
     def look() -> tuple[str, str]:
-        insights = Insights(Lent(low))
+        insights = Insights(SingleConnection(low))
         verdict = judge_rights(insights.table_rights(our_tables()), insights.functions(), role)
         return verdict.status, verdict.remedy or ""
 
@@ -242,7 +242,7 @@ def test_rows_that_are_hidden(low: Connection, database: Database):
     owner = database.connect_direct()
     owner.execute("ALTER TABLE generation_job ENABLE ROW LEVEL SECURITY")
     try:
-        verdict = judge_rights(Insights(Lent(low)).table_rights(our_tables()), [], "web")
+        verdict = judge_rights(Insights(SingleConnection(low)).table_rights(our_tables()), [], "web")
     finally:
         owner.execute("ALTER TABLE generation_job DISABLE ROW LEVEL SECURITY")
     assert verdict.status == "fault"

@@ -17,7 +17,7 @@ from generation_worker.db.jobs import cancel_job, replay_job
 from generation_worker.domain.refusals import InsufficientCredits, InvalidRequest, JobNotFound, JobNotReplayable
 from tests.support import jobs
 from tests.support.database import Connection, Database
-from tests.support.populated import Lent, Population, populate
+from tests.support.populated import SingleConnection, Population, populate
 from tests.support.refusals import APPEND_ONLY, refused
 
 ADA = Author("cli:ada", "because")
@@ -25,7 +25,7 @@ Change = Callable[[Connection, Population], Any]
 
 
 def events(connection: Connection, **filters: Any) -> list[AuditEvent]:
-    return Insights(Lent(connection)).audit_events(**filters)
+    return Insights(SingleConnection(connection)).audit_events(**filters)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from generation_worker.db.statements import load_statements
 from generation_worker.domain.refusals import InvalidRequest
 from tests.support import jobs
 from tests.support.database import Connection, Database
-from tests.support.populated import WORKER, Lent, Population, populate
+from tests.support.populated import WORKER, SingleConnection, Population, populate
 
 ALL = ("pending", "scheduled", "rate_limited", "processing", "completed", "failed", "cancelled")
 
@@ -34,7 +34,7 @@ def insights(database: Database) -> Insights:
     """They ask in a session that may not write."""
     reader = database.connect_direct()
     reader.execute("SET default_transaction_read_only = on")
-    return Insights(Lent(reader))
+    return Insights(SingleConnection(reader))
 
 
 def test_each_question_has_its_method():
@@ -306,11 +306,11 @@ def test_who_asks_for_the_oldest_snapshot_does_not_count(connection: Connection)
     """A scrape asks all its questions in one transaction."""
     with connection.transaction():
         connection.execute("SELECT pg_sleep(0.1)")
-        assert Insights(Lent(connection)).oldest_snapshot() < 0.1
+        assert Insights(SingleConnection(connection)).oldest_snapshot() < 0.1
 
 
 def test_what_maintenance_has_done_and_found(connection: Connection, insights: Insights):
-    store = PostgresStore(Lent(connection))
+    store = PostgresStore(SingleConnection(connection))
     store.save_findings("audit", {"violations": {"one": 2}})
     store.finish_task("audit", error=None)
     store.finish_task("sweep", error="the storage is away")

@@ -21,7 +21,7 @@ from tests.sql.conftest import FOLDER, Psql
 from tests.support import jobs
 from tests.support.database import Connection, Database
 from tests.support.jobs import PROMPT
-from tests.support.populated import Lent, Population, populate
+from tests.support.populated import SingleConnection, Population, populate
 from tests.support.processes import WorkerProcess
 from tests.support.servers import with_login
 
@@ -155,7 +155,7 @@ def test_the_reader_answers_every_question_but_what_a_job_asks_for(become: Becom
             refused.append(name)
     assert refused == ["job", "job_glances"]
     assert audit(role, max_paid_calls=2) == []
-    assert Insights(Lent(role)).account("ada") is not None
+    assert Insights(SingleConnection(role)).account("ada") is not None
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_the_worker_may_run_every_statement_of_its_own(become: Become, populatio
 
 def test_doctor_finds_that_the_worker_may_do_enough_and_the_others_not(become: Become):
     def look(name: str) -> str:
-        insights = Insights(Lent(become(name)))
+        insights = Insights(SingleConnection(become(name)))
         return judge_rights(insights.table_rights(our_tables()), insights.functions(), name).status
 
     assert [look(name) for name in NAMES] == ["fault", "fault", "ok"]

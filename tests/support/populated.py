@@ -20,7 +20,7 @@ WORKER = "worker-1"
 RESULT: dict[str, Any] = {"images": [{"key": "ada/1.webp"}], "provider": "local"}
 
 
-class Lent:
+class SingleConnection:
     """One connection, lent again and again."""
 
     def __init__(self, connection: Connection) -> None:
@@ -68,7 +68,7 @@ def populate(connection: Connection) -> Population:
     jobs.offer_local(connection)
     jobs.grant(connection, "ada", 100, "payment-1")
     jobs.grant(connection, "bob", 10)
-    store = PostgresStore(Lent(connection))
+    store = PostgresStore(SingleConnection(connection))
     card = WorkerCard(WORKER, "0.1.0", ("local",), 5)
     store.register_worker(card)
     store.touch_worker(card, busy=1, stuck=0)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Protocol
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from generation_worker.db.query import read_number_cursor, write_number_cursor
-from generation_worker.web.app import SegmentRoute
+from generation_worker.db import credits
+from generation_worker.db.audit_trail import Author
+from generation_worker.db.query import Queries, read_number_cursor, write_number_cursor
+from generation_worker.web.app import Database, SegmentRoute
 from generation_worker.web.auth import Caller, needs
 from generation_worker.web.problems import Problem, documented
 from generation_worker.web.requests import Cursor, IdempotencyKeyNeeded, RequestModel, UserId
@@ -79,94 +80,59 @@ class Granted(BaseModel):
     duplicate: bool = Field(description="The key had been used before; nothing was given this time.")
 
 
-class FoundAccount(Protocol):
-    @property
-    def user_id(self) -> str: ...
+router = APIRouter(prefix=CREDITS, tags=["credits"], route_class=SegmentRoute)
+READS = documented(401, 403, 404, 422, 429, 503)
+CHANGES = documented(400, 401, 403, 408, 409, 413, 415, 422, 429, 503)
 
 
-class FoundEntry(Protocol):
-    @property
-    def seq(self) -> int: ...
+@router.get("/{user_id}", responses=READS)
+def show_account(caller: Annotated[Caller, needs("read")], user_id: User, queries: Database) -> Account:
+    """What a user has, and what their waiting jobs will take of it."""
+    return Account.model_validate(_account(queries, caller, user_id))
 
 
-class Posting(Protocol):
-    @property
-    def entry(self) -> int: ...
-    @property
-    def balance(self) -> int: ...
-    @property
-    def duplicate(self) -> bool: ...
-
-
-class Credits(Protocol):
-    """Where accounts are. Each method may raise StoreUnavailable."""
-
-    def account(self, user: str) -> FoundAccount | None: ...
-
-    def entries(self, user: str, *, before: int | None, limit: int) -> Sequence[FoundEntry]: ...
-
-    def grant(self, user: str, amount: int, *, key: str, reason: str | None, by: str) -> Posting: ...
-
-
-def credits_router(credits: Credits) -> APIRouter:  # noqa: A002 - its name everywhere
-    """Balance, entries, grant."""
-    router = APIRouter(prefix=CREDITS, tags=["credits"], route_class=SegmentRoute)
-    desk = _Desk(credits)
-    add = router.add_api_route
-    asks: dict[int | str, dict[str, Any]] = documented(401, 403, 404, 422, 429, 503)
-    add("/{user_id}", desk.show_account, methods=["GET"], responses=asks)
-    add("/{user_id}/entries", desk.list_entries, methods=["GET"], responses=asks)
-    add(
-        "/{user_id}/grant",
-        desk.grant_credits,
-        methods=["POST"],
-        responses=documented(400, 401, 403, 408, 409, 413, 415, 422, 429, 503),
+@router.get("/{user_id}/entries", responses=READS)
+def list_entries(
+    caller: Annotated[Caller, needs("read")],
+    user_id: User,
+    filters: Annotated[EntryFilters, Query()],
+    queries: Database,
+) -> EntryPage:
+    """What moved in a user's account, the latest first, a page at a time."""
+    _account(queries, caller, user_id)
+    before = read_number_cursor(filters.cursor)
+    found = credits.list_entries(queries, user_id, before=before, limit=filters.limit + 1)
+    page = found[: filters.limit]
+    more = len(found) > len(page)
+    return EntryPage(
+        entries=[Entry.model_validate(entry) for entry in page],
+        next_cursor=write_number_cursor(page[-1].seq) if more else None,
     )
-    return router
 
 
-class _Desk:
-    def __init__(self, found: Credits) -> None:
-        self._credits = found
+@router.post("/{user_id}/grant", responses=CHANGES)
+def grant_credits(
+    caller: Annotated[Caller, needs("operate", whole_fleet=True)],
+    user_id: User,
+    body: Grant,
+    idempotency_key: IdempotencyKeyNeeded,
+    queries: Database,
+) -> Granted:
+    """Give a user credits, once for each `Idempotency-Key`. The audit trail names the API key that did it."""
+    by = Author(caller.name, body.reason)
+    posting = credits.post(queries, "grant_credits", user_id, body.amount, key=idempotency_key, by=by)
+    return Granted(user_id=user_id, entry=posting.entry, balance=posting.balance, duplicate=posting.duplicate)
 
-    def show_account(self, caller: Annotated[Caller, needs("read")], user_id: User) -> Account:
-        """What a user has, and what their waiting jobs will take of it."""
-        return Account.model_validate(self._account(caller, user_id))
 
-    def list_entries(
-        self, caller: Annotated[Caller, needs("read")], user_id: User, filters: Annotated[EntryFilters, Query()]
-    ) -> EntryPage:
-        """What moved in a user's account, the latest first, a page at a time."""
-        self._account(caller, user_id)
-        before = read_number_cursor(filters.cursor)
-        found = self._credits.entries(user_id, before=before, limit=filters.limit + 1)
-        page = found[: filters.limit]
-        more = len(found) > len(page)
-        return EntryPage(
-            entries=[Entry.model_validate(entry) for entry in page],
-            next_cursor=write_number_cursor(page[-1].seq) if more else None,
+def _account(queries: Queries, caller: Caller, user_id: str) -> credits.Account:
+    caller.acting_for(user_id)
+    found = credits.find_account(queries, user_id)
+    if found is None:
+        raise Problem(
+            404,
+            "account_not_found",
+            "The user has no account.",
+            field="user_id",
+            remedy="Grant credits first: POST /worker/credits/{user_id}/grant.",
         )
-
-    def grant_credits(
-        self,
-        caller: Annotated[Caller, needs("operate", whole_fleet=True)],
-        user_id: User,
-        body: Grant,
-        idempotency_key: IdempotencyKeyNeeded,
-    ) -> Granted:
-        """Give a user credits, once for each `Idempotency-Key`. The audit trail names the API key that did it."""
-        posting = self._credits.grant(user_id, body.amount, key=idempotency_key, reason=body.reason, by=caller.name)
-        return Granted(user_id=user_id, entry=posting.entry, balance=posting.balance, duplicate=posting.duplicate)
-
-    def _account(self, caller: Caller, user_id: str) -> FoundAccount:
-        caller.acting_for(user_id)
-        found = self._credits.account(user_id)
-        if found is None:
-            raise Problem(
-                404,
-                "account_not_found",
-                "The user has no account.",
-                field="user_id",
-                remedy="Grant credits first: POST /worker/credits/{user_id}/grant.",
-            )
-        return found
+    return found
