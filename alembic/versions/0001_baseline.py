@@ -1,9 +1,9 @@
-"""Keys of the HTTP API."""
+"""The whole database: jobs, credits, provider calls, gates, webhooks, keys and the audit trail."""
 
 from generation_worker.db.migrations import run_sql
 
-revision = "0008"
-down_revision = "0007"
+revision = "0001"
+down_revision = None
 
 
 def upgrade() -> None:
