@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from alembic import context
-from generation_worker.db.migrations import migrating
+from generation_worker.db.migrations import VERSION_TABLE, migrating
 from generation_worker.db.tables import metadata
 
 if context.is_offline_mode():
     raise SystemExit("The migrations are SQL already: read alembic/sql/")
 
-with migrating(context.config.attributes.get("conninfo")) as connection:
+attributes = context.config.attributes
+with migrating(attributes.get("conninfo"), attributes.get("schema")) as (connection, schema):
     context.configure(
         connection=connection,
         target_metadata=metadata,
-        on_version_apply=context.config.attributes.get("on_version_apply"),
+        version_table=VERSION_TABLE,
+        version_table_schema=schema,
+        on_version_apply=attributes.get("on_version_apply"),
     )
     context.run_migrations()

@@ -17,13 +17,14 @@ from generation_worker.db.credits import CreditDesk
 from generation_worker.db.insights import Insights
 from generation_worker.db.jobs import JobDesk
 from generation_worker.db.ledger import meaning
+from generation_worker.db.query import Queries
 from generation_worker.db.streams import StreamDesk
 from generation_worker.db.webhooks import WebhookDesk
 from generation_worker.events import Events
 from generation_worker.ports import Images, Storage
 from generation_worker.registrations import webhook_readers
+from generation_worker.web.api import credits
 from generation_worker.web.api.control import bulk_router, config_router, control_router, front_router
-from generation_worker.web.api.credits import credits_router
 from generation_worker.web.api.fleet import Processed, fleet_router, health_router, metrics_router, worker_health_router
 from generation_worker.web.api.images import images_router
 from generation_worker.web.api.jobs import batches_router, jobs_router
@@ -84,7 +85,7 @@ def build_app(
     streams = build_streams(stack, settings, desk, events) if settings.enable_api else None
     if streams is not None:
         routers += build_api(settings, desk, keeping, streams, supervisor, events)
-    app = create_app(routers, guard)
+    app = create_app(routers, guard, queries=Queries(desk))
     app.state.door = door
     if settings.enable_dashboard:
         answer_with_pages(app)
@@ -128,7 +129,7 @@ def build_api(
     yield jobs_router(jobs, keeping.storage)
     yield batches_router(jobs)
     yield events_router(streams, StreamDesk(desk), jobs, keeping.storage)
-    yield credits_router(CreditDesk(desk))
+    yield credits.router
     yield images_router(
         keeping.storage, keeping.images, most_bytes=settings.upload_max_mb * MIB, kept_for=settings.upload_retention
     )

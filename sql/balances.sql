@@ -2,6 +2,7 @@
 -- Each user's balance, what their waiting jobs will cost, and what they have spent and got back so far. Where `short`
 -- is above zero, the last of those jobs will fail with insufficient_credits, unless somebody runs
 -- generation-worker credits grant USER AMOUNT
+SET search_path = generation, pg_catalog, pg_temp; -- the schema of DATABASE_SCHEMA
 SELECT a.user_id, a.balance, coalesce(w.waiting, 0) AS waiting_costs,
        greatest(coalesce(w.waiting, 0) - a.balance, 0) AS short,
        coalesce(-e.debited, 0) AS debited, coalesce(e.refunded, 0) AS refunded, a.fair_weight

@@ -1,6 +1,7 @@
 -- READS ONLY
 -- The jobs that failed last (50 unless you say otherwise: psql -v limit=200 …), what each gave back, and the job that
 -- replaced it, if somebody replayed it. Replay one with generation-worker job retry ID
+SET search_path = generation, pg_catalog, pg_temp; -- the schema of DATABASE_SCHEMA
 \if :{?limit}
 \else
   \set limit 50

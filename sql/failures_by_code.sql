@@ -1,6 +1,7 @@
 -- READS ONLY
 -- Why jobs failed within the last :hours hours (24 unless you say otherwise: psql -v hours=72 …). Look at an example
 -- with generation-worker job show ID; when the cause is gone, replay them: generation-worker dead replay --code CODE
+SET search_path = generation, pg_catalog, pg_temp; -- the schema of DATABASE_SCHEMA
 \if :{?hours}
 \else
   \set hours 24

@@ -3,6 +3,7 @@
 -- nothing is asked just now. «open»: the breaker, after repeated failures or because the provider refuses us; one job
 -- tries it again at until_then. «limited»: the provider said 429. To have an open breaker tried at once, start a worker
 -- anew, or: UPDATE provider_gate SET open_until = now() WHERE breaker = 'open';
+SET search_path = generation, pg_catalog, pg_temp; -- the schema of DATABASE_SCHEMA
 SELECT g.key_label, g.provider,
        gate_sum(gate_window(g.used, g.head, gate_tenth(now()))) AS used, g.calls_per_minute,
        CASE WHEN g.breaker = 'open' AND g.probe_job IS NOT NULL AND g.open_until > now() THEN 'probing'

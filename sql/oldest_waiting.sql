@@ -1,6 +1,7 @@
 -- READS ONLY
 -- The jobs that have been due for longest (20 unless you say otherwise: psql -v limit=50 …). A user who has enqueued
 -- a thousand jobs has to wait for their own; if users with few jobs stand here, more workers are needed.
+SET search_path = generation, pg_catalog, pg_temp; -- the schema of DATABASE_SCHEMA
 \if :{?limit}
 \else
   \set limit 20

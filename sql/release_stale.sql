@@ -10,6 +10,7 @@
 -- over, which gives it a new token, so that the old worker can write nothing any more; counts a crash; and then retries
 -- it or, when it has crashed too often, fails and refunds it. Setting the status to pending by hand, as one did with
 -- plain locks, would skip all of that; the database refuses it.
+SET search_path = generation, pg_catalog, pg_temp; -- the schema of DATABASE_SCHEMA
 \if :{?minutes}
 \else
   \set minutes 15

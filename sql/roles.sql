@@ -1,18 +1,19 @@
 -- CHANGES ROLES
 -- Makes three roles, or brings them up to date, of which each may do what it needs and nothing else: psql -v
 -- enqueuer=web_app -v reader=grafana -v worker=images -f roles.sql, as the owner of the tables. Without a name they are
--- generation_enqueuer, generation_reader and generation_worker; one that does not exist is made without a login.
+-- generation_enqueuer, generation_reader and generation_worker; one that does not exist is made, without a login, and
+-- finds our tables without naming the schema (in this database). -v schema=… names another schema than generation.
 --
 --   enqueuer   calls enqueue_generation, enqueue_generations and cancel_generation, and sees no table
 --   reader     reads all but what users have asked for (payload), the bytes of staged images, and secrets; changes
 --              nothing
 --   worker     does the worker's work, its HTTP API and its command line included; owns nothing, and can create,
---              empty or drop nothing, change no entry of the books or of the audit trail, and no job's request
+--              empty or drop nothing, change no entry of the ledger or of the audit trail, and no job's request
 --
 -- Run it again after each generation-worker migrate, which the owner runs, too: what is new is granted then. There
 -- are no default privileges on purpose, for what a later version brings may not be for everybody's eyes. Anything
--- else that these roles were granted in this schema is taken away. A login:
--- ALTER ROLE generation_worker LOGIN PASSWORD '…'
+-- else that these roles were granted on our tables and functions is taken away; nothing else in the database is
+-- touched. A login: ALTER ROLE generation_worker LOGIN PASSWORD '…'
 \set ON_ERROR_STOP on
 \if :{?enqueuer}
 \else
@@ -26,26 +27,42 @@
 \else
   \set worker generation_worker
 \endif
+\if :{?schema}
+\else
+  \set schema generation
+\endif
+\set tables 'generation_job, job_attempt, provider_call, staged_image, swept_upload, credit_account'
+\set tables :tables ', credit_entry, fleet_setting, worker_process, provider_gate, maintenance_task'
+\set tables :tables ', audit_event, api_token, api_token_pace, dashboard_session, webhook_endpoint'
+\set tables :tables ', webhook_delivery, webhook_batch, generation_worker_version'
+\set functions 'adjust_credits, cancel_generation, enqueue_generation, enqueue_generations, gate_count'
+\set functions :functions ', gate_limit, gate_room_in, gate_stamp, gate_sum, gate_tenth, gate_window'
+\set functions :functions ', generation_is_a_moment, generation_length, generation_line_end, generation_pauses'
+\set functions :functions ', generation_payload_problem, generation_price, generation_request_problem'
+\set functions :functions ', generation_uuid, grant_credits, offer_providers, post_credits, refund_generation'
+\set functions :functions ', refuse_change, refuse_change_of_history, refuse_change_of_request, refuse_delete'
+\set functions :functions ', refuse_insert, refuse_payload, refuse_transition, refuse_truncate, tell_of_breaker'
+\set functions :functions ', tell_of_endings, tell_of_low_credits, webhook_body, webhook_moment'
 BEGIN;
-SELECT format('CREATE ROLE %I NOLOGIN', name)
-  FROM unnest(ARRAY[:'enqueuer', :'reader', :'worker']) AS name
- WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) \gexec
-SELECT relnamespace::regnamespace AS schema FROM pg_class WHERE oid = 'generation_job'::regclass \gset
+SELECT set_config('search_path', quote_ident(:'schema') || ', pg_catalog, pg_temp', true) \g /dev/null
+SELECT ARRAY(SELECT name FROM unnest(ARRAY[:'enqueuer', :'reader', :'worker']) AS name
+              WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name))::text AS new_roles \gset
+SELECT format('CREATE ROLE %I NOLOGIN', name) FROM unnest(:'new_roles'::text[]) AS name \gexec
+SELECT format('ALTER ROLE %I IN DATABASE %I SET search_path = %I', name, current_database(), :'schema')
+  FROM unnest(:'new_roles'::text[]) AS name WHERE :'schema' <> 'public' \gexec
 
--- Before PostgreSQL 15 everybody may create tables in the schema public.
-REVOKE CREATE ON SCHEMA :schema FROM PUBLIC;
-REVOKE ALL ON SCHEMA :schema FROM :"enqueuer", :"reader", :"worker";
-REVOKE ALL ON ALL TABLES IN SCHEMA :schema FROM :"enqueuer", :"reader", :"worker";
-REVOKE ALL ON ALL SEQUENCES IN SCHEMA :schema FROM :"enqueuer", :"reader", :"worker";
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA :schema FROM :"enqueuer", :"reader", :"worker";
-GRANT USAGE ON SCHEMA :schema TO :"enqueuer", :"reader", :"worker";
+REVOKE ALL ON SCHEMA :"schema" FROM :"enqueuer", :"reader", :"worker";
+REVOKE ALL ON :tables FROM :"enqueuer", :"reader", :"worker";
+REVOKE ALL ON SEQUENCE audit_event_id_seq, webhook_batch_id_seq FROM :"enqueuer", :"reader", :"worker";
+REVOKE ALL ON FUNCTION :functions FROM :"enqueuer", :"reader", :"worker";
+GRANT USAGE ON SCHEMA :"schema" TO :"enqueuer", :"reader", :"worker";
 
 -- the enqueuer
 GRANT EXECUTE ON FUNCTION enqueue_generation, enqueue_generations, cancel_generation TO :"enqueuer";
 
 -- the reader
 GRANT SELECT ON job_attempt, provider_call, credit_account, credit_entry, fleet_setting, worker_process, provider_gate,
-  maintenance_task, audit_event, webhook_delivery, webhook_batch, swept_upload, alembic_version TO :"reader";
+  maintenance_task, audit_event, webhook_delivery, webhook_batch, swept_upload, generation_worker_version TO :"reader";
 SELECT format('GRANT SELECT (%s) ON %s TO %I', string_agg(quote_ident(attname), ', '), attrelid::regclass, :'reader')
   FROM pg_attribute
  WHERE attnum > 0 AND NOT attisdropped
@@ -60,7 +77,7 @@ GRANT EXECUTE ON FUNCTION generation_price, generation_length, generation_pauses
 -- the worker
 GRANT SELECT ON generation_job, job_attempt, provider_call, staged_image, credit_account, credit_entry, fleet_setting,
   worker_process, provider_gate, maintenance_task, audit_event, api_token, api_token_pace, dashboard_session,
-  webhook_endpoint, webhook_delivery, webhook_batch, swept_upload, alembic_version TO :"worker";
+  webhook_endpoint, webhook_delivery, webhook_batch, swept_upload, generation_worker_version TO :"worker";
 GRANT INSERT ON job_attempt, provider_call, staged_image, credit_entry, fleet_setting, worker_process, provider_gate,
   audit_event, api_token, api_token_pace, dashboard_session, webhook_endpoint, webhook_delivery, swept_upload
   TO :"worker";

@@ -1,6 +1,7 @@
 -- READS ONLY
 -- What ended in each of the last :hours hours (24 unless you say otherwise: psql -v hours=72 …), and how long
 -- completed jobs took from their first start. If fewer and fewer are completed, see failures_by_code.sql.
+SET search_path = generation, pg_catalog, pg_temp; -- the schema of DATABASE_SCHEMA
 \if :{?hours}
 \else
   \set hours 24

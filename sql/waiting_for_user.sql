@@ -2,6 +2,7 @@
 -- What a user waits for, and how many jobs go before each in its lane (counted up to 10000): psql -v user=ada -f
 -- waiting_for_user.sql; without a user, the one who waits for most. A job that is scheduled or rate_limited gets its
 -- place in line when it is due. At most 20 jobs are shown, in the order in which they will start.
+SET search_path = generation, pg_catalog, pg_temp; -- the schema of DATABASE_SCHEMA
 \if :{?user}
 \else
   SELECT coalesce((SELECT user_id FROM generation_job WHERE status IN ('pending', 'scheduled', 'rate_limited')

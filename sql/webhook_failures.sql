@@ -1,6 +1,7 @@
 -- READS ONLY
 -- The latest messages that did not arrive at endpoints (50 unless you say otherwise: psql -v limit=200 …), why, and
 -- when they are tried again, if they are. Send one once more with generation-worker webhook replay ID
+SET search_path = generation, pg_catalog, pg_temp; -- the schema of DATABASE_SCHEMA
 \if :{?limit}
 \else
   \set limit 50

@@ -28,7 +28,7 @@ PART = """SELECT '{name}' AS invariant, to_jsonb(broken) AS offender FROM (
 
 def fresh_page() -> str:
     """The text that sql/ledger_check.sql should have."""
-    invariants = sorted(load_statements("invariants").items())
+    invariants = sorted(load_statements().items())
     parts = [PART.format(name=name, query=_for_psql(query)) for name, query in invariants]
     return HEAD + "UNION ALL\n".join(parts) + "ORDER BY invariant;\n"
 

@@ -16,7 +16,7 @@ from psycopg import errors
 from psycopg.abc import PQGen
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
-from generation_worker.db.statements import load_bare_statements
+from generation_worker.db.statements import load_statements
 from generation_worker.ports import StoreBusy, StoreUnavailable
 
 # How long the server lets a statement wait and run: what a person holds in psql must not hold up a worker for ever.
@@ -214,7 +214,7 @@ class Runner:
     def __init__(self, connections: Connections, *, limits: Limits | None = None) -> None:
         self._connections = connections
         self._limits = limits and limits.for_transaction()
-        self._statements = load_bare_statements(self.folder)
+        self._statements = load_statements()
 
     def _run(self, statement: str, **values: Any) -> list[Row]:
         return self._execute(statement, values).fetchall()

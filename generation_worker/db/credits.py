@@ -10,7 +10,7 @@ import psycopg
 
 from generation_worker.db.audit_trail import Author, record_change
 from generation_worker.db.enqueue import refusals
-from generation_worker.db.query import LAST_ENTRY, Queries
+from generation_worker.db.query import LAST_ENTRY, Asking, Desk, Queries
 from generation_worker.db.statements import SCHEMA
 
 LAST_CHARACTER = "\U0010ffff"
@@ -116,9 +116,7 @@ def post(
 ) -> Posting:
     """Move credits by a grant or a correction. Raises as ``adjust_credits`` does."""
     with refusals(), queries.transaction() as together:
-        posting = together.one(
-            Posting, statement, user=user, amount=amount, key=key, reason=by.reason, actor=by.actor
-        )
+        posting = together.one(Posting, statement, user=user, amount=amount, key=key, reason=by.reason, actor=by.actor)
         if by.actor is not None and not posting.duplicate:
             before, after = {"balance": posting.balance - amount}, {"balance": posting.balance, "entry": posting.entry}
             record_change(together, by, ACTIONS[statement], f"user:{user}", before=before, after=after)
@@ -140,3 +138,28 @@ def list_balances(queries: Queries, *, beginning: str = "", after: str = "", lim
     """Accounts in the order of their users, from the one behind ``after`` on; of users that begin so."""
     end = beginning + LAST_CHARACTER
     return queries.all(Balance, "balances", beginning=beginning, end=end, after=after, limit=limit)
+
+
+class AccountInsights(Asking):  # transitional: removed with db/insights.py
+    def balances(self, *, beginning: str = "", after: str = "", limit: int = 100) -> list[Balance]:
+        return list_balances(Queries(self._connections), beginning=beginning, after=after, limit=limit)
+
+    def account(self, user: str) -> Account | None:
+        return find_account(Queries(self._connections), user)
+
+    def account_entries(self, user: str, *, before: int = LAST_ENTRY, limit: int = 50) -> list[Entry]:
+        return list_entries(Queries(self._connections), user, before=before, limit=limit)
+
+
+class CreditDesk(Desk):  # transitional: removed with the pages that use it
+    def account(self, user: str) -> Account | None:
+        return find_account(Queries(self._connections), user)
+
+    def entries(self, user: str, *, before: int | None, limit: int) -> list[Entry]:
+        return list_entries(Queries(self._connections), user, before=before, limit=limit)
+
+    def grant(self, user: str, amount: int, *, key: str, reason: str | None, by: str) -> Posting:
+        return post(Queries(self._connections), "grant_credits", user, amount, key=key, by=Author(by, reason))
+
+    def adjust(self, user: str, amount: int, *, key: str, reason: str | None, by: str) -> Posting:
+        return post(Queries(self._connections), "adjust_credits", user, amount, key=key, by=Author(by, reason))

@@ -15,7 +15,7 @@ from psycopg.rows import tuple_row
 from generation_worker.db.audit_trail import UNKNOWN, Author, Pause, record, together
 from generation_worker.db.connections import SingleConnection
 from generation_worker.db.query import FAR, Asking, only
-from generation_worker.db.statements import load_bare_statements
+from generation_worker.db.statements import load_statements
 from generation_worker.domain.fleet import FOLLOWED, LIMIT, PREFIX, Extent, may_be_unset, problem_with
 from generation_worker.domain.job import NO_PROVIDER, Status
 from generation_worker.domain.payload import KINDS
@@ -402,7 +402,7 @@ def put_aside(connection: Connection) -> Iterator[int]:
 
     Needs a connection in autocommit mode. Nothing depends on it but how much a claim reads.
     """
-    statements = load_bare_statements("queries")
+    statements = load_statements()
     for statement, enough in ((statements["hold_jobs"], BATCH // 2), (statements["free_jobs"], 1)):
         while True:
             moved = connection.execute(statement, {"limit": BATCH}).rowcount

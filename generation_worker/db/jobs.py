@@ -538,7 +538,7 @@ class JobDesk(Desk):
 
     def _rows(self, question: str, job_id: UUID) -> list[Row]:
         with self._connections.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
-            return cursor.execute(load_statements("questions")[question], {"id": job_id}).fetchall()
+            return cursor.execute(load_statements()[question], {"id": job_id}).fetchall()
 
 
 def _bounded(

@@ -10,7 +10,7 @@ from psycopg import Connection
 from psycopg.rows import dict_row
 
 from generation_worker.db.connections import Connections, TookTooLong, read_only
-from generation_worker.db.statements import load_statements
+from generation_worker.db.statements import load_statements, names_in
 
 MOST_PER_INVARIANT = 100
 """When one thing is broken everywhere, the first hundred say so."""
@@ -34,7 +34,7 @@ def audit(connection: Connection[Any], *, max_paid_calls: int) -> list[Violation
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         return [
             Violation(name, row)
-            for name, query in sorted(load_statements("invariants").items())
+            for name, query in ((name, load_statements()[name]) for name in sorted(names_in("ledger")))
             for row in _ask(connection, query, max_paid_calls)
         ]
 
@@ -47,7 +47,7 @@ def count_violations(connections: Connections, *, max_paid_calls: int, seconds: 
     """
     return {
         name: _count(connections, query, max_paid_calls, seconds)
-        for name, query in sorted(load_statements("invariants").items())
+        for name, query in ((name, load_statements()[name]) for name in sorted(names_in("ledger")))
     }
 
 
@@ -61,7 +61,7 @@ def _count(connections: Connections, query: bytes, max_paid_calls: int, seconds:
 
 def meaning(invariant: str) -> str:
     """What a row of the invariant means and what to do about it. Raises KeyError if there is no such invariant."""
-    text = load_statements("invariants")[invariant].decode()
+    text = load_statements()[invariant].decode()
     comment = [line.removeprefix("--").strip() for line in text.splitlines() if line.startswith("--")]
     return " ".join(comment)
 

@@ -1,68 +1,67 @@
 """Brings a database to a revision of the schema, whole or not at all, however many try at once.
 
 Everything happens in one transaction under pg_advisory_xact_lock: it ends with the transaction, so it works through a
-transaction pooler and leaves nothing behind. `current` and `head` are asked at every start of a worker, so they import
-neither Alembic nor SQLAlchemy.
+transaction pooler and leaves nothing behind. Tables, functions and Alembic's version table live in one schema, which is
+made here if it is missing. `current` and `head` are asked at every start of a worker, so they import neither Alembic nor
+SQLAlchemy.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
 from psycopg import errors
+from psycopg.rows import dict_row
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from generation_worker.db.connections import connect
+from generation_worker.db.statements import SCHEMA, in_schema, load_statements
 
 if TYPE_CHECKING:
     from alembic.config import Config
     from sqlalchemy import Connection
-
 PACKAGE = Path(__file__).parents[1]
 
-LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('generation_worker.migrations', 0))"
+VERSION_TABLE = "generation_worker_version"
+"""Alembic's, under a name of its own: DATABASE_SCHEMA=public puts it beside the version table of an app's Alembic."""
 TURN_TIMEOUT = 60
 """How long to wait for another migration to end, in seconds."""
 LOCK_TIMEOUT = 5
 """How long a statement waits for a table, in seconds. Whoever wants it next waits as well: that is an outage."""
-
-# Nobody is waited for any more when this is asked; the oldest transaction that touches our tables is the likely one.
-WHO_HOLDS = """
-SELECT format('process %s (%s, %s) in a transaction since %s: %s', a.pid, a.usename, a.application_name,
-              date_trunc('second', a.xact_start), left(regexp_replace(a.query, '\\s+', ' ', 'g'), 80))
-  FROM pg_stat_activity a
- WHERE a.pid <> pg_backend_pid() AND a.datname = current_database() AND EXISTS (
-   SELECT FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
-    WHERE l.pid = a.pid AND l.granted AND c.relnamespace = current_schema()::regnamespace)
- ORDER BY a.xact_start LIMIT 3
-"""
-
-
-# A function may be called by everybody until somebody says otherwise. Its xmin says whether this transaction made it.
-CLOSE = """
-DO $$
-BEGIN
-  EXECUTE coalesce((
-    SELECT string_agg(format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', p.oid::regprocedure), ';')
-      FROM pg_proc p WHERE p.pronamespace = current_schema()::regnamespace AND p.xmin = pg_current_xact_id()::xid), '');
-END $$
-"""
+TABLE = re.compile(r"^CREATE (?:UNLOGGED )?TABLE generation\.(\w+)", re.MULTILINE)
 
 
 class MigrationBlocked(RuntimeError):
     """Somebody else holds what the migration needs. Nothing was changed; it may be run again."""
 
 
-def upgrade(conninfo: str, revision: str = "head") -> list[str]:
+class SchemaOccupied(MigrationBlocked):
+    """Something stands where our tables are to be, or an earlier version's tables elsewhere. Nothing was changed."""
+
+
+class Target(NamedTuple):
+    """What stands where the tables are to be, before anything is changed."""
+
+    present: bool
+    owner: str | None
+    role: str
+    owned: bool
+    migrated: bool
+    objects: list[str]
+    earlier: list[str]
+
+
+def upgrade(conninfo: str, revision: str = "head", *, schema: str = SCHEMA) -> list[str]:
     """Bring the database at `conninfo` (libpq) up to `revision`; returns the revisions that this call applied.
 
-    Raises MigrationBlocked, and psycopg's or SQLAlchemy's error if the database refuses.
+    Raises MigrationBlocked, SchemaOccupied, and psycopg's or SQLAlchemy's error if the database refuses.
     """
     from alembic import command  # noqa: PLC0415 - heavy
 
@@ -71,28 +70,30 @@ def upgrade(conninfo: str, revision: str = "head") -> list[str]:
     def note(step: Any, **_: Any) -> None:
         applied.append(step.up_revision_id)
 
-    command.upgrade(_config(conninfo, on_version_apply=note), revision)
+    command.upgrade(_config(conninfo, schema=schema, on_version_apply=note), revision)
     return applied
 
 
-def downgrade(conninfo: str, revision: str) -> None:
+def downgrade(conninfo: str, revision: str, *, schema: str = SCHEMA) -> None:
     """Take the database back to `revision`, or with "base" to nothing. What the later tables hold is lost.
 
-    Raises as `upgrade` does.
+    Back at nothing the version table goes too, and the schema if `upgrade` made it and nobody else uses it. Raises as
+    `upgrade` does.
     """
     from alembic import command  # noqa: PLC0415 - heavy
 
-    command.downgrade(_config(conninfo), revision)
+    if current(conninfo, schema=schema) is not None:
+        command.downgrade(_config(conninfo, schema=schema), revision)
 
 
-def current(conninfo: str) -> str | None:
+def current(conninfo: str, *, schema: str = SCHEMA) -> str | None:
     """The database's revision, or None if it has none. Raises psycopg's errors."""
-    with psycopg.connect(conninfo, autocommit=True, prepare_threshold=None) as connection:
+    with psycopg.connect(conninfo, autocommit=True, prepare_threshold=None, row_factory=dict_row) as connection:
         try:
-            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+            row = connection.execute(load_statements(schema)["current_revision"], {}).fetchone()
         except errors.UndefinedTable:
             return None
-    return row[0] if row else None
+    return row["version_num"] if row else None
 
 
 def head() -> str:
@@ -107,12 +108,17 @@ def digest() -> str:
 
 
 @contextmanager
-def migrating(conninfo: str | None) -> Generator[Connection]:
-    """The transaction in which Alembic's env.py migrates. Without `conninfo`: DIRECT_URL or DATABASE_URL."""
+def migrating(conninfo: str | None, schema: str | None) -> Generator[tuple[Connection, str]]:
+    """The transaction in which Alembic's env.py migrates, and the schema.
+
+    Without `conninfo`: DIRECT_URL or DATABASE_URL; without `schema`: DATABASE_SCHEMA, or the default.
+    """
     from sqlalchemy import create_engine  # noqa: PLC0415 - heavy
-    from sqlalchemy.pool import NullPool  # noqa: PLC0415
+    from sqlalchemy.pool import NullPool  # noqa: PLC0415 - heavy
 
     address = conninfo or os.environ.get("DIRECT_URL") or os.environ["DATABASE_URL"]
+    schema = schema or os.environ.get("DATABASE_SCHEMA") or SCHEMA
+    statements = load_statements(schema)
 
     def connect() -> psycopg.Connection:
         return psycopg.connect(address, prepare_threshold=None, application_name="generation-worker migrate")
@@ -122,45 +128,98 @@ def migrating(conninfo: str | None) -> Generator[Connection]:
         "postgresql+psycopg://", creator=connect, poolclass=NullPool, isolation_level="READ COMMITTED"
     )
     with engine.begin() as connection:
-        _take_turn(connection)
-        with _naming_who_blocks(address):
-            yield connection
-            _driver(connection).execute(CLOSE)
+        cursor = driver(connection).cursor(row_factory=dict_row)
+        _take_turn(cursor, schema)
+        with _naming_who_blocks(address, schema):
+            _prepare_schema(cursor, schema)
+            existing = cursor.execute(statements["list_objects"], {"schema": schema}).fetchall()[0]["objects"]
+            yield connection, schema
+            for row in cursor.execute(
+                statements["revoke_defaults"], {"schema": schema, "existing": existing}
+            ).fetchall():
+                cursor.execute(row["statement"])
+            cursor.execute(statements["drop_empty_schema"], {})
 
 
 def run_sql(script: str, direction: str) -> None:
     """Run the SQL that belongs to the migration `script` (its __file__): `up` or `down`."""
-    from alembic import op  # noqa: PLC0415 - heavy
+    from alembic import context, op  # noqa: PLC0415 - heavy
 
     path = Path(script)
-    text = (path.parents[1] / "sql" / f"{path.stem}.{direction}.sql").read_bytes()
-    _driver(op.get_bind()).execute(text)
+    text = (path.parents[1] / "sql" / f"{path.stem}.{direction}.sql").read_text()
+    schema = context.get_context().version_table_schema or SCHEMA
+    driver(op.get_bind()).execute(in_schema(text, schema).encode())
 
 
-def _driver(connection: Connection) -> psycopg.Connection:
+def driver(connection: Connection) -> psycopg.Connection:
     """As SQLAlchemy passes parameters, even none, each percent sign would have to be doubled."""
     return connection.connection.driver_connection  # pyright: ignore[reportReturnType]
 
 
-def _take_turn(connection: Connection) -> None:
-    for setting, seconds in (("statement_timeout", 0), ("lock_timeout", TURN_TIMEOUT)):
-        connection.exec_driver_sql(f"SET LOCAL {setting} = '{seconds}s'")
+def our_tables() -> set[str]:
+    """The names of all tables that the migrations make."""
+    texts = (path.read_text() for path in _scripts().glob("sql/[0-9]*.up.sql"))
+    return {name for text in texts for name in TABLE.findall(text)}
+
+
+def _take_turn(cursor: psycopg.Cursor[dict[str, Any]], schema: str) -> None:
+    statements = load_statements(schema)
+    cursor.execute(statements["prepare_migration"], {"lock_timeout": f"{TURN_TIMEOUT}s"})
     try:
-        connection.exec_driver_sql(LOCK)
-    except Exception as error:
-        if isinstance(error.__cause__, errors.LockNotAvailable):
-            raise MigrationBlocked(f"Another migration has been running for {TURN_TIMEOUT} seconds.") from None
-        raise
-    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}s'")
+        cursor.execute(statements["lock_migrations"], {})
+    except errors.LockNotAvailable:
+        raise MigrationBlocked(f"Another migration has been running for {TURN_TIMEOUT} seconds.") from None
+    cursor.execute(statements["prepare_migration"], {"lock_timeout": f"{LOCK_TIMEOUT}s"})
+
+
+def _prepare_schema(cursor: psycopg.Cursor[dict[str, Any]], schema: str) -> None:
+    """Make the schema if it is missing. Raises SchemaOccupied if it, or the database, is in use otherwise."""
+    statements = load_statements(schema)
+    target = Target(**cursor.execute(statements["migration_target"], {"schema": schema}).fetchall()[0])
+    if target.migrated:
+        return
+    if problem := _problem(target, schema):
+        raise SchemaOccupied(f"{problem} Nothing was changed.")
+    if not target.present:
+        cursor.execute(statements["create_schema"], {})
+
+
+def _problem(target: Target, schema: str) -> str | None:
+    """Why the tables cannot be made here; None if they can."""
+    if target.earlier:
+        return (
+            f"The schema {target.earlier[0]} has the tables of a version before 0.1.0, which cannot be taken over: finish or "
+            "cancel its jobs with that version and drop its tables, or use another database."
+        )
+    if not target.present:
+        return None
+    if schema == "public":
+        taken = sorted(our_tables().intersection(target.objects))
+        names = f"{', '.join(taken[:3])}{' and others' if len(taken) > 3 else ''}"
+        return (
+            f"The schema public has tables of ours by name already ({names}): set DATABASE_SCHEMA." if taken else None
+        )
+    if target.objects:
+        return (
+            f"The schema {schema} is in use already, by something else than generation-worker (it has {target.objects[0]}): "
+            "set DATABASE_SCHEMA to a name that is free."
+        )
+    if not target.owned:
+        return (
+            f"The schema {schema} belongs to {target.owner}, not to {target.role}: run migrate as {target.owner}, or set "
+            "DATABASE_SCHEMA to a name that is free."
+        )
+    return None
 
 
 @contextmanager
-def _naming_who_blocks(conninfo: str) -> Generator[None]:
+def _naming_who_blocks(conninfo: str, schema: str) -> Generator[None]:
     try:
         yield
     except errors.LockNotAvailable:
-        with psycopg.connect(conninfo, autocommit=True, prepare_threshold=None) as connection:
-            holders = [row[0] for row in connection.execute(WHO_HOLDS)]
+        with psycopg.connect(conninfo, autocommit=True, prepare_threshold=None, row_factory=dict_row) as connection:
+            rows = connection.execute(load_statements(schema)["lock_holders"], {"schema": schema}).fetchall()
+        holders = [row["holder"] for row in rows]
         raise MigrationBlocked(
             f"The migration waited {LOCK_TIMEOUT} seconds for a table and gave up; nothing was changed. "
             f"In the way: {'; '.join(holders) or 'somebody who is gone by now'}. Run it again when they are done."

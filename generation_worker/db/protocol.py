@@ -182,7 +182,7 @@ class PostgresStore(Runner):
             "lease": lease,
             "max_attempts": max_attempts,
         }
-        found = self._execute("limited_claim_jobs" if keys else "claim_jobs", values, keep=rehearse is None)
+        found = self._execute("claim_limited_jobs" if keys else "claim_jobs", values, keep=rehearse is None)
         return claim_of(found.fetchall())
 
     def find_suspects(self, marks: Mapping[str, Place], *, limit: int, left_out: Sequence[str]) -> list[Suspect]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from datetime import UTC, datetime
-from contextlib import contextmanager, nullcontext
 from collections.abc import Generator
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self, TypeVar
 from uuid import UUID
 
@@ -140,8 +140,9 @@ class Queries:
 
     @contextmanager
     def read_only(self, *, seconds: float = 2.0) -> Generator[Self]:
-        """For several questions on one connection, of which none takes longer than ``seconds``. Raises StoreUnavailable,
-        of which TookTooLong is one.
+        """For several questions on one connection, of which none takes longer than ``seconds``.
+
+        Raises StoreUnavailable, of which TookTooLong is one.
         """
         with read_only(self._connections, seconds=seconds) as lent:
             yield type(self)(lent, schema=self.schema)
@@ -160,9 +161,15 @@ class Queries:
 # What the HTTP API asks and changes: statements from ``desk/``, on connections that nobody else needs.
 
 
-STATEMENTS = load_bare_statements("desk")
+STATEMENTS = load_statements()
 
 
+# TRANSITION (this note and everything below down to "How far the questions look" goes when the subjects are converted):
+# db/{credits,access,audit_trail,ledger,jobs,enqueue,streams,fleet,bulk,webhooks,server,insights}.py, metrics/, web/ and
+# cli/{credits,access,jobs,enqueue,fleet,status,webhooks}.py are being converted to Queries and named statements by others,
+# each on a branch of their own. Whoever brings the schema in does everything else: db/{protocol,connections,signals,
+# migrations,embedded,statements,query}.py, config, wiring.py, doctor/, demo/, cli/{service,shell}.py, tests/support; first
+# of all db/protocol.py, tests/support and tests/db/conftest.py, so that the tests of the others can run again.
 class Desk:
     """One of the API's desks. Each method may raise StoreUnavailable."""
 
@@ -196,7 +203,7 @@ class Asking:
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
-        self._statements = load_statements("questions")
+        self._statements = load_statements()
 
     def _ask(self, answer: type[T], question: str, **values: Any) -> list[T]:
         return self._run(class_row(answer), question, values)

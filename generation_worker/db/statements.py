@@ -1,51 +1,85 @@
-"""Reads statements from their files: one statement a file, known by the file's name."""
+"""Reads the SQL statements: one a file in ``sql/protocol/``, named blocks in ``sql/<subject>.sql``.
+
+A named block is a line ``-- name: find_job``, comment lines, and the statement. The files write the prefix ``generation.``
+before every object of ours, and in the names of NOTIFY channels and advisory locks; it is replaced for another schema.
+A percent sign stands doubled: every statement is run with parameters, even if it has none.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from importlib.resources.abc import Traversable
+from types import MappingProxyType
 
-COMMENTS = re.compile(rb"(?m)^ *--.*\n")
-PLACE = re.compile(rb"\{(\w+)\}")
+SCHEMA = "generation"
+"""The schema that the files are written for, and the default."""
 
+SCHEMA_NAME = re.compile(r"(?!pg_)[A-Za-z_][A-Za-z0-9_-]{0,39}")
+"""What another schema may be called: no character that a literal would have to escape; with a channel's name below 63."""
 
-@cache
-def load_statements(folder: str) -> dict[str, bytes]:
-    """All statements of a folder beside this file, as bytes: psycopg takes text only when it is a literal.
-
-    What several of them say stands once, in a file of the folder's ``parts/``, and as ``{name}`` where it belongs.
-    """
-    place = files("generation_worker.db").joinpath(folder)
-    parts = {name: COMMENTS.sub(b"", text).strip() for name, text in _texts(place.joinpath("parts")).items()}
-    return {name: PLACE.sub(lambda found: parts[found[1].decode()], text) for name, text in _texts(place).items()}
-
-
-def _texts(folder: Traversable) -> dict[str, bytes]:
-    found = folder.iterdir() if folder.is_dir() else ()
-    return {file.name.removesuffix(".sql"): file.read_bytes() for file in found if file.name.endswith(".sql")}
+PREFIX = re.compile(r"\bgeneration\.")
+NAME = re.compile(r"^-- name: (.*)\n", re.MULTILINE)
+COMMENT = re.compile(r"^ *--.*\n", re.MULTILINE)
 
 
 @cache
-def load_bare_statements(folder: str) -> dict[str, bytes]:
-    """As ``load_statements``, with the name of each where its comments stood.
+def load_statements(schema: str = SCHEMA) -> Mapping[str, bytes]:
+    """All statements by name, as they are sent: each begins with its name, which is what pg_stat_activity shows first.
 
-    What comes first is what pg_stat_activity shows, and psycopg reads a long text anew each time that it is sent.
-
-    A statement may have parts that only a worker with limited keys needs, and that would cost every other one the time
-    to plan them. They stand between lines ``-- limited`` and ``-- end``, after ``-- else`` what stands there otherwise.
-    Such a text is two statements: by its own name without these parts, and by ``limited_`` and its name with them.
+    Bytes, because psycopg takes text only if it is a literal. Raises ValueError for a name that no schema may have.
     """
-    texts = load_statements(folder)
-    limited = {f"limited_{name}": _chosen(text, limited=True) for name, text in texts.items() if MARK in text}
-    chosen = {name: _chosen(text, limited=False) for name, text in texts.items()} | limited
-    return {name: f"-- {name}\n".encode() + COMMENTS.sub(b"", text) for name, text in chosen.items()}
+    sources = statement_sources(schema)
+    return MappingProxyType({name: f"-- {name}\n{COMMENT.sub('', text)}".encode() for name, text in sources.items()})
 
 
-MARK = b"\n-- limited\n"
-PART = re.compile(rb"(?ms)^-- limited\n(?P<limited>.*?)(?:^-- else\n(?P<other>.*?))?^-- end\n")
+@cache
+def statement_sources(schema: str = SCHEMA) -> Mapping[str, str]:
+    """All statements by name, with their comments, as people read them."""
+    found: dict[str, str] = {}
+    for name, text in (*_protocol(), *_blocks()):
+        if name in found:
+            raise ValueError(f"sql: two statements are called {name}")
+        if not COMMENT.sub("", text).strip():
+            raise ValueError(f"sql: {name} has no statement")
+        found[name] = in_schema(text, schema)
+    return MappingProxyType(found)
 
 
-def _chosen(text: bytes, *, limited: bool) -> bytes:
-    return PART.sub(lambda part: part["limited"] if limited else part["other"] or b"", text)
+def names_in(subject: str) -> list[str]:
+    """The names of the blocks in ``sql/<subject>.sql``, in their order."""
+    return NAME.findall(files("generation_worker.db").joinpath("sql", f"{subject}.sql").read_text())
+
+
+def in_schema(text: str, schema: str) -> str:
+    """`text` for another schema than the one it is written for. Raises ValueError for a name that no schema may have."""
+    return text if schema == SCHEMA else PREFIX.sub(f"{quoted(schema)}.", text)
+
+
+def quoted(schema: str) -> str:
+    """The name of a schema as SQL writes it."""
+    if not SCHEMA_NAME.fullmatch(schema):
+        raise ValueError(f"{schema!r} cannot be the name of the schema: {SCHEMA_RULE}")
+    return schema if schema == SCHEMA else f'"{schema}"'
+
+
+SCHEMA_RULE = "letters, digits, _ and -, beginning with a letter or _, 40 characters at most, and not with pg_"
+
+
+def _protocol() -> list[tuple[str, str]]:
+    folder = files("generation_worker.db").joinpath("sql", "protocol")
+    return [
+        (file.name.removesuffix(".sql"), file.read_text()) for file in folder.iterdir() if file.name.endswith(".sql")
+    ]
+
+
+def _blocks() -> list[tuple[str, str]]:
+    blocks: list[tuple[str, str]] = []
+    for file in files("generation_worker.db").joinpath("sql").iterdir():
+        if file.name.endswith(".sql"):
+            head, *parts = NAME.split(file.read_text())
+            if COMMENT.sub("", head).strip():
+                raise ValueError(f"sql/{file.name}: a statement stands before the first name")
+            blocks += zip(parts[::2], (part.strip() + "\n" for part in parts[1::2]), strict=True)
+    return blocks

@@ -39,7 +39,7 @@ def our_tables() -> list[str]:
 
 def needed_functions(functions: Sequence[Function]) -> list[Function]:
     """Those of ``functions`` that a worker's statements call, and what these call in turn."""
-    statements = [*load_statements("queries").values(), *load_statements("courier").values()]
+    statements = [*load_statements().values(), *load_statements().values()]
     called = _words(b"\n".join(statements).decode())
     needed: dict[str, Function] = {}
     while new := [one for one in functions if one.name in called and one.name not in needed]:

@@ -10,7 +10,7 @@ from generation_worker.domain.job import FRONT
 from tests.cli.conftest import Command
 from tests.support import jobs
 from tests.support.database import Connection
-from tests.support.populated import SingleConnection, Population
+from tests.support.populated import Population, SingleConnection
 
 
 def claim(connection: Connection) -> set[str]:

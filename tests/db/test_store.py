@@ -39,7 +39,7 @@ def cut(connection: Connection, look: Connection) -> None:
 
 def test_each_statement_has_a_method_of_its_name() -> None:
     methods = {name for name, _ in getmembers(PostgresStore, isfunction) if not name.startswith("_")}
-    assert methods == set(load_statements("queries"))
+    assert methods == set(load_statements())
 
 
 # unavailable

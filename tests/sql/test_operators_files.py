@@ -15,7 +15,7 @@ from tests.generate_ledger_check import fresh_page
 from tests.sql.conftest import FOLDER, Psql
 from tests.support import jobs
 from tests.support.database import Connection
-from tests.support.populated import WORKER, SingleConnection, Population, claim, end
+from tests.support.populated import WORKER, Population, SingleConnection, claim, end
 
 FILES = sorted(path.name for path in FOLDER.glob("*.sql"))
 QUESTIONS = [name for name in FILES if name != "schema.sql"]

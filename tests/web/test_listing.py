@@ -135,7 +135,7 @@ def test_a_page_costs_the_same_however_many_jobs_of_others_run(connection: Conne
 
 def rows_read(connection: Connection, statement: str, values: dict[str, Any]) -> float:
     """The most rows that one scan of the table has looked at."""
-    plan = b"EXPLAIN (ANALYZE, FORMAT JSON) " + load_statements("desk")[statement]
+    plan = b"EXPLAIN (ANALYZE, FORMAT JSON) " + load_statements()[statement]
     row = connection.execute(plan, values).fetchone()
     assert row is not None
     return _most(row[0][0]["Plan"])

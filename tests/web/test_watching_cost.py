@@ -75,7 +75,7 @@ def test_a_job_and_a_batch_are_found_by_their_ids(many: Connection):
 
 def pages(connection: Connection, statement: str, values: dict[str, Any]) -> int:
     """How many pages of 8 kB it has touched."""
-    plan = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + load_statements("desk")[statement]
+    plan = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + load_statements()[statement]
     row = connection.execute(plan, values).fetchone()
     assert row is not None
     top = row[0][0]["Plan"]

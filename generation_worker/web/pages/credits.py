@@ -10,9 +10,10 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi import Form as FormBody
 from pydantic import Field
 
+from generation_worker.db.credits import Posting
 from generation_worker.db.query import BEGINNING, Mark, read_number_cursor, write_number_cursor
 from generation_worker.domain.fleet import EVERYTHING, Extent
-from generation_worker.web.api.credits import LARGEST_GRANT, Credits, Posting
+from generation_worker.web.api.credits import LARGEST_GRANT
 from generation_worker.web.api.fleet import Ask
 from generation_worker.web.app import BySegments
 from generation_worker.web.auth import Caller
@@ -88,8 +89,10 @@ class UserQuestions(Protocol):
     def fleet_settings(self) -> Iterable[Any]: ...
 
 
-class Books(Credits, Protocol):
+class Books(Protocol):
     """What the API has, and what only the command line had."""
+
+    def grant(self, user: str, amount: int, *, key: str, reason: str | None, by: str) -> Posting: ...
 
     def adjust(self, user: str, amount: int, *, key: str, reason: str | None, by: str) -> Posting: ...
 

@@ -12,7 +12,7 @@ from generation_worker.db.protocol import PostgresStore
 from generation_worker.web.pages.overview import LATE, Finding, findings
 from tests.support import jobs
 from tests.support.database import Connection
-from tests.support.populated import SingleConnection, Population
+from tests.support.populated import Population, SingleConnection
 from tests.web.dashboard.conftest import SignIn
 
 ID = UUID("01900000-0000-7000-8000-000000000001")

@@ -8,7 +8,7 @@ from generation_worker.db.ledger import meaning
 from generation_worker.db.protocol import PostgresStore
 from tests.support import jobs
 from tests.support.database import Connection
-from tests.support.populated import WORKER, SingleConnection, Population
+from tests.support.populated import WORKER, Population, SingleConnection
 from tests.web.dashboard.browser import Page
 from tests.web.dashboard.conftest import SignIn
 

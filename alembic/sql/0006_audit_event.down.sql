@@ -1,2 +1,0 @@
-DROP TABLE audit_event;
-DROP FUNCTION refuse_change_of_history();

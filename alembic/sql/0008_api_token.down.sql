@@ -1,2 +1,0 @@
-DROP TABLE api_token_pace;
-DROP TABLE api_token;

@@ -1,1 +1,0 @@
-DROP INDEX generation_job_of_user;

@@ -1,1 +1,0 @@
-ALTER TABLE api_token DROP COLUMN max_body_kb;

@@ -1,2 +1,0 @@
-DROP INDEX api_token_created;
-DROP INDEX credit_account_beginning;

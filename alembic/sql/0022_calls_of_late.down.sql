@@ -1,1 +1,0 @@
-DROP INDEX provider_call_started;

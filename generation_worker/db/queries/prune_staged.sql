@@ -1,6 +1,0 @@
--- Deletes staged images of jobs that ended otherwise: cancelled, past their deadline, or deleted.
-DELETE FROM staged_image WHERE job_id IN (
-  SELECT s.job_id FROM staged_image s
-   WHERE NOT EXISTS (
-     SELECT FROM generation_job j WHERE j.id = s.job_id AND j.status NOT IN ('completed', 'failed', 'cancelled'))
-   LIMIT %(limit)s)

@@ -1,2 +1,0 @@
--- The worker has left in good order.
-DELETE FROM worker_process WHERE id = %(worker)s

@@ -1,2 +1,0 @@
--- Keeps what a maintenance task has found, for whoever asks before its next run.
-UPDATE maintenance_task SET found = %(found)s::jsonb WHERE name = %(name)s

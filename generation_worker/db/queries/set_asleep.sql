@@ -1,2 +1,0 @@
--- Says whether the worker sleeps between polls, so that enqueue knows whether a NOTIFY is worth its price.
-UPDATE worker_process SET asleep = %(asleep)s, seen_at = clock_timestamp() WHERE id = %(worker)s

@@ -1,0 +1,2 @@
+-- The worker has left in good order.
+DELETE FROM generation.worker_process WHERE id = %(worker)s
