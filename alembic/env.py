@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 from generation_worker.db.migrations import VERSION_TABLE, migrating
-from generation_worker.db.schema import metadata
+from generation_worker.db.tables import metadata
 
 if context.is_offline_mode():
     raise SystemExit("The migrations are SQL already: read alembic/sql/")

@@ -35,7 +35,7 @@ from benchmarks.gate import COUNTED, Running
 from benchmarks.report import Progress
 from benchmarks.server import durable_server
 from generation_worker.db.embedded import free_port
-from generation_worker.web.streams import LOOK_EVERY
+from generation_worker.web.api.stream_reader import LOOK_EVERY
 from tests.support.listening import Crowd, Listener
 
 Say = Callable[[str], None]

@@ -23,12 +23,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.figures import Figures
-from generation_worker.db.statements import load_bare_statements
+from generation_worker.db.statements import load_statements
 from generation_worker.domain.gate import WINDOW as GATE_WINDOW
 from tests.simulators.arrivals import WINDOW, Arrivals
 
 TARGET = 0.98
-ASKED_OF_THE_GATE = ("limited_claim_jobs", "begin_call", "renew_permit", "finish_call")
+ASKED_OF_THE_GATE = ("claim_limited_jobs", "begin_call", "renew_permit", "finish_call")
 NEVER_RUN: Figures = {"calls": 0, "mean": 0.0, "longest": 0.0}
 
 JOBS = """
@@ -101,7 +101,7 @@ def ages_of(seconds: Sequence[float]) -> Figures:
 
 def cost_of(connection: psycopg.Connection[Any], name: str) -> Figures:
     """How often a statement ran, and its milliseconds in the server, which keeps texts without their comments."""
-    text = load_bare_statements("queries")[name].decode().partition("\n")[2]
+    text = load_statements()[name].decode().partition("\n")[2]
     beginning = re.split(r"[%'0-9]", text, maxsplit=1)[0]  # what comes then is a parameter, or becomes one
     row = connection.execute(COST, (beginning,)).fetchone()
     return dict(zip(NEVER_RUN, row, strict=True)) if row else NEVER_RUN
@@ -131,7 +131,7 @@ def show_gate(figures: Figures, console: Console) -> None:
 
 
 def _rows(found: Figures) -> Iterator[tuple[str, str, str]]:
-    age, claims = found["permit_age"], found["statements"]["limited_claim_jobs"]
+    age, claims = found["permit_age"], found["statements"]["claim_limited_jobs"]
     yield "calls in the busiest minute", f"{found['busiest_minute']}", f"{found['limit']} at most"
     share = "no minute was full" if found["share"] is None else f"{found['share']:.2%}"
     yield "share of what the limit allows", share, f"{TARGET:.0%} or more"

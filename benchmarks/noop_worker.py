@@ -15,20 +15,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks import RESULT
-from generation_worker import __version__, log
-from generation_worker.db.pool import OwnConnection, open_pool
+from generation_worker import __version__
+from generation_worker.db.connections import OwnConnection, open_pool
+from generation_worker.db.protocol import PostgresStore
 from generation_worker.db.signals import PostgresSignals
-from generation_worker.db.store import PostgresStore
 from generation_worker.domain.job import Job, Place, Status
-from generation_worker.domain.outcome import Completed, Outcome
-from generation_worker.domain.settlement import Settlement
+from generation_worker.domain.settlement import Completed, Outcome, Settlement
 from generation_worker.events import Events
+from generation_worker.log import setup as log
 from generation_worker.log.events import log_events
 from generation_worker.ports import Claim
-from generation_worker.worker.equipment import Equipment
 from generation_worker.worker.lease import Lease
 from generation_worker.worker.settings import WorkerSettings
 from generation_worker.worker.supervisor import Supervisor
+from generation_worker.worker.worker import Equipment
 
 NOTHING = Completed(RESULT)
 

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks import RESULT
-from generation_worker.db.statements import load_bare_statements
+from generation_worker.db.statements import load_statements
 from generation_worker.domain.job import FRONT, NO_PROVIDER
 
 CLIENTS = 2
@@ -79,7 +79,7 @@ def settle_script() -> str:
 
 def statement(name: str) -> str:
     """A statement of the worker without its comments, which pgbench would read parameters in."""
-    lines = load_bare_statements("queries")[name].decode().splitlines()
+    lines = load_statements()[name].decode().splitlines()
     return "\n".join(line for line in lines if not line.lstrip().startswith("--"))
 
 

@@ -11,7 +11,7 @@ import psycopg
 from benchmarks.pgbench_bound import drain_with_pgbench
 from benchmarks.processes import Child, noop_worker
 from benchmarks.server import Server
-from generation_worker.db.audit import audit
+from generation_worker.db.ledger import audit
 
 SPAN = """
 SELECT count(*) FILTER (WHERE status = 'completed'),

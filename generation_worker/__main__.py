@@ -2,6 +2,6 @@
 
 import sys
 
-from generation_worker.cli import main
+from generation_worker.cli.app import main
 
 sys.exit(main())

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from generation_worker.config import ConfigurationError, Settings
-from generation_worker.domain.control import HIGHEST_CONCURRENCY
+from generation_worker.domain.fleet import HIGHEST_CONCURRENCY
+from generation_worker.domain.webhook import webhook_address
 from generation_worker.ports import Key, Provider, WebhookReader
 from generation_worker.providers.gemini import GeminiProvider
-from generation_worker.providers.local import LocalProvider
-from generation_worker.providers.local_faults import Fault
-from generation_worker.providers.replicate import ReplicateProvider
-from generation_worker.providers.replicate_webhook import ReplicateWebhook
-from generation_worker.web.paths import webhook_address
+from generation_worker.providers.local import Fault, LocalProvider
+from generation_worker.providers.replicate import ReplicateProvider, ReplicateWebhook
 
 NO_KEY = SecretStr("")
 """What a provider that asks for no key is built with."""

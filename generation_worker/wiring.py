@@ -6,36 +6,262 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import Generator
+import tempfile
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from generation_worker import __version__, log
-from generation_worker.config import ConfigurationError, Settings
-from generation_worker.domain.retry import RetryPolicy
+from psycopg_pool import ConnectionPool
+from pydantic import SecretStr
+
+from generation_worker import __version__
+from generation_worker.config import ConfigurationError, DatabaseAddress, Settings
+from generation_worker.db.connections import Limits, OwnConnection, open_pool
+from generation_worker.db.ledger import count_violations
+from generation_worker.db.migrations import problems_of
+from generation_worker.db.protocol import PostgresOutbox, PostgresStore
+from generation_worker.db.signals import PostgresSignals
+from generation_worker.domain.fleet import HIGHEST_CONCURRENCY
+from generation_worker.domain.settlement import RetryPolicy
 from generation_worker.events import Events
+from generation_worker.fetch.cache import DiskCache
+from generation_worker.fetch.connector import Connector
+from generation_worker.fetch.fetcher import WebFetcher
+from generation_worker.fetch.poster import WebPoster
+from generation_worker.images.tools import ImageTools
+from generation_worker.log import setup as log
 from generation_worker.log.events import log_events
-from generation_worker.ports import Key, Storage
+from generation_worker.ports import Key, Storage, Store
 from generation_worker.registrations import REGISTRATIONS, build_providers, limited_keys, webhook_readers
-from generation_worker.wiring_database import (
-    build_audit,
-    build_courier,
-    build_heartbeat_store,
-    build_pool,
-    build_signals,
-    build_store,
-    check_database,
-)
-from generation_worker.wiring_images import build_fetcher, build_images
-from generation_worker.wiring_storage import build_storage
-from generation_worker.wiring_traces import build_sender, traced
+from generation_worker.storage.disk import DiskStorage
+from generation_worker.storage.s3 import S3Storage
+from generation_worker.storage.s3_client import Bucket, Patience, r2_bucket
 from generation_worker.worker.attempt import Attempt
-from generation_worker.worker.equipment import Equipment
-from generation_worker.worker.keyring import KeyRing
-from generation_worker.worker.notices import Notices
+from generation_worker.worker.courier import Courier
+from generation_worker.worker.lease import BEATS_PER_LEASE, STATEMENTS_PER_BEAT
+from generation_worker.worker.maintenance import AUDIT_TASK, Auditor, Task
+from generation_worker.worker.paid_call import KeyRing
 from generation_worker.worker.settings import Ending, WorkerSettings, overtime_for
+from generation_worker.worker.signals import Notices
 from generation_worker.worker.supervisor import Supervisor
+from generation_worker.worker.worker import FOLLOWED, Equipment
+
+# Puts together what a worker does in its database, and on which connections.
+
+
+AUDIT_SECONDS = 15.0
+"""Longest time to check one invariant of the books, and so to hold back old rows for it."""
+
+
+def check_database(address: DatabaseAddress, events: Events) -> None:
+    """Wait until the database answers, and see that it is one we can work on. Raises ConfigurationError."""
+
+    def waiting(times: int, error: str) -> None:
+        events.emit("database.unavailable", database=address.label, times=times, error=error)
+
+    if problems := problems_of(address.conninfo, address.label, waiting=waiting):
+        raise ConfigurationError([f"DATABASE_URL: {problem}" for problem in problems])
+
+
+def build_pool(stack: ExitStack, address: DatabaseAddress, concurrency: int, events: Events) -> ConnectionPool[Any]:
+    """Attempts hold no connection while they wait for a provider, so a few serve many."""
+
+    def size(threads: int) -> int:
+        return max(2, address.pool_size or min(4 + threads // 4, 20))
+
+    def follow(event: str, fields: Mapping[str, Any]) -> None:
+        if event == FOLLOWED:
+            pool.resize(min_size=1, max_size=size(fields["concurrency"]))
+
+    session, _ = _limits(address, Limits())
+    pool = open_pool(
+        address.conninfo,
+        prepare=not address.pooled,
+        size=size(concurrency),
+        timeout=address.pool_timeout or 10.0,
+        limits=session,
+    )
+    stack.enter_context(pool)
+    stack.callback(events.subscribe(follow))
+    return pool
+
+
+def build_store(pool: ConnectionPool[Any], address: DatabaseAddress) -> PostgresStore:
+    _, statement = _limits(address, Limits())
+    return PostgresStore(pool, limits=statement)
+
+
+def build_heartbeat_store(stack: ExitStack, address: DatabaseAddress, lease: float) -> PostgresStore:
+    """Which is done, or has failed, before the next beat is due."""
+    beat = lease / BEATS_PER_LEASE
+    session, statement = _limits(address, Limits.sharing(beat, statements=STATEMENTS_PER_BEAT))
+    own = OwnConnection(address.conninfo, prepare=not address.pooled, limits=session)
+    stack.callback(own.close)
+    return PostgresStore(own, limits=statement)
+
+
+def build_signals(settings: Settings) -> PostgresSignals | None:
+    """LISTEN needs a direct address; without one the worker polls."""
+    direct = settings.direct_database()
+    return PostgresSignals(direct.conninfo) if settings.listen_notify and direct else None
+
+
+def build_audit(settings: Settings, pool: ConnectionPool[Any], store: Store, events: Events) -> Task:
+    audit = partial(count_violations, pool, max_paid_calls=settings.max_paid_calls, seconds=AUDIT_SECONDS)
+    return Task(AUDIT_TASK, settings.cleanup_interval, Auditor(store, audit, events).check)
+
+
+def build_courier(settings: Settings, pool: ConnectionPool[Any], address: DatabaseAddress, events: Events) -> Courier:
+    _, statement = _limits(address, Limits())
+    connector = Connector(allow_private=settings.webhook_allow_private)
+    poster = WebPoster(connector, timeout=settings.webhook_timeout)
+    return Courier(PostgresOutbox(pool, limits=statement), poster, events)
+
+
+def _limits(address: DatabaseAddress, limits: Limits) -> tuple[Limits | None, Limits | None]:
+    """Those for a session and those for each statement: a pooler's sessions are not ours."""
+    return (None, limits) if address.pooled else (limits, None)
+
+
+# Puts together what brings inputs here and opens them.
+
+
+MIB = 1024 * 1024
+
+
+def build_images(settings: Settings) -> ImageTools:
+    return ImageTools(
+        settings.image_children,
+        max_pixels=settings.image_max_pixels,
+        memory=settings.image_memory_mb * MIB,
+        seconds=settings.image_timeout,
+    )
+
+
+def build_fetcher(settings: Settings, events: Events) -> WebFetcher:
+    """Gets inputs by URL. Raises ConfigurationError if the directory for them is named and cannot be used."""
+    return WebFetcher(
+        Connector(allow_private=settings.fetch_allow_private),
+        timeout=settings.fetch_timeout,
+        most_bytes=settings.fetch_max_mb * MIB,
+        cache=_input_cache(settings, events) if settings.fetch_cache_mb else None,
+    )
+
+
+def _input_cache(settings: Settings, events: Events) -> DiskCache | None:
+    """In a directory of this user's own. Without one that can be used, each job fetches for itself."""
+    try:
+        parent = settings.fetch_cache_dir or Path(tempfile.gettempdir())
+        cache = DiskCache(parent / f"generation-worker-inputs-{os.getuid()}", most_bytes=settings.fetch_cache_mb * MIB)
+        cache.prepare()
+    except OSError as error:
+        problem = f"FETCH_CACHE_DIR: inputs cannot be kept there ({error.strerror}); name another directory"
+        if settings.fetch_cache_dir is not None:
+            raise ConfigurationError([f"{problem}, or set FETCH_CACHE_MB=0"]) from None
+        events.emit("settings.notice", notice=f"{problem}. Until then each job fetches its own")
+        return None
+    return cache
+
+
+# The storage that the settings name.
+
+
+def build_storage(settings: Settings) -> Storage:
+    """The storage that the settings name."""
+    connections = HIGHEST_CONCURRENCY + 4  # as many as threads there may be, and a few for links and maintenance
+    patience = Patience(answer=settings.storage_timeout)
+    match settings.storage:
+        case "s3":
+            return S3Storage(_s3_bucket(settings), connections=connections, patience=patience)
+        case "r2":
+            public = settings.r2_public_url
+            return S3Storage(
+                _r2_bucket(settings), name="r2", public_url=public, connections=connections, patience=patience
+            )
+        case "disk":
+            return DiskStorage(settings.storage_dir)
+
+
+def _s3_bucket(settings: Settings) -> Bucket:
+    return Bucket(
+        name=settings.s3_bucket or "",
+        access_key_id=_plain(settings.aws_access_key_id),
+        secret_access_key=_plain(settings.aws_secret_access_key),
+        region=settings.aws_region,
+        endpoint_url=settings.s3_endpoint_url,
+    )
+
+
+def _r2_bucket(settings: Settings) -> Bucket:
+    return r2_bucket(
+        settings.r2_bucket or "",
+        account_id=settings.r2_account_id or "",
+        access_key_id=_plain(settings.r2_access_key_id),
+        secret_access_key=_plain(settings.r2_secret_access_key),
+    )
+
+
+def _plain(secret: SecretStr | None) -> str:
+    """``load_settings`` has made sure that a bucket's settings are all there."""
+    return secret.get_secret_value() if secret else ""
+
+
+# Puts together what sends spans, if OpenTelemetry's variables ask for it and its extra is installed.
+
+
+if TYPE_CHECKING:
+    from generation_worker.traces.sender import Sender
+
+LAST_SPANS = 5.0
+"""Longest time, in seconds, that the end of the process waits for a collector."""
+
+
+def build_sender(settings: Settings, notice: Callable[[str], None]) -> Sender | None:
+    """None if nobody asks for spans, or if they cannot be sent, which is worth a notice and no reason to stop."""
+    if not settings.sends_traces:
+        return None
+    asked = next(
+        name for name in ("otel_traces_endpoint", "otel_endpoint", "otel_traces_exporter") if settings.is_set(name)
+    )
+    variable = settings.origins[asked].name
+    try:
+        from generation_worker.traces.sender import Sender  # noqa: PLC0415 - an extra, and time that a worker without it saves
+
+        return Sender(
+            endpoint=settings.traces_address,
+            headers=settings.traces_headers,
+            service=settings.otel_service_name,
+            version=__version__,
+            worker=settings.worker_id,
+        )
+    except ImportError:
+        notice(
+            f"{variable}: no traces are sent, because OpenTelemetry is not installed: "
+            "pip install 'generation-worker[otel]', or set OTEL_TRACES_EXPORTER=none"
+        )
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with other OTEL_ variables must not stop jobs
+        notice(f"{variable}: no traces are sent, because the environment's OTEL_ variables cannot be used: {error}")
+    return None
+
+
+@contextmanager
+def traced(sender: Sender | None, events: Events) -> Generator[None]:
+    """Make spans of the events while the block runs, and send the last ones at its end."""
+    if sender is None:
+        yield
+        return
+    from generation_worker.traces.spans import tell_spans  # noqa: PLC0415 - as above
+
+    tell_spans(events, sender.spans)
+    try:
+        yield
+    finally:
+        if not sender.close(within=LAST_SPANS):
+            events.emit("traces.unsent", seconds=LAST_SPANS)
+
 
 if TYPE_CHECKING:
     from generation_worker.metrics import Metrics
@@ -109,7 +335,7 @@ def served(
     if not (settings.serves_http or webhook_readers(settings)):
         yield
         return
-    from generation_worker.web.server import WebServer  # noqa: PLC0415 - half a second that a worker without it saves
+    from generation_worker.web.app import WebServer  # noqa: PLC0415 - half a second that a worker without it saves
     from generation_worker.wiring_web import Keeping, build_app  # noqa: PLC0415
 
     with ExitStack() as stack:

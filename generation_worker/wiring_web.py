@@ -10,61 +10,41 @@ from typing import TYPE_CHECKING, NamedTuple
 from fastapi import APIRouter, FastAPI
 
 from generation_worker.config import Settings, describe
-from generation_worker.db.audit import meaning
-from generation_worker.db.control_desk import ControlDesk
-from generation_worker.db.credit_desk import CreditDesk
-from generation_worker.db.desk_pool import DeskConnections, open_desk_pool
+from generation_worker.db.access import KeyDesk, SessionDesk, TokenDesk
+from generation_worker.db.bulk import ControlDesk
+from generation_worker.db.connections import DeskConnections, open_desk_pool, read_only
+from generation_worker.db.credits import CreditDesk
 from generation_worker.db.insights import Insights
-from generation_worker.db.job_desk import JobDesk
-from generation_worker.db.key_desk import KeyDesk
-from generation_worker.db.reading import reading
-from generation_worker.db.session_desk import SessionDesk
-from generation_worker.db.stream_desk import StreamDesk
-from generation_worker.db.token_desk import TokenDesk
-from generation_worker.db.webhook_desk import WebhookDesk
+from generation_worker.db.jobs import JobDesk
+from generation_worker.db.ledger import meaning
+from generation_worker.db.query import Queries
+from generation_worker.db.streams import StreamDesk
+from generation_worker.db.webhooks import WebhookDesk
 from generation_worker.events import Events
 from generation_worker.ports import Images, Storage
 from generation_worker.registrations import webhook_readers
+from generation_worker.web.api import credits
+from generation_worker.web.api.control import bulk_router, config_router, control_router, front_router
+from generation_worker.web.api.fleet import Processed, fleet_router, health_router, metrics_router, worker_health_router
+from generation_worker.web.api.images import images_router
+from generation_worker.web.api.jobs import batches_router, jobs_router
+from generation_worker.web.api.provider_webhooks import webhook_router
+from generation_worker.web.api.stream_reader import StreamLimits, Streams
+from generation_worker.web.api.streams import events_router
+from generation_worker.web.api.webhooks import deliveries_router, endpoints_router
 from generation_worker.web.app import create_app
-from generation_worker.web.batches import batches_router
-from generation_worker.web.bulk import bulk_router
-from generation_worker.web.config_routes import config_router
-from generation_worker.web.control import control_router, front_router
-from generation_worker.web.credits import credits_router
-from generation_worker.web.dashboard.audit import audit_router
-from generation_worker.web.dashboard.batches import batch_page_router
-from generation_worker.web.dashboard.changing import changing_router
-from generation_worker.web.dashboard.control import control_pages
-from generation_worker.web.dashboard.endpoint import endpoint_router
-from generation_worker.web.dashboard.entrance import entrance_routers
-from generation_worker.web.dashboard.failed import failed_router
-from generation_worker.web.dashboard.job import job_page_router
-from generation_worker.web.dashboard.jobs import jobs_page_router
-from generation_worker.web.dashboard.keys import keys_router
-from generation_worker.web.dashboard.many import many_router
-from generation_worker.web.dashboard.overview import overview_router
-from generation_worker.web.dashboard.pausing import pausing_router
-from generation_worker.web.dashboard.pictures import pictures_router
-from generation_worker.web.dashboard.providers import providers_router
-from generation_worker.web.dashboard.strays import answer_with_pages
-from generation_worker.web.dashboard.user import Desks as UserDesks
-from generation_worker.web.dashboard.user import user_router
-from generation_worker.web.dashboard.users import users_router
-from generation_worker.web.dashboard.visitor import Door
-from generation_worker.web.dashboard.webhooks import webhooks_router
-from generation_worker.web.dashboard.workers import workers_router
-from generation_worker.web.deliveries import deliveries_router
-from generation_worker.web.endpoints import endpoints_router
-from generation_worker.web.events import events_router
-from generation_worker.web.fleet import fleet_router
-from generation_worker.web.guard import Guard, KeyLimits
-from generation_worker.web.health import health_router
-from generation_worker.web.images import images_router
-from generation_worker.web.jobs import jobs_router
-from generation_worker.web.metrics import metrics_router
-from generation_worker.web.streams import StreamLimits, Streams
-from generation_worker.web.webhooks import webhook_router
-from generation_worker.web.worker_health import Processed, worker_health_router
+from generation_worker.web.auth import Guard, KeyLimits
+from generation_worker.web.pages.access import audit_router, keys_router
+from generation_worker.web.pages.control import changing_router, control_pages, pausing_router
+from generation_worker.web.pages.credits import Desks as UserDesks
+from generation_worker.web.pages.credits import user_router, users_router
+from generation_worker.web.pages.fleet import providers_router, workers_router
+from generation_worker.web.pages.job import job_page_router
+from generation_worker.web.pages.jobs import batch_page_router, failed_router, jobs_page_router, many_router
+from generation_worker.web.pages.overview import overview_router
+from generation_worker.web.pages.pictures import pictures_router
+from generation_worker.web.pages.session import Door, answer_with_pages, entrance_routers
+from generation_worker.web.pages.webhooks import endpoint_router, webhooks_router
 from generation_worker.worker.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -105,7 +85,7 @@ def build_app(
     streams = build_streams(stack, settings, desk, events) if settings.enable_api else None
     if streams is not None:
         routers += build_api(settings, desk, keeping, streams, supervisor, events)
-    app = create_app(routers, guard)
+    app = create_app(routers, guard, queries=Queries(desk))
     app.state.door = door
     if settings.enable_dashboard:
         answer_with_pages(app)
@@ -149,7 +129,7 @@ def build_api(
     yield jobs_router(jobs, keeping.storage)
     yield batches_router(jobs)
     yield events_router(streams, StreamDesk(desk), jobs, keeping.storage)
-    yield credits_router(CreditDesk(desk))
+    yield credits.router
     yield images_router(
         keeping.storage, keeping.images, most_bytes=settings.upload_max_mb * MIB, kept_for=settings.upload_retention
     )
@@ -196,7 +176,7 @@ def build_dashboard(
 @contextmanager
 def fleet_questions(desk: DeskConnections) -> Generator[Insights]:
     """Who answers what the fleet's figures are made from."""
-    with reading(desk, seconds=FLEET_SECONDS) as lent:
+    with read_only(desk, seconds=FLEET_SECONDS) as lent:
         yield Insights(lent)
 
 

@@ -31,7 +31,7 @@ CLAIM, BEGIN, FINISH, MOVE, HOLD, FREE = (
 )
 CLOSED, ANOTHER = (f"{QUERIES}/parts/{name}.sql" for name in ("how_closed", "another_key"))
 RENEW, RETURN, REGISTER = (f"{QUERIES}/{name}.sql" for name in ("renew_permit", "return_permit", "register_worker"))
-ADDRESSES = "generation_worker/domain/addresses.py"
+ADDRESSES = "generation_worker/domain/urls.py"
 URLS = "generation_worker/domain/urls.py"
 FETCH = "generation_worker/fetch"
 OUTBOX = "alembic/sql/0016_webhooks.up.sql"
@@ -39,8 +39,7 @@ COURIER = "generation_worker/db/courier"
 TAKE, RECORD, BATCHES = (f"{COURIER}/{name}.sql" for name in ("claim_deliveries", "record_delivery", "finish_batches"))
 HOOK = "generation_worker/domain/webhook.py"
 OPERATIONS, BULK, WAKE, FLEET, PAUSES, CREDITS, TOKENS = (
-    f"generation_worker/db/{name}.py"
-    for name in ("operations", "bulk", "wake", "fleet_settings", "pauses", "credits", "tokens")
+    f"generation_worker/db/{name}.py" for name in ("jobs", "bulk", "signals", "fleet", "fleet", "credits", "access")
 )
 TOUCH = f"{QUERIES}/touch_worker.sql"
 CHOSEN = "generation_worker/db/questions/parts/is_chosen.sql"
@@ -209,12 +208,12 @@ MUTANTS = [
         )
     ),
     Mutant(CREDITS, "if actor is not None and not posting.duplicate:", "if False:", AUDITED),
-    Mutant(f"{WEB}/control.py", 'needs("operate", whole_fleet=True)', 'needs("operate")', "web/control_statuses"),
-    Mutant(f"{WEB}/control.py", 'needs("operate", whole_fleet=True)', 'needs("enqueue", whole_fleet=True)',
+    Mutant(f"{WEB}/api/control.py", 'needs("operate", whole_fleet=True)', 'needs("operate")', "web/control_statuses"),
+    Mutant(f"{WEB}/api/control.py", 'needs("operate", whole_fleet=True)', 'needs("enqueue", whole_fleet=True)',
            "web/control_statuses"),
-    Mutant(f"{WEB}/config_routes.py", 'needs("admin", whole_fleet=True)', 'needs("operate", whole_fleet=True)',
+    Mutant(f"{WEB}/api/control.py", 'needs("admin", whole_fleet=True)', 'needs("operate", whole_fleet=True)',
            "web/control_statuses"),
-    Mutant(f"{WEB}/config_routes.py", 'needs("admin", whole_fleet=True)', 'needs("admin")', "web/control_statuses"),
+    Mutant(f"{WEB}/api/control.py", 'needs("admin", whole_fleet=True)', 'needs("admin")', "web/control_statuses"),
     Mutant(FREE, "AND 'paused.user.' || owner.user_id NOT IN (SELECT name FROM paused)", "", "pauses"),
     Mutant(FREE, "AND 'paused.kind.' || owner.kind NOT IN (SELECT name FROM paused)", "", "pauses"),
     Mutant(MOVE, "name = 'paused.provider.' || j.fallback_provider", "name = ''", "pauses"),
@@ -233,24 +232,24 @@ MUTANTS = [
     Mutant(URLS, 'if "@" in found["authority"]:', "if False:", "urls"),
     Mutant(URLS, "if not text.isprintable():", "if False:", "urls"),
     Mutant(URLS, "if not _NUMBER.fullmatch(labels[-1]):", "if True:", "urls"),
-    Mutant(f"{FETCH}/resolve.py", "if not private and (belongs_to", "if False and (belongs_to", "connector"),
-    Mutant(f"{FETCH}/resolve.py", "next(filter(None, map(why_not_public, addresses)), None)",
+    Mutant(f"{FETCH}/connector.py", "if not private and (belongs_to", "if False and (belongs_to", "connector"),
+    Mutant(f"{FETCH}/connector.py", "next(filter(None, map(why_not_public, addresses)), None)",
            "why_not_public(addresses[0])", "connector"),
     Mutant(f"{FETCH}/connector.py", "connect(addresses, url.port",
            "connect(addresses_of(url.host, self._resolve, watch, private=True), url.port", "connector"),
-    Mutant(f"{FETCH}/connect.py", "server_hostname=host", 'server_hostname="images.example.com"', "connector"),
-    Mutant(f"{FETCH}/connect.py", "suppress_ragged_eofs=False", "suppress_ragged_eofs=True", "fetcher"),
-    Mutant(f"{FETCH}/connect.py", "addresses[:MOST_ADDRESSES]", "addresses", "connector"),
-    Mutant(f"{FETCH}/connect.py", "            watch.check()\n", "            pass\n", "patience"),
+    Mutant(f"{FETCH}/connector.py", "server_hostname=host", 'server_hostname="images.example.com"', "connector"),
+    Mutant(f"{FETCH}/connector.py", "suppress_ragged_eofs=False", "suppress_ragged_eofs=True", "fetcher"),
+    Mutant(f"{FETCH}/connector.py", "addresses[:MOST_ADDRESSES]", "addresses", "connector"),
+    Mutant(f"{FETCH}/connector.py", "            watch.check()\n", "            pass\n", "patience"),
     Mutant(f"{FETCH}/fetcher.py", "limited = TimeLimit(watch, self._timeout)", "limited = watch", "patience"),
     Mutant(f"{FETCH}/fetcher.py", "if announced.isdecimal() and int(announced) > self._most_bytes:", "if False:",
            "fetcher"),
     Mutant(f"{FETCH}/fetcher.py", "if len(body) > self._most_bytes:", "if False:", "fetcher"),
     Mutant(f"{FETCH}/fetcher.py", '"any" if self._connector.allow_private else "public"', '"any"', "cache"),
-    Mutant(f"{FETCH}/answers.py", 'if encoding != "identity":', "if False:", "fetcher"),
-    Mutant(f"{FETCH}/answers.py", "if not kind.startswith", "if False and not kind.startswith", "fetcher"),
-    Mutant(f"{FETCH}/flights.py", "if flight.data is not None:", "if False:", "flights"),
-    Mutant(f"{FETCH}/flights.py", "flight.error = error\n", "pass\n", "flights"),
+    Mutant(f"{FETCH}/connector.py", 'if encoding != "identity":', "if False:", "fetcher"),
+    Mutant(f"{FETCH}/connector.py", "if not kind.startswith", "if False and not kind.startswith", "fetcher"),
+    Mutant(f"{FETCH}/fetcher.py", "if flight.data is not None:", "if False:", "flights"),
+    Mutant(f"{FETCH}/fetcher.py", "flight.error = error\n", "pass\n", "flights"),
     Mutant(f"{FETCH}/cache.py", "if hashlib.sha256(data).digest() != digest:", "if False:", "cache"),
     Mutant(f"{FETCH}/cache.py", "or found.st_size > DIGEST_BYTES + most_bytes", "", "cache"),
     Mutant(f"{FETCH}/cache.py", "if not 0 <= time.time() - found.st_mtime < LIFE", "if False", "cache"),

@@ -16,8 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from generation_worker.db.embedded import LIFELINE, free_port
-from generation_worker.db.server_account import ServerAccount
+from generation_worker.db.embedded import LIFELINE, ServerAccount, free_port
 from tests.postgres_versions import SETTINGS, run_tests
 from tests.support.servers import embedded
 

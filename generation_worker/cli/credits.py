@@ -7,11 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from generation_worker.cli.database import database
-from generation_worker.cli.options import Json, Key, Limit, Reason, User
 from generation_worker.cli.output import print_facts, print_json, print_table, text
-from generation_worker.cli.problems import FAILED, CommandFailed
-from generation_worker.cli.settings import actor, load
+from generation_worker.cli.shell import FAILED, CommandFailed, Json, Key, Limit, Reason, User, actor, database, load
 
 if TYPE_CHECKING:
     from generation_worker.db.credits import Posting
@@ -79,7 +76,7 @@ def audit(as_json: Json = False) -> int:
     """Check that accounts, jobs and attempts agree with each other; fails if anything does not."""
     settings = load()
     with database(settings) as own, own.connection() as connection:
-        from generation_worker.db import audit as books  # noqa: PLC0415 - not for --help
+        from generation_worker.db import ledger as books  # noqa: PLC0415 - not for --help
 
         violations = books.audit(connection, max_paid_calls=settings.max_paid_calls)
     found = [{"invariant": v.invariant, "row": dict(v.row), "meaning": books.meaning(v.invariant)} for v in violations]

@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from generation_worker.domain import spans
+from generation_worker.domain import estimate as spans
 
 NOTHING = "–"
 

@@ -1,8 +1,7 @@
 """The settings of a worker: read once, complained about all together, then handed out as values."""
 
 from generation_worker.config.database import DatabaseAddress, parse_database_url
-from generation_worker.config.durations import format_duration, parse_duration
-from generation_worker.config.errors import ConfigurationError
+from generation_worker.config.kinds import ConfigurationError, format_duration, parse_duration
 from generation_worker.config.load import examine_settings, load_settings
 from generation_worker.config.settings import Settings
 from generation_worker.config.table import SettingRow, describe, environment_table, example_file

@@ -2,11 +2,254 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
+from urllib.parse import unquote
 
-from generation_worker.config import prisma
-from generation_worker.config.conninfo import format_conninfo, read_address, secrets_of
-from generation_worker.config.errors import ConfigurationError
+from generation_worker.config.kinds import ConfigurationError
+
+# Reading and writing libpq's connection strings without ever repeating them in an error.
+
+
+_SCHEME = re.compile(r"postgres(?:ql)?(?:\+(?:psycopg2?|asyncpg))?://", re.IGNORECASE)
+_PAIRS = re.compile(r"\s*[a-z_]+\s*=")
+_RESERVED = re.compile(r"[/?#\[\]\s]")
+
+_ENCODE = (
+    "percent-encode special characters in user, password and database "
+    "(@ is %40, : is %3A, / is %2F, ? is %3F, # is %23, [ is %5B, ] is %5D, % is %25, a space is %20)"
+)
+
+
+def read_address(url: str, name: str) -> tuple[dict[str, str], dict[str, str]]:
+    """The parameters of ``url`` that libpq knows, and the others. Raises ConfigurationError."""
+    scheme = _SCHEME.match(url)
+    if scheme is not None:
+        return _read_url(url[scheme.end() :], name)
+    if _PAIRS.match(url):
+        return _ask_libpq(url, name, "write it as key=value pairs, with values that hold spaces in '…'"), {}
+    raise ConfigurationError([f"{name} is not an address of Postgres: it begins with postgresql://"])
+
+
+def format_conninfo(params: Mapping[str, str], name: str) -> str:
+    """``params`` as key=value pairs. Raises ConfigurationError if libpq does not take them."""
+    from psycopg import ProgrammingError  # noqa: PLC0415 - slow to import, and not every command needs it
+    from psycopg.conninfo import make_conninfo  # noqa: PLC0415
+
+    try:
+        return make_conninfo(**params)
+    except (ProgrammingError, ValueError):
+        raise _unreadable(name, _ENCODE) from None
+
+
+def secrets_of(conninfo: str) -> list[str]:
+    """The values in ``conninfo`` that nobody may see."""
+    params = _ask_libpq(conninfo, "the address", "")
+    return [params[key] for key in ("password", "sslpassword", "oauth_client_secret") if params.get(key)]
+
+
+def _read_url(rest: str, name: str) -> tuple[dict[str, str], dict[str, str]]:
+    """``rest`` is what follows the scheme."""
+    credentials, at, place = rest.rpartition("@")
+    # libpq would take part of such a password for the host, and show it in its error.
+    if "@" in credentials or _RESERVED.search(credentials):
+        raise _unreadable(name, _ENCODE)
+    location, _, query = place.partition("?")
+    params = _ask_libpq(f"postgresql://{credentials}{at}{location}", name, _ENCODE)
+    known = _known_parameters()
+    asked = _read_query(query, name)
+    params.update({key: value for key, value in asked.items() if key in known})
+    return params, {key: value for key, value in asked.items() if key not in known}
+
+
+def _read_query(query: str, name: str) -> dict[str, str]:
+    pairs = [pair.partition("=") for pair in query.split("&") if pair]
+    if not all(separator for _, separator, _ in pairs):
+        raise ConfigurationError([f"{name} has a parameter without a value after the '?': write name=value"])
+    return {unquote(key): unquote(value) for key, _, value in pairs}
+
+
+def _known_parameters() -> set[str]:
+    from psycopg.pq import Conninfo  # noqa: PLC0415
+
+    return {option.keyword.decode() for option in Conninfo.get_defaults()}
+
+
+def _ask_libpq(text: str, name: str, remedy: str) -> dict[str, str]:
+    from psycopg import ProgrammingError  # noqa: PLC0415
+    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
+
+    try:
+        return {key: str(value) for key, value in conninfo_to_dict(text).items()}
+    except (ProgrammingError, ValueError):
+        # libpq quotes the part that it does not understand, which may be the password.
+        raise _unreadable(name, remedy) from None
+
+
+def _unreadable(name: str, remedy: str) -> ConfigurationError:
+    return ConfigurationError([f"{name} cannot be read as an address of Postgres: {remedy}"])
+
+
+# Translates the parameters that Prisma, Neon, Supabase and node-postgres put into an address.
+#
+# libpq refuses a parameter that it does not know, so each is translated, or left out with a notice.
+
+
+_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_NUMBERS = ("connect_timeout", "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count")
+_TRUE = ("true", "1", "on", "yes")
+
+
+@dataclass(slots=True)
+class Translation:
+    """What came of an address so far. Problems and notices follow the variable's name."""
+
+    params: dict[str, str]
+    pooled: bool = False
+    pool_size: int | None = None
+    pool_timeout: float | None = None
+    search_path: str | None = None
+    problems: list[str] = field(default_factory=list[str])
+    notices: list[str] = field(default_factory=list[str])
+
+
+def translate(params: Mapping[str, str], extra: Mapping[str, str]) -> Translation:
+    """``params`` are those that libpq knows, ``extra`` the others."""
+    found = Translation(dict(params), pooled=_is_pooler(params))
+    for key, value in extra.items():
+        _EXTRA.get(key, _leave_out(key))(found, value)
+    _check_numbers(found)
+    _settle_tls(found)
+    _settle_search_path(found)
+    return found
+
+
+def _is_pooler(params: Mapping[str, str]) -> bool:
+    """Neon's pooler is the host name's first label with -pooler; Supabase's has a port of its own."""
+    hosts = params.get("host", "").lower().split(",")
+    if any(host.split(".")[0].endswith("-pooler") for host in hosts):
+        return True
+    return "6543" in params.get("port", "").split(",") and any("supabase.co" in host for host in hosts)
+
+
+def _pgbouncer(found: Translation, value: str) -> None:
+    found.pooled = found.pooled or value.lower() in _TRUE
+
+
+def _connection_limit(found: Translation, value: str) -> None:
+    if re.fullmatch(r"[1-9][0-9]{0,3}", value):
+        found.pool_size = int(value)
+    else:
+        found.problems.append("has a connection_limit that is not a whole number from 1 to 9999")
+
+
+def _pool_timeout(found: Translation, value: str) -> None:
+    """Seconds; Prisma's 0 means no limit, which is what None says."""
+    if re.fullmatch(r"[0-9]{1,6}(?:\.[0-9]+)?", value):
+        found.pool_timeout = float(value) or None
+    else:
+        found.problems.append("has a pool_timeout that is not a number of seconds")
+
+
+def _schema(found: Translation, value: str) -> None:
+    if not value.isprintable():
+        found.problems.append("has a schema that is not a name")
+    elif value and value != "public":
+        found.search_path = value
+
+
+def _sslaccept(found: Translation, value: str) -> None:
+    if value == "strict":
+        if found.params.get("sslmode") != "disable":
+            found.params["sslmode"] = "verify-full"
+    elif value == "accept_invalid_certs":
+        found.params.setdefault("sslmode", "require")
+    else:
+        found.problems.append("has an sslaccept that is neither strict nor accept_invalid_certs")
+
+
+def _ssl(found: Translation, value: str) -> None:
+    """node-postgres' and JDBC's ``ssl=true``; dropping it would drop the encryption."""
+    if value.lower() in _TRUE:
+        found.params.setdefault("sslmode", "require")
+
+
+def _leave_out(key: str) -> Callable[[Translation, str], None]:
+    shown = key if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.]{0,39}", key) else "with an unusual name"
+
+    def note(found: Translation, _: str) -> None:
+        found.notices.append(f"has the parameter {shown}, which libpq does not know: it is ignored and can be removed")
+
+    return note
+
+
+_EXTRA: dict[str, Callable[[Translation, str], None]] = {
+    "pgbouncer": _pgbouncer,
+    "connection_limit": _connection_limit,
+    "pool_timeout": _pool_timeout,
+    "schema": _schema,
+    "sslaccept": _sslaccept,
+    "ssl": _ssl,
+}
+
+
+def _check_numbers(found: Translation) -> None:
+    """libpq would only complain when it connects."""
+    for key in (*_NUMBERS, "tcp_user_timeout"):
+        if not re.fullmatch(r"\s*-?[0-9]{1,9}\s*", found.params.get(key, "0")):
+            found.problems.append(f"has a {key} that is not a whole number")
+    ports = found.params.get("port", "").split(",")
+    if not all(re.fullmatch(r"[0-9]{0,5}", port) and int(port or 1) in range(1, 65_536) for port in ports):
+        found.problems.append("has a port that is not a whole number from 1 to 65535")
+
+
+def _settle_tls(found: Translation) -> None:
+    """A mode that libpq knows, and certificates to verify with: its binary wheel brings none."""
+    mode = found.params.get("sslmode")
+    if mode == "no-verify":  # node-postgres' word for libpq's require
+        found.params["sslmode"] = "require"
+    elif mode is not None and mode not in _SSL_MODES:
+        found.problems.append(f"has an sslmode that is none of {', '.join(_SSL_MODES)}")
+    if found.params.get("sslrootcert") == "system":
+        found.params["sslmode"] = "verify-full"  # libpq refuses anything weaker
+        _use_certificates(found)
+    elif mode in ("verify-ca", "verify-full") and "sslrootcert" not in found.params:
+        _use_certificates(found)
+
+
+def _use_certificates(found: Translation) -> None:
+    if find_spec("certifi") is not None:
+        import certifi  # noqa: PLC0415 - not ours: it comes with requests
+
+        found.params["sslrootcert"] = certifi.where()
+
+
+def _settle_search_path(found: Translation) -> None:
+    if not found.pooled:
+        if found.search_path is not None:
+            options = f"{found.params.get('options', '')} -csearch_path={_escape(quote_name(found.search_path))}"
+            found.params["options"] = options.strip()
+        return
+    if found.search_path is not None:
+        found.problems.append(
+            "names a schema, which a pooler does not pass on: remove schema= from the address and run "
+            f"ALTER ROLE … SET search_path = {quote_name(found.search_path)} once, over the direct address"
+        )
+    if re.search(r"(?:^|\s)-", found.params.get("options", "")):
+        found.notices.append("sets options, which most poolers refuse: use ALTER ROLE … SET instead")
+
+
+def quote_name(name: str) -> str:
+    """``name`` as an SQL identifier."""
+    return name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) else '"' + name.replace('"', '""') + '"'
+
+
+def _escape(value: str) -> str:
+    """``value`` inside libpq's ``options``, where a space ends it."""
+    return re.sub(r"([\\\s])", r"\\\1", value)
+
 
 _DEFAULTS = {
     # A serverless database may have to wake up first.
@@ -53,7 +296,7 @@ def parse_database_url(url: str, name: str = "DATABASE_URL") -> DatabaseAddress:
     variable that messages speak of. Raises ConfigurationError, which never shows the address.
     """
     given, extra = read_address(url, name)
-    found = prisma.translate(given, extra)
+    found = translate(given, extra)
     if found.problems:
         raise ConfigurationError([f"{name} {problem}" for problem in found.problems])
     params = _DEFAULTS | found.params

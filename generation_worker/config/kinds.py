@@ -7,14 +7,63 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+from annotated_types import Interval
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from generation_worker.config.durations import parse_duration
+# Durations as people write them: 500ms, 30s, 5m, 1h, 90d, 1h30m. Inside, always float seconds.
+
+
+_MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_PLAIN = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_WHOLE = re.compile(rf"(?:{_PART.pattern})+")
+
+
+def is_plain_number(text: str) -> bool:
+    """Whether ``text`` is a number without a unit."""
+    return _PLAIN.fullmatch(text) is not None
+
+
+def parse_duration(value: object) -> float:
+    """``value`` in seconds: text with units, or a plain number, which is seconds.
+
+    Raises ValueError if it is neither, negative or not finite.
+    """
+    seconds = _seconds(value)
+    if seconds is None or not math.isfinite(seconds) or seconds < 0:
+        raise ValueError("is not a duration such as 500ms, 30s, 5m or 1h")
+    return seconds
+
+
+def _seconds(value: object) -> float | None:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, str):
+        return None
+    text = value.strip().lower()
+    if is_plain_number(text):
+        return float(text)
+    if _WHOLE.fullmatch(text) is None:
+        return None
+    return sum(float(number) * _MILLISECONDS[unit] for number, unit in _PART.findall(text)) / 1000
+
+
+def format_duration(seconds: float) -> str:
+    """``seconds`` in the largest unit that holds them in whole numbers; ``parse_duration`` reads it back."""
+    milliseconds = round(seconds * 1000)
+    if milliseconds == 0:
+        return "0s"
+    unit = next(unit for unit in ("d", "h", "m", "s", "ms") if milliseconds % _MILLISECONDS[unit] == 0)
+    return f"{milliseconds // _MILLISECONDS[unit]}{unit}"
 
 
 def _matching(pattern: str, what: str) -> AfterValidator:
@@ -118,3 +167,81 @@ ReplicateModel = Annotated[
 ApiVersion = Annotated[str, _matching(r"v[0-9]+[a-z0-9]*", "an API version such as v1beta")]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)]
 LogFormat = Annotated[Literal["auto", "json", "console"], BeforeValidator(_lower)]
+
+
+# The one error that configuration raises.
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used.
+
+    ``problems`` has one line for each fault: the variable's name, what is wrong with it and
+    the remedy, never the value of a secret.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems: list[str] = list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+# How one setting is declared: its variable, the other names it goes by, and a line of help.
+
+
+Group = str
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """The declaration of one setting, part of its field's annotation."""
+
+    group: Group
+    name: str
+    aliases: tuple[str, ...]
+    help: str
+    secret: bool = False
+    default: str | None = None
+    """The default in words, where it is not a plain value."""
+    example: str | None = None
+    """What ``.env.example`` shows, where the default would not help."""
+    followed: str | None = None
+    """The fleet's setting that holds instead, if there is one."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name, *self.aliases)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a value came from: ``layer`` is environment, .env or option; ``name`` is the variable as it was set."""
+
+    layer: str
+    name: str
+
+
+def declare(
+    name: str,
+    *aliases: str,
+    group: Group,
+    help: str,  # noqa: A002 - the word that typer and argparse use
+    secret: bool = False,
+    default: str | None = None,
+    example: str | None = None,
+    followed: str | None = None,
+) -> Setting:
+    return Setting(group, name, aliases, help, secret, default, example, followed)
+
+
+def group(title: Group) -> partial[Setting]:
+    """``declare`` for the settings under ``title``."""
+    return partial(declare, group=title)
+
+
+def between(lowest: float, highest: float) -> Interval:
+    """The range of a number, both ends included; seconds for a duration."""
+    return Interval(ge=lowest, le=highest)
+
+
+def derived(field: str, derive: Callable[[Any], Any] = lambda value: value) -> Any:
+    """A default that follows another field, which must be declared before."""
+    return Field(default_factory=lambda fields: derive(fields[field]))

@@ -10,12 +10,11 @@ from typing import Any, Protocol
 
 from pydantic_core import PydanticUndefined
 
-from generation_worker.config import retired
-from generation_worker.config.declarations import declarations, is_duration
-from generation_worker.config.durations import format_duration
-from generation_worker.config.setting import Setting
+from generation_worker.config import load as retired
+from generation_worker.config.kinds import Setting, format_duration
+from generation_worker.config.load import declarations, is_duration
 from generation_worker.config.settings import Settings
-from generation_worker.domain.control import problem_with
+from generation_worker.domain.fleet import problem_with
 
 _NOTHING = "–"
 

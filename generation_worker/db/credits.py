@@ -1,20 +1,19 @@
-"""Credits that no job moves: grants and corrections, inside the caller's transaction."""
+"""Accounts of users: balances, entries, and the grants and corrections that no job makes. Amounts are in credits."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+from uuid import UUID
 
 import psycopg
-from psycopg.rows import class_row
 
-from generation_worker.db.history import Author, record, together
-from generation_worker.db.refusals import refusals
+from generation_worker.db.audit_trail import Author, record_change
+from generation_worker.db.enqueue import refusals
+from generation_worker.db.query import LAST_ENTRY, Asking, Desk, Queries
+from generation_worker.db.statements import SCHEMA
 
-Connection = psycopg.Connection[Any]
-
-GRANT = "SELECT entry, balance, duplicate FROM grant_credits(%s, %s, %s, %s, %s)"
-ADJUST = "SELECT entry, balance, duplicate FROM adjust_credits(%s, %s, %s, %s, %s)"
-ACTIONS = {GRANT: "credits.grant", ADJUST: "credits.adjust"}
+LAST_CHARACTER = "\U0010ffff"
 
 
 class Posting(NamedTuple):
@@ -23,59 +22,144 @@ class Posting(NamedTuple):
     entry: int
     """Its number within the account."""
     balance: int
-    """The account's balance now, in credits."""
+    """The account's balance now."""
     duplicate: bool
     """The key was used before; nothing was moved this time."""
 
 
+class Balance(NamedTuple):
+    """An account in a list of accounts."""
+
+    user_id: str
+    balance: int
+    entries: int
+    fair_weight: float
+    created_at: datetime
+
+
+class Account(NamedTuple):
+    """One user's account."""
+
+    user_id: str
+    balance: int
+    entries: int
+    fair_weight: float
+    created_at: datetime
+    waiting: int
+    """What the user's waiting jobs will cost when they start."""
+
+
+class Entry(NamedTuple):
+    """One movement in an account."""
+
+    seq: int
+    kind: str
+    amount: int
+    balance_after: int
+    job_id: UUID | None
+    refund_of: int | None
+    idempotency_key: str | None
+    reason: str | None
+    actor: str | None
+    created_at: datetime
+
+
 def grant_credits(
-    connection: Connection,
+    connection: psycopg.Connection[Any],
     user_id: str,
     amount: int,
     *,
     idempotency_key: str | None = None,
     reason: str | None = None,
     actor: str | None = None,
+    schema: str = SCHEMA,
 ) -> Posting:
     """Give a user ``amount`` credits, for instance in the transaction that records their payment.
 
-    The same ``idempotency_key`` gives them once. With an ``actor`` it stands in the audit trail too. Raises
-    InvalidRequest and IdempotencyConflict.
+    The same ``idempotency_key`` gives them once. With an ``actor`` it stands in the audit trail too. ``schema`` is the
+    worker's DATABASE_SCHEMA. Raises InvalidRequest and IdempotencyConflict.
     """
-    return _post(connection, GRANT, user_id, amount, idempotency_key, reason, actor)
+    queries = Queries.on(connection, schema=schema)
+    return post(queries, "grant_credits", user_id, amount, key=idempotency_key, by=Author(actor, reason))
 
 
 def adjust_credits(
-    connection: Connection,
+    connection: psycopg.Connection[Any],
     user_id: str,
     amount: int,
     *,
     idempotency_key: str | None = None,
     reason: str | None = None,
     actor: str | None = None,
+    schema: str = SCHEMA,
 ) -> Posting:
     """Correct a balance up or, with a negative ``amount``, down; never below zero.
 
     With an ``actor`` it stands in the audit trail too. Raises InvalidRequest, IdempotencyConflict, and
     InsufficientCredits if the balance does not cover it.
     """
-    return _post(connection, ADJUST, user_id, amount, idempotency_key, reason, actor)
+    queries = Queries.on(connection, schema=schema)
+    return post(queries, "adjust_credits", user_id, amount, key=idempotency_key, by=Author(actor, reason))
 
 
-def _post(
-    connection: Connection,
-    statement: str,
-    user_id: str,
+ACTIONS = {"grant_credits": "credits.grant", "adjust_credits": "credits.adjust"}
+
+
+def post(
+    queries: Queries,
+    statement: Literal["grant_credits", "adjust_credits"],
+    user: str,
     amount: int,
+    *,
     key: str | None,
-    reason: str | None,
-    actor: str | None,
+    by: Author,
 ) -> Posting:
-    with refusals(), together(connection):
-        with connection.cursor(row_factory=class_row(Posting)) as cursor:
-            posting = cursor.execute(statement.encode(), (user_id, amount, key, reason, actor)).fetchone()
-        assert posting is not None
-        if actor is not None and not posting.duplicate:
+    """Move credits by a grant or a correction. Raises as ``adjust_credits`` does."""
+    with refusals(), queries.transaction() as together:
+        posting = together.one(Posting, statement, user=user, amount=amount, key=key, reason=by.reason, actor=by.actor)
+        if by.actor is not None and not posting.duplicate:
             before, after = {"balance": posting.balance - amount}, {"balance": posting.balance, "entry": posting.entry}
-            record(connection, Author(actor, reason), ACTIONS[statement], f"user:{user_id}", before=before, after=after)
+            record_change(together, by, ACTIONS[statement], f"user:{user}", before=before, after=after)
     return posting
+
+
+def find_account(queries: Queries, user: str) -> Account | None:
+    """None if the user has never had credits."""
+    return queries.one_or_none(Account, "account", user=user)
+
+
+def list_entries(queries: Queries, user: str, *, before: int | None = None, limit: int = 50) -> list[Entry]:
+    """The entries of an account, the latest first; with ``before`` from the one before that number on."""
+    earliest = LAST_ENTRY if before is None else before
+    return queries.all(Entry, "account_entries", user=user, before=earliest, limit=limit)
+
+
+def list_balances(queries: Queries, *, beginning: str = "", after: str = "", limit: int = 100) -> list[Balance]:
+    """Accounts in the order of their users, from the one behind ``after`` on; of users that begin so."""
+    end = beginning + LAST_CHARACTER
+    return queries.all(Balance, "balances", beginning=beginning, end=end, after=after, limit=limit)
+
+
+class AccountInsights(Asking):  # transitional: removed with db/insights.py
+    def balances(self, *, beginning: str = "", after: str = "", limit: int = 100) -> list[Balance]:
+        return list_balances(Queries(self._connections), beginning=beginning, after=after, limit=limit)
+
+    def account(self, user: str) -> Account | None:
+        return find_account(Queries(self._connections), user)
+
+    def account_entries(self, user: str, *, before: int = LAST_ENTRY, limit: int = 50) -> list[Entry]:
+        return list_entries(Queries(self._connections), user, before=before, limit=limit)
+
+
+class CreditDesk(Desk):  # transitional: removed with the pages that use it
+    def account(self, user: str) -> Account | None:
+        return find_account(Queries(self._connections), user)
+
+    def entries(self, user: str, *, before: int | None, limit: int) -> list[Entry]:
+        return list_entries(Queries(self._connections), user, before=before, limit=limit)
+
+    def grant(self, user: str, amount: int, *, key: str, reason: str | None, by: str) -> Posting:
+        return post(Queries(self._connections), "grant_credits", user, amount, key=key, by=Author(by, reason))
+
+    def adjust(self, user: str, amount: int, *, key: str, reason: str | None, by: str) -> Posting:
+        return post(Queries(self._connections), "adjust_credits", user, amount, key=key, by=Author(by, reason))

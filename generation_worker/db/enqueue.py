@@ -13,21 +13,69 @@ rows do. A refusal ends the transaction like any failed statement; to go on in i
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import sys
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 import psycopg
+from psycopg import errors
 from psycopg.rows import class_row, dict_row
 
-from generation_worker.db.current_span import current_traceparent
-from generation_worker.db.refusals import refusals
 from generation_worker.domain.errors import InvalidPayload
 from generation_worker.domain.job import Status
 from generation_worker.domain.payload import parse_payload
-from generation_worker.domain.refusals import InputGone, InvalidRequest, JobNotFound, JobNotReplayable
+from generation_worker.domain.refusals import (
+    EnqueueRefused,
+    IdempotencyConflict,
+    InputGone,
+    InsufficientCredits,
+    InvalidRequest,
+    JobNotFound,
+    JobNotReplayable,
+)
+
+# The span that an app which uses OpenTelemetry is in just now.
+
+
+def current_traceparent() -> str | None:
+    """It as W3C Trace Context writes it, or None.
+
+    Where nobody has imported OpenTelemetry there is no span, and nothing is imported for the sake of asking.
+    """
+    trace: Any = sys.modules.get("opentelemetry.trace")
+    if trace is None:
+        return None
+    span = trace.get_current_span().get_span_context()
+    return f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags & 1:02x}" if span.is_valid else None
+
+
+# What the database's functions refuse, as the exceptions of ``domain.refusals``.
+
+
+_BY_SQLSTATE: dict[str | None, type[EnqueueRefused]] = {
+    "GW004": IdempotencyConflict,
+    "GW005": InsufficientCredits,
+    "GW006": InvalidRequest,
+}
+
+
+@contextmanager
+def refusals() -> Generator[None]:
+    """Turns the errors by which the database's functions refuse into ours; others pass unchanged."""
+    try:
+        yield
+    except errors.UntranslatableCharacter:
+        raise InvalidRequest("a text contains the character U+0000, which the database cannot hold") from None
+    except psycopg.DatabaseError as error:
+        kind = _BY_SQLSTATE.get(error.sqlstate, InvalidRequest if isinstance(error, psycopg.DataError) else None)
+        if kind is None:
+            raise
+        raise kind(error.diag.message_primary or str(error), error.diag.message_hint or "") from error
+
 
 Connection = psycopg.Connection[Any]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import psycopg
 from psycopg import errors
 from psycopg.rows import dict_row
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
+from generation_worker.db.connections import connect
 from generation_worker.db.statements import SCHEMA, in_schema, load_statements
 
 if TYPE_CHECKING:
     from alembic.config import Config
     from sqlalchemy import Connection
-
 PACKAGE = Path(__file__).parents[1]
 
 VERSION_TABLE = "generation_worker_version"
@@ -113,7 +114,7 @@ def migrating(conninfo: str | None, schema: str | None) -> Generator[tuple[Conne
     Without `conninfo`: DIRECT_URL or DATABASE_URL; without `schema`: DATABASE_SCHEMA, or the default.
     """
     from sqlalchemy import create_engine  # noqa: PLC0415 - heavy
-    from sqlalchemy.pool import NullPool  # noqa: PLC0415
+    from sqlalchemy.pool import NullPool  # noqa: PLC0415 - heavy
 
     address = conninfo or os.environ.get("DIRECT_URL") or os.environ["DATABASE_URL"]
     schema = schema or os.environ.get("DATABASE_SCHEMA") or SCHEMA
@@ -133,7 +134,9 @@ def migrating(conninfo: str | None, schema: str | None) -> Generator[tuple[Conne
             _prepare_schema(cursor, schema)
             existing = cursor.execute(statements["list_objects"], {"schema": schema}).fetchall()[0]["objects"]
             yield connection, schema
-            for row in cursor.execute(statements["revoke_defaults"], {"schema": schema, "existing": existing}).fetchall():
+            for row in cursor.execute(
+                statements["revoke_defaults"], {"schema": schema, "existing": existing}
+            ).fetchall():
                 cursor.execute(row["statement"])
             cursor.execute(statements["drop_empty_schema"], {})
 
@@ -193,7 +196,9 @@ def _problem(target: Target, schema: str) -> str | None:
     if schema == "public":
         taken = sorted(our_tables().intersection(target.objects))
         names = f"{', '.join(taken[:3])}{' and others' if len(taken) > 3 else ''}"
-        return f"The schema public has tables of ours by name already ({names}): set DATABASE_SCHEMA." if taken else None
+        return (
+            f"The schema public has tables of ours by name already ({names}): set DATABASE_SCHEMA." if taken else None
+        )
     if target.objects:
         return (
             f"The schema {schema} is in use already, by something else than generation-worker (it has {target.objects[0]}): "
@@ -234,3 +239,64 @@ def _config(conninfo: str, **attributes: Any) -> Config:
     config.set_main_option("script_location", str(_scripts()).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config
+
+
+# Whether a worker can work on this database, asked once, before anything is claimed.
+
+
+START_WITHIN = 30.0
+"""Seconds in which the database must answer: a serverless one may have to wake up."""
+REFUSED = ("password authentication failed", "does not exist", "no pg_hba.conf entry")
+"""What the server says when waiting does not help. libpq gives no code for it; another language costs the wait only."""
+
+
+def problems_of(conninfo: str, label: str, *, waiting: Callable[[int, str], None]) -> list[str]:
+    """What is wrong with the database called ``label``, each with its remedy; none if a worker can work on it.
+
+    ``waiting`` is told the number of the try and the error whenever the database has not answered yet.
+    """
+    try:
+        in_recovery, isolation = _first_answer(conninfo, waiting)
+    except psycopg.OperationalError as error:
+        return [f"{label} does not answer: {_said(error)}"]
+    problems: list[str] = []
+    if in_recovery:
+        problems.append(f"{label} is a replica; name the primary")
+    if isolation != "read committed":
+        problems.append(
+            f"transactions are {isolation!r} by default; make them 'read committed': "
+            "ALTER ROLE … SET default_transaction_isolation = 'read committed'"
+        )
+    revision = current(conninfo)
+    if revision is None or revision < head():  # a newer schema serves us too, while a deployment is under way
+        problems.append(f"the schema is at {revision or 'nothing'}; run: generation-worker migrate")
+    return problems
+
+
+def _first_answer(conninfo: str, waiting: Callable[[int, str], None]) -> tuple[bool, str]:
+    def ask() -> Any:
+        with connect(conninfo, prepare=False) as connection:
+            return connection.execute(
+                "SELECT pg_is_in_recovery(), current_setting('default_transaction_isolation')"
+            ).fetchone()
+
+    def report(state: RetryCallState) -> None:
+        assert state.outcome is not None
+        waiting(state.attempt_number, _said(state.outcome.exception()))
+
+    patiently = Retrying(
+        retry=retry_if_exception(_may_pass),
+        wait=wait_random_exponential(multiplier=0.2, max=5),
+        stop=stop_after_delay(START_WITHIN),
+        before_sleep=report,
+        reraise=True,
+    )
+    return patiently(ask)
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, psycopg.OperationalError) and not any(word in str(error) for word in REFUSED)
+
+
+def _said(error: BaseException | None) -> str:
+    return " ".join(str(error).split())

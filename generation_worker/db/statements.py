@@ -69,7 +69,9 @@ SCHEMA_RULE = "letters, digits, _ and -, beginning with a letter or _, 40 charac
 
 def _protocol() -> list[tuple[str, str]]:
     folder = files("generation_worker.db").joinpath("sql", "protocol")
-    return [(file.name.removesuffix(".sql"), file.read_text()) for file in folder.iterdir() if file.name.endswith(".sql")]
+    return [
+        (file.name.removesuffix(".sql"), file.read_text()) for file in folder.iterdir() if file.name.endswith(".sql")
+    ]
 
 
 def _blocks() -> list[tuple[str, str]]:

@@ -15,7 +15,9 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import dict_row
 
-from generation_worker.db.history import UNKNOWN, Author, record, together
+from generation_worker.db.audit_trail import UNKNOWN, Author, record, together
+from generation_worker.db.connections import Connections
+from generation_worker.db.query import BEGINNING, Asking, Desk, Mark
 from generation_worker.domain.refusals import DeliveryNotFound, EndpointDisabled, EndpointNotFound, InvalidRequest
 from generation_worker.domain.urls import parse_url
 from generation_worker.domain.webhook import EVENTS, OF_OPERATORS, TEST, USUAL
@@ -250,3 +252,186 @@ def _new_secret() -> str:
 
 def _target(endpoint: UUID) -> str:
     return f"endpoint:{endpoint}"
+
+
+# Answers about endpoints and what they are told.
+
+
+class Endpoint(NamedTuple):
+    """An address that is told of events."""
+
+    id: UUID
+    url: str
+    events: list[str]
+    user_id: str | None
+    """The only user whose jobs it is told of; None: of all."""
+    state: str
+    """ok, failing, resting (it asked to be left alone for a while) or disabled."""
+    reason: str | None
+    since: datetime | None
+    """Of its failing, or of its being disabled."""
+    waiting: int
+    dead: int
+    """Messages that were given up. Both numbers end at a thousand."""
+    created_at: datetime
+    created_by: str | None
+    old_secret_until: datetime | None
+    """Until then the secret before the present one signs, too."""
+
+
+class SentMessage(NamedTuple):
+    """A message for one endpoint, and what came of its last try."""
+
+    id: UUID
+    endpoint_id: UUID
+    event: str
+    job_id: UUID | None
+    batch_id: UUID | None
+    status: str
+    """pending, delivered or dead."""
+    attempts: int
+    next_at: datetime | None
+    last_status: int | None
+    last_error: str | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+# Questions about endpoints and what they are told.
+
+
+class WebhookInsights(Asking):
+    def webhook_endpoints(
+        self,
+        *,
+        endpoint: UUID | None = None,
+        user_id: str | None = None,
+        after: UUID | None = None,
+        troubled_first: bool = True,
+        limit: int = 1000,
+    ) -> list[Endpoint]:
+        """Those in trouble come first, unless they are asked for page by page, in the order of their ids."""
+        return self._ask(
+            Endpoint,
+            "webhook_endpoints",
+            endpoint=endpoint,
+            user_id=user_id,
+            after=after,
+            troubled_first=troubled_first,
+            limit=limit,
+        )
+
+    def webhook_deliveries(
+        self,
+        *,
+        delivery: UUID | None = None,
+        endpoint: UUID | None = None,
+        job: UUID | None = None,
+        state: str | None = None,
+        failed: bool = False,
+        user_id: str | None = None,
+        before: tuple[datetime, UUID] | None = None,
+        limit: int = 100,
+    ) -> list[SentMessage]:
+        """Messages, the latest first; those before ``before``, which is the time and the id of one."""
+        moment, message = before or (None, None)
+        return self._ask(
+            SentMessage,
+            "webhook_deliveries",
+            delivery=delivery,
+            endpoint=endpoint,
+            job=job,
+            state=state,
+            failed=failed,
+            user_id=user_id,
+            before=moment,
+            before_id=message,
+            limit=limit,
+        )
+
+
+# Webhook endpoints and deliveries, as the HTTP API asks for them and changes them.
+
+
+class WebhookDesk(Desk):
+    """Each method may raise StoreUnavailable. ``owner`` is the only user whose endpoints are there; None: all are.
+
+    ``by`` is who asks, ``reason`` why, for the record.
+    """
+
+    def __init__(self, connections: Connections, *, allow_private: bool) -> None:
+        super().__init__(connections)
+        self._insights = WebhookInsights(connections)
+        self._allow_private = allow_private
+
+    def endpoints(self, owner: str | None, *, after: UUID | None, limit: int) -> list[Endpoint]:
+        """In the order of their ids, from the one after ``after`` on."""
+        return self._insights.webhook_endpoints(user_id=owner, after=after, troubled_first=False, limit=limit)
+
+    def endpoint(self, endpoint: UUID, owner: str | None) -> Endpoint:
+        """Raises EndpointNotFound."""
+        found = self._insights.webhook_endpoints(endpoint=endpoint, user_id=owner)
+        if not found:
+            raise EndpointNotFound(f"endpoint_id: there is no endpoint {endpoint}")
+        return found[0]
+
+    def add(
+        self, url: str, events: Sequence[str], user: str | None, *, by: str, reason: str | None = None
+    ) -> NewEndpoint:
+        """Raises InvalidRequest."""
+        with self._connections.connection() as connection:
+            return create_endpoint(
+                connection, url, events, user_id=user, allow_private=self._allow_private, by=Author(by, reason)
+            )
+
+    def rotate(self, endpoint: UUID, owner: str | None, *, keep: float, by: str, reason: str | None) -> str:
+        """The new secret. Raises EndpointNotFound."""
+        with self._connections.connection() as connection:
+            return rotate_secret(connection, endpoint, keep=keep, owner=owner, by=Author(by, reason))
+
+    def disable(self, endpoint: UUID, owner: str | None, *, by: str, reason: str | None) -> None:
+        """Raises EndpointNotFound."""
+        with self._connections.connection() as connection:
+            disable_endpoint(connection, endpoint, owner=owner, by=Author(by, reason))
+
+    def enable(self, endpoint: UUID, owner: str | None, *, by: str, reason: str | None) -> None:
+        """Raises EndpointNotFound."""
+        with self._connections.connection() as connection:
+            enable_endpoint(connection, endpoint, owner=owner, by=Author(by, reason))
+
+    def remove(self, endpoint: UUID, owner: str | None, *, by: str, reason: str | None) -> None:
+        """Raises EndpointNotFound."""
+        with self._connections.connection() as connection:
+            remove_endpoint(connection, endpoint, owner=owner, by=Author(by, reason))
+
+    def test(self, endpoint: UUID, owner: str | None, *, by: str, reason: str | None) -> UUID:
+        """The id of the message. Raises EndpointNotFound, EndpointDisabled."""
+        with self._connections.connection() as connection:
+            return send_test(connection, endpoint, owner=owner, by=Author(by, reason))
+
+    def deliveries(
+        self,
+        owner: str | None,
+        *,
+        endpoint: UUID | None,
+        job: UUID | None,
+        state: str | None,
+        failed: bool,
+        before: Mark,
+        limit: int,
+    ) -> list[SentMessage]:
+        """The latest first, from the one before ``before`` on."""
+        return self._insights.webhook_deliveries(
+            endpoint=endpoint,
+            job=job,
+            state=state,
+            failed=failed,
+            user_id=owner,
+            before=None if before == BEGINNING else before,
+            limit=limit,
+        )
+
+    def replay(self, delivery: UUID, owner: str | None, *, by: str, reason: str | None) -> None:
+        """Raises DeliveryNotFound, EndpointDisabled."""
+        with self._connections.connection() as connection:
+            replay_delivery(connection, delivery, owner=owner, by=Author(by, reason))

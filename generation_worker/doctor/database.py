@@ -2,27 +2,211 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from generation_worker import wiring
 from generation_worker.config import DatabaseAddress, Settings
-from generation_worker.db.diagnosis.causes import unreachable
-from generation_worker.db.diagnosis.connecting import examine_clock, examine_connection
-from generation_worker.db.diagnosis.holders import judge_holders
-from generation_worker.db.diagnosis.pooling import find_pooling, judge_direct, judge_pooled
-from generation_worker.db.diagnosis.rights import judge_rights, our_tables
-from generation_worker.db.diagnosis.schema import examine_schema
-from generation_worker.db.diagnosis.server import judge_connections, judge_durability, judge_server
-from generation_worker.db.diagnosis.sessions import Sessions
-from generation_worker.db.diagnosis.vacuum import judge_autovacuum, judge_dead_rows
+from generation_worker.db import migrations
+from generation_worker.db.connections import connect
 from generation_worker.db.insights import Insights
-from generation_worker.doctor.check import Check, Verdicts, not_looked_at
+from generation_worker.db.server import SchemaPlace
+from generation_worker.doctor.check import Check, Sessions, Verdicts, not_looked_at, unreachable
+from generation_worker.doctor.postgres import (
+    judge_autovacuum,
+    judge_connections,
+    judge_dead_rows,
+    judge_durability,
+    judge_holders,
+    judge_rights,
+    judge_server,
+    our_tables,
+)
+from generation_worker.domain.estimate import span
 from generation_worker.domain.finding import Verdict, fault, ok, skipped, warning
 from generation_worker.ports import Signals, StoreUnavailable
-from generation_worker.worker.listener import hears_itself
+from generation_worker.worker.signals import hears_itself
+
+# How far away a database is, by distance and by clock.
+
+
+FAR = 0.1
+"""Seconds of a round trip from which on each step of a job feels it."""
+ASKED = 5
+
+
+def examine_connection(sessions: Sessions, label: str, name: str) -> Verdict:
+    """``label`` tells people which database it is, ``name`` is the variable with its address. Raises psycopg.Error."""
+    with sessions.connection() as connection:
+        trip = _round_trip(connection)
+        encrypted = bool(connection.pgconn.ssl_in_use)
+        public = _is_public(connection.info.hostaddr)
+    found = f"{label}{', TLS' if encrypted else ''}, a round trip takes {1000 * trip:.1f} ms"
+    if public and not encrypted:
+        return warning(f"{found}, without encryption over the internet", f"Add sslmode=require to {name}")
+    if trip > FAR:
+        return warning(found, "Run workers in the region of the database: a job takes a dozen round trips")
+    return ok(found)
+
+
+def examine_clock(sessions: Sessions) -> Verdict:
+    """How this machine's clock differs from the database's, to half a round trip. Raises psycopg.Error."""
+    with sessions.connection() as connection:
+        _, ahead = min(_clock(connection) for _ in range(ASKED))
+    if abs(ahead) < 2:
+        return ok(f"this machine and the database differ by {span(abs(ahead))}")
+    way = "ahead of" if ahead > 0 else "behind"
+    return warning(
+        f"this machine is {span(abs(ahead))} {way} the database",
+        "Synchronise its clock (NTP); jobs go by the database's, but logs and signatures by this one",
+    )
+
+
+def _round_trip(connection: psycopg.Connection[Any]) -> float:
+    return min(_clock(connection)[0] for _ in range(ASKED))
+
+
+def _clock(connection: psycopg.Connection[Any]) -> tuple[float, float]:
+    """Seconds of a round trip, and how far our clock was ahead in its middle."""
+    begun, asked = time.time(), time.monotonic()
+    row = connection.execute("SELECT extract(epoch FROM clock_timestamp())::float8").fetchone()
+    trip = time.monotonic() - asked
+    assert row is not None
+    return trip, begun + trip / 2 - row[0]
+
+
+def _is_public(address: str) -> bool:
+    """Whether the other end is somewhere on the internet; a socket has no address."""
+    try:
+        return ipaddress.ip_address(address).is_global
+    except ValueError:
+        return False
+
+
+# Whether a pooler stands between us and the server, found out and not read off the address.
+#
+# Behind a transaction pooler sessions share the server's processes: what was said in one is unknown in the next
+# transaction. So two clients that are told the same process number, or one that is told two, have a pooler before them.
+
+
+ROUNDS = 5
+"""Questions to each client. A busy pooler may hand out the same process to the same client for a while."""
+
+
+class Pooling(NamedTuple):
+    """``shared``: sessions share processes. ``proxied``: who answers the connection is not the server itself."""
+
+    shared: bool
+    proxied: bool
+
+
+def find_pooling(conninfo: str) -> Pooling:
+    """Raises psycopg.OperationalError."""
+    with ExitStack() as stack:
+        clients = [stack.enter_context(connect(conninfo, prepare=False)) for _ in range(2)]
+        seen = [[_process(client) for client in clients] for _ in range(ROUNDS)]
+        told = [client.info.backend_pid for client in clients]
+    return Pooling(
+        shared=any(len(set(found)) < len(found) or found != seen[0] for found in seen), proxied=told != seen[0]
+    )
+
+
+def judge_pooled(found: Pooling, *, declared: bool) -> Verdict:
+    """For DATABASE_URL; ``declared``: the address says that there is a pooler."""
+    if found.shared and not declared:
+        return fault(
+            "a transaction pooler stands in between, and DATABASE_URL does not say so: prepared statements will fail",
+            "Add ?pgbouncer=true to DATABASE_URL, and put the address without the pooler into DIRECT_URL",
+        )
+    if declared and not found.proxied:
+        return warning(
+            "DATABASE_URL says that there is a pooler, and there is none: statements are parsed each time",
+            "Remove pgbouncer=true from DATABASE_URL",
+        )
+    if found.shared:
+        return ok("a transaction pooler, as DATABASE_URL says: nothing is prepared or kept in a session")
+    return ok("a proxy that keeps sessions apart" if found.proxied else "a direct connection")
+
+
+def judge_direct(found: Pooling) -> Verdict:
+    """For DIRECT_URL."""
+    if found.shared:
+        return fault(
+            "DIRECT_URL leads through a transaction pooler: LISTEN hears nothing there, and sessions get mixed up",
+            "Put the address without the pooler into DIRECT_URL: Neon's host without -pooler, Supabase's port 5432",
+        )
+    return ok("a proxy that keeps sessions apart" if found.proxied else "a direct connection")
+
+
+def _process(connection: psycopg.Connection[Any]) -> int:
+    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    assert row is not None
+    return row[0]
+
+
+# Whether the tables are there, where this role looks for them, and as new as this version needs.
+
+
+OURS = re.compile(r"\d{4}")
+"""What revisions are called here; Alembic makes up hexadecimal ones for everybody else."""
+MIGRATE = "Run: generation-worker migrate"
+
+
+REVISION = "SELECT version_num FROM alembic_version"
+
+
+def examine_schema(sessions: Sessions) -> Verdict:
+    """Raises psycopg.Error, also if the role may not read the revision."""
+    place = Insights(sessions).schema_place()
+    revision = None
+    if place.has_revision:
+        with sessions.connection() as connection:
+            row = connection.execute(REVISION).fetchone()
+        revision = row[0] if row else None
+    return judge_schema(place, revision, migrations.head())
+
+
+def judge_schema(place: SchemaPlace, revision: str | None, head: str) -> Verdict:
+    """``revision`` is None where there is none, ``head`` the one that this version needs."""
+    if place.schema is None:
+        return fault(
+            f"none of the schemas in the search path ({place.search_path}) is there for {place.role}",
+            f"CREATE SCHEMA one of them, or GRANT USAGE ON SCHEMA … TO {place.role}",
+        )
+    if revision is not None and not OURS.fullmatch(revision):
+        return fault(
+            f"alembic_version in schema {place.schema} belongs to another program",
+            "Give generation-worker a schema of its own: CREATE SCHEMA queue, then ?schema=queue in DATABASE_URL",
+        )
+    if revision is None or place.job_table is None:
+        return _judge_absence(place)
+    if revision < head:
+        return fault(f"the tables are at revision {revision}, this version needs {head}", MIGRATE)
+    if revision > head:
+        return warning(
+            f"the tables are at revision {revision}, newer than this version knows ({head})",
+            "Install the version that migrated them; while a deployment is under way all is well",
+        )
+    return ok(f"revision {revision}, in schema {place.schema}")
+
+
+def _judge_absence(place: SchemaPlace) -> Verdict:
+    if place.schemas:
+        elsewhere = ", ".join(place.schemas)
+        return fault(
+            f"the tables are in schema {elsewhere}, and {place.role} looks in {place.search_path}",
+            f"Add ?schema={place.schemas[0]} to DATABASE_URL, or behind a pooler: "
+            f"ALTER ROLE {place.role} SET search_path = {place.schemas[0]}",
+        )
+    return fault(f"there are no tables yet in schema {place.schema}", MIGRATE)
+
 
 NAME, DIRECT = "DATABASE_URL", "DIRECT_URL"
 REACHED = ("database.connection",)

@@ -8,15 +8,16 @@ import psycopg
 from psycopg import errors
 
 from generation_worker import __version__
-from generation_worker.db.answers.fleet import Gate, MaintenanceTask, Worker
-from generation_worker.db.answers.queue import LaneFront
-from generation_worker.db.answers.webhooks import Endpoint
-from generation_worker.db.diagnosis.causes import unreachable
-from generation_worker.db.diagnosis.sessions import Sessions
+from generation_worker.config import ConfigurationError, Settings
+from generation_worker.config.load import declarations
+from generation_worker.db.fleet import Gate, LaneFront, MaintenanceTask, Worker
 from generation_worker.db.insights import Insights
-from generation_worker.doctor.check import Check, Verdicts, not_looked_at
+from generation_worker.db.webhooks import Endpoint
+from generation_worker.doctor.check import CORRECT, Check, Sessions, Verdicts, not_looked_at, unreachable
+from generation_worker.domain.estimate import span
 from generation_worker.domain.finding import Verdict, fault, ok, skipped, warning
-from generation_worker.domain.spans import span
+from generation_worker.ports import Checkable, Provider
+from generation_worker.registrations import REGISTRATIONS, Registration, build_adapters
 
 SHOWN = 5
 NO_PROVIDER = "none"
@@ -134,3 +135,49 @@ def judge_maintenance(tasks: Sequence[MaintenanceTask]) -> list[Verdict]:
 
 def _told(worker: Worker) -> str:
     return f"{worker.id} ({worker.version}, {worker.state}, {worker.busy} of {worker.concurrency})"
+
+
+# Each provider's keys, and its model.
+
+
+Closing = Callable[[Callable[[], object]], object]
+SHARE = 0.8
+"""Of a check's time: an adapter that gives up by itself can say why."""
+
+
+def provider_checks(settings: Settings, *, limit: float, closing: Closing) -> list[Check]:
+    """``limit`` is how long a check may take, in seconds; ``closing`` is told what has to be called at the end."""
+    return [
+        _check(each, settings, limit, closing)
+        if each.keys(settings)
+        else not_looked_at(f"providers.{each.name}", _absence(each))
+        for each in REGISTRATIONS
+    ]
+
+
+def _check(registration: Registration, settings: Settings, limit: float, closing: Closing) -> Check:
+    built: list[Provider] = []
+    wrong: list[str] = []
+
+    def prepare() -> None:
+        try:
+            built.extend(build_adapters(registration, settings))
+        except ConfigurationError as error:
+            wrong.extend(error.problems)
+        for adapter in built:
+            if close := getattr(adapter, "close", None):
+                closing(close)
+            adapter.warm_up()
+
+    def look() -> Verdicts:
+        return [fault(problem, CORRECT) for problem in wrong] or [
+            adapter.check(seconds=SHARE * limit) if isinstance(adapter, Checkable) else skipped("it has no check")
+            for adapter in built
+        ]
+
+    return Check(f"providers.{registration.name}", look, prepare=prepare)
+
+
+def _absence(registration: Registration) -> str:
+    asks_for_a_key = any(each.secret for each in declarations().values() if each.name == registration.setting)
+    return f"{registration.setting} is not set" if asks_for_a_key else "it is switched off"

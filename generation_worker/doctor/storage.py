@@ -2,15 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from email.utils import parsedate_to_datetime
+from typing import NamedTuple
+from urllib.parse import urlsplit
 from uuid import uuid4
 
+from generation_worker.config import Settings
 from generation_worker.doctor.check import Check, Verdicts
-from generation_worker.doctor.link import SOON, Fetched, fetch
-from generation_worker.doctor.storage_clock import examine_clock
 from generation_worker.domain.errors import StorageUnavailable
+from generation_worker.domain.estimate import span
 from generation_worker.domain.finding import Verdict, fault, ok, skipped, warning
 from generation_worker.ports import Storage
+
+# Fetches a link as a browser would: without our keys, and without telling the address, which is one.
+
+
+SOON = 300.0
+"""Seconds for which a link is signed."""
+MOST_BYTES = 10_000
+SECONDS = 10.0
+"""For each step of the request."""
+
+
+class Fetched(NamedTuple):
+    """``told`` says in words what came, ``status`` is None if nothing did."""
+
+    told: str
+    status: int | None = None
+    body: bytes = b""
+    date: str | None = None
+
+
+def fetch(address: str) -> Fetched:
+    import httpx2  # noqa: PLC0415 - a fifth of a second
+
+    headers = {"User-Agent": "generation-worker doctor", "Accept-Encoding": "identity"}
+    try:
+        with (
+            httpx2.Client(timeout=SECONDS, follow_redirects=True, headers=headers) as client,
+            client.stream("GET", address) as answer,
+        ):
+            body = b"".join(_until_enough(answer.iter_raw(MOST_BYTES)))
+            return Fetched(f"HTTP {answer.status_code}", answer.status_code, body, answer.headers.get("date"))
+    except httpx2.HTTPError as error:
+        return Fetched(f"no answer ({type(error).__name__})")
+
+
+def _until_enough(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    size = 0
+    for chunk in chunks:
+        yield chunk
+        size += len(chunk)
+        if size > MOST_BYTES:
+            return
+
+
+# How far this machine's clock is from the storage's: a signature that is too old, or too new, is refused.
+
+
+WORTH_A_WARNING, REFUSED = 60.0, 900.0
+"""Seconds. Beyond the second S3 says RequestTimeTooSkewed."""
+
+
+def examine_clock(storage: Storage, key: str) -> Verdict:
+    """By the date of an answer, be it a refusal."""
+    address = storage.link(key, seconds=SOON)
+    if address is None:
+        return skipped("files have the clock of this machine")
+    asked = time.time()
+    fetched = fetch(address)
+    ahead = _ahead(fetched.date, (asked + time.time()) / 2)
+    if ahead is None:
+        return skipped(f"the storage does not say what time it is ({fetched.told})")
+    told = f"this machine is {span(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} the storage"
+    if abs(ahead) > REFUSED:
+        return fault(f"{told}: what it signs is refused", "Synchronise its clock (NTP)")
+    if abs(ahead) > WORTH_A_WARNING:
+        return warning(told, "Synchronise its clock (NTP): from a quarter of an hour on, what it signs is refused")
+    return ok("this machine and the storage agree within a minute")
+
+
+def _ahead(date: str | None, now: float) -> float | None:
+    """Seconds; None without a date that can be read."""
+    try:
+        return None if date is None else now - parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return None
+
 
 PREFIX = "doctor"
 SETTINGS = {
@@ -126,3 +206,33 @@ class Trial:
     def _settings(self) -> str:
         also = JURISDICTION if self._name == "r2" else ""
         return f"Settings: {SETTINGS.get(self._name, self._name)}{also}"
+
+
+# Settings of a bucket that are right in themselves and lead somewhere else than one thinks.
+
+
+R2 = ".r2.cloudflarestorage.com"
+
+
+def examine_settings(settings: Settings) -> list[Verdict]:
+    """Nothing, if there is nothing to say."""
+    if settings.storage == "s3" and settings.s3_endpoint_url is not None:
+        return list(_endpoint(settings.s3_endpoint_url, settings.s3_bucket or ""))
+    if settings.storage == "r2" and (urlsplit(settings.r2_public_url or "").hostname or "").endswith(".r2.dev"):
+        said = "R2_PUBLIC_URL is a development address of Cloudflare's, which limits how often it is asked"
+        return [warning(said, "Connect a domain of your own to the bucket and name that")]
+    return []
+
+
+def _endpoint(url: str, bucket: str) -> Iterator[Verdict]:
+    address = urlsplit(url)
+    host = address.hostname or ""
+    if address.path.strip("/") == bucket:
+        yield fault("S3_ENDPOINT_URL names the bucket too", f"Remove /{bucket} from it: S3_BUCKET says it")
+    if host.startswith(f"{bucket}."):
+        yield fault("S3_ENDPOINT_URL names the bucket too", f"Remove {bucket}. from it: S3_BUCKET says it")
+    if host.endswith(R2) and host.count(".") == R2.count("."):
+        yield warning(
+            "S3_ENDPOINT_URL is Cloudflare's: each write waits a second for an answer that R2 does not give",
+            "Set R2_BUCKET, R2_ACCOUNT_ID, R2_ACCESS_KEY_ID and R2_SECRET_ACCESS_KEY instead",
+        )

@@ -6,6 +6,8 @@ because a row can be written by anybody who may write to the table.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -19,9 +21,27 @@ from pydantic import (
     model_validator,
 )
 
-from generation_worker.domain import prompt as prompts
 from generation_worker.domain.errors import InvalidPayload
 from generation_worker.domain.urls import parse_url
+
+# Placeholders in prompts: ``{{name}}`` is replaced by the input of that name.
+
+
+PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
+
+
+def placeholders(prompt: str) -> list[str]:
+    """The names in ``prompt``, each once, in order of appearance."""
+    return list(dict.fromkeys(PLACEHOLDER.findall(prompt)))
+
+
+def fill(prompt: str, inputs: Mapping[str, str]) -> str:
+    """``prompt`` with each placeholder replaced once; what an input contains is never expanded again.
+
+    Raises KeyError, naming the placeholder, if it has no input.
+    """
+    return PLACEHOLDER.sub(lambda match: inputs[match.group(1)], prompt)
+
 
 Kind = Literal["text_to_image", "image_conversion", "image_processing"]
 KINDS: tuple[Kind, ...] = ("text_to_image", "image_conversion", "image_processing")
@@ -95,7 +115,7 @@ class TextToImage(Model):
 
     @model_validator(mode="after")
     def _every_placeholder_has_an_input(self) -> Self:
-        missing = [name for name in prompts.placeholders(self.prompt) if name not in self.inputs]
+        missing = [name for name in placeholders(self.prompt) if name not in self.inputs]
         if missing:
             names = ", ".join("{{" + name + "}}" for name in missing)
             raise ValueError(f"prompt has no input for {names}: add {', '.join(missing)} to inputs")
@@ -105,7 +125,7 @@ class TextToImage(Model):
 
     @property
     def filled_prompt(self) -> str:
-        return prompts.fill(self.prompt, self.inputs)
+        return fill(self.prompt, self.inputs)
 
 
 class ConversionOptions(Model):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, Self, get_args
 
 Event = Literal["job.completed", "job.failed", "job.cancelled", "batch.finished", "breaker.opened", "credits.low"]
 EVENTS: tuple[Event, ...] = get_args(Event)
@@ -70,3 +72,65 @@ def _problem_of(status: int | None) -> str:
     if status in REDIRECTS:
         return f"it answered with status {status}: redirects are not followed, so name the address that it leads to"
     return f"it answered with status {status}"
+
+
+# A notice: a provider's word, by webhook, that a call may have ended. It is a hint to look, and never an answer.
+
+
+REF = re.compile(r"[!-~]{1,200}")
+"""An id that a provider gives a call: printable ASCII without spaces. It travels in a message, before a space."""
+MESSAGE = re.compile(rf"call ({REF.pattern}) ([0-9a-f]{{16}})")
+
+
+class Notice(NamedTuple):
+    """``ref`` is the provider's id of the call; ``id`` tells this notice from others, however often it comes."""
+
+    ref: str
+    id: str
+
+    @classmethod
+    def of(cls, ref: str, delivery: str) -> Self:
+        """The notice under ``delivery``, the name that the provider gave it, as long and strange as it may be.
+
+        Raises ValueError if ``ref`` is no id of a call.
+        """
+        if REF.fullmatch(ref) is None:
+            raise ValueError("no id of a call")
+        return cls(ref, hashlib.sha256(delivery.encode()).hexdigest()[:16])
+
+    @classmethod
+    def read(cls, message: str) -> Self | None:
+        """The notice in a message to the fleet; None if it holds none."""
+        found = MESSAGE.fullmatch(message)
+        return cls(*found.groups()) if found else None
+
+    @property
+    def message(self) -> str:
+        """What the fleet is told. Workers that do not know such messages ignore them."""
+        return f"call {self.ref} {self.id}"
+
+
+class NoticeRefused(Exception):
+    """What claims to be a notice is none; nothing follows from it. The message says why, without anything of it."""
+
+    code = "invalid_body"
+
+
+class SignatureInvalid(NoticeRefused):
+    """It is not signed by the provider, or not now: anybody may have sent it."""
+
+    code = "invalid_signature"
+
+
+# Paths that others are told, so that telling them needs no web framework.
+
+
+def webhook_path(provider: str) -> str:
+    """Where the provider of this name sends its webhooks."""
+    return f"/worker/providers/{provider}/webhook"
+
+
+def webhook_address(base: str, provider: str) -> str:
+    """The whole address, for a web server that the world knows as ``base``, or that is given whole already."""
+    path = webhook_path(provider)
+    return base if base.endswith(path) else base + path

@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING
 
 from generation_worker.domain.urls import parse_url
 from generation_worker.domain.webhook import Reply
-from generation_worker.fetch.connector import Connector
-from generation_worker.fetch.failures import ExchangeFailed
-from generation_worker.fetch.time_limit import TimeLimit
+from generation_worker.fetch.connector import Connector, ExchangeFailed, TimeLimit
 from generation_worker.ports import Delivery
 
 if TYPE_CHECKING:

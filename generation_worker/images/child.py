@@ -15,9 +15,10 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from generation_worker.images import frames, operations
+from generation_worker.images import operations
+from generation_worker.images import processes as frames
 from generation_worker.images.decode import Refused, forbid_bombs
-from generation_worker.images.limits import OUT_OF_MEMORY, Limits
+from generation_worker.images.processes import OUT_OF_MEMORY, Limits
 
 
 def main() -> None:

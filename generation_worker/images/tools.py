@@ -7,8 +7,7 @@ from typing import Any
 
 from generation_worker.domain.errors import InputRejected, InternalError
 from generation_worker.domain.payload import Operation, Output
-from generation_worker.images.limits import DEFAULTS, MB, Limits
-from generation_worker.images.pool import Pool
+from generation_worker.images.processes import DEFAULTS, MB, Limits, Pool
 from generation_worker.ports import Picture, Rendered
 
 SERVED_LIMIT = 500

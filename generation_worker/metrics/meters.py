@@ -1,40 +1,247 @@
-"""What this process has done, counted as its events tell. Each worker counts its own; Prometheus adds them up."""
+"""What an attempt took, how it ended, and what it cost."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from typing import Any
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from generation_worker.events import Events
-from generation_worker.metrics.attempt_meters import AttemptMeters
-from generation_worker.metrics.call_meters import CallMeters
-from generation_worker.metrics.labels import Label
-from generation_worker.metrics.tallies import tallies
-from generation_worker.metrics.telling_meters import DeliveryMeters, StreamMeters
+from generation_worker.domain.errors import JobError
+from generation_worker.domain.job import NO_PROVIDER
+from generation_worker.domain.payload import KINDS
+
+# Buckets of the histograms, in seconds.
 
 
-class Meters:
-    """Counters and histograms of one process. Hears events in the threads that they happen in."""
+WAITS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
+IMAGES = (0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600)
+DELIVERING = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60)
+STORING = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 600)
+"""An image takes seconds to minutes, an attempt ten minutes at most unless somebody allows more."""
 
+
+# What may become the value of a label: what the code knows, so that no user can make a new series.
+
+
+OTHER = "other"
+
+
+class Label:
+    """The known values of one label; whatever else comes is ``other``."""
+
+    def __init__(self, known: Iterable[str]) -> None:
+        self.known = frozenset(known)
+
+    def of(self, value: str | None) -> str:
+        return value if value in self.known else OTHER
+
+
+def codes(root: type[JobError] = JobError) -> set[str]:
+    """The codes of all errors that an attempt can end with."""
+    return {root.code}.union(*(codes(child) for child in root.__subclasses__()))
+
+
+def providers(names: Iterable[str]) -> Label:
+    """The providers called ``names``, and the lane of jobs that need none."""
+    return Label([*names, NO_PROVIDER])
+
+
+KIND = Label(KINDS)
+OUTCOME = Label(("completed", "failed", "blocked", "rate_limited", "cancelled", "released", "crashed"))
+DELIVERY = Label(("delivered", "failed", "dead", "lost"))
+STREAM_LIMIT = Label(("streams", "jobs", "key"))
+CALL_OUTCOME = Label(["ok", "stopped", *codes()])
+
+
+class AttemptMeters:
     def __init__(self, registry: CollectorRegistry, provider: Label) -> None:
-        attempts = AttemptMeters(registry, provider)
-        calls = CallMeters(registry, provider)
-        self._heard = {
-            "attempt.started": attempts.started,
-            "attempt.settled": attempts.settled,
-            "call.finished": calls.finished,
-            "image.stored": calls.stored,
-            "delivery.ended": DeliveryMeters(registry).ended,
-            "stream.refused": StreamMeters(registry).refused,
-        }
-        self._tallies = tallies(registry)
+        self._provider = provider
+        self._money = MoneyMeters(registry)
+        self._wait = Histogram(
+            "worker_wait_seconds",
+            "Seconds from the moment a job might have started to its claim by this process.",
+            ["provider"],
+            buckets=WAITS,
+            registry=registry,
+        )
+        self._attempt = Histogram(
+            "worker_attempt_seconds",
+            "Seconds from a claim of this process to the settlement, by how the attempt ended.",
+            ["outcome"],
+            buckets=IMAGES,
+            registry=registry,
+        )
+        self._attempts = Counter(
+            "worker_attempts",
+            "Attempts that this process has settled, by how they ended.",
+            ["kind", "provider", "outcome"],
+            registry=registry,
+        )
 
-    def listen(self, events: Events) -> None:
-        events.subscribe(self._hear)
+    def started(self, fields: dict[str, Any]) -> None:
+        if math.isfinite(waited := fields["waited"]):  # a date without an end has no distance
+            self._wait.labels(self._provider.of(fields["provider"])).observe(max(waited, 0.0))
 
-    def _hear(self, name: str, fields: dict[str, Any]) -> None:
-        if heard := self._heard.get(name):
-            heard(fields)
-        elif tally := self._tallies.get(name):
-            tally.inc()
+    def settled(self, fields: dict[str, Any]) -> None:
+        outcome = OUTCOME.of(fields["outcome"])
+        self._attempts.labels(KIND.of(fields["kind"]), self._provider.of(fields["provider"]), outcome).inc()
+        self._attempt.labels(outcome).observe(fields["seconds"])
+        self._money.count(fields["status"], fields["cost"])
+
+
+class MoneyMeters:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._charged = Counter(
+            "worker_credits_charged",
+            "Credits for jobs that this process completed. A job is debited when it starts, and counted at its end.",
+            registry=registry,
+        )
+        self._refunds = Counter(
+            "worker_refunds",
+            "Refunds for jobs that this process settled as failed or cancelled. Not those of jobs that waited when an "
+            "app cancelled them or when they expired: worker_hour_refunds has all.",
+            registry=registry,
+        )
+        self._refunded = Counter(
+            "worker_credits_refunded", "Credits given back by the refunds in worker_refunds_total.", registry=registry
+        )
+
+    def count(self, status: str, cost: int) -> None:
+        if status == "completed":
+            self._charged.inc(cost)
+        elif status in ("failed", "cancelled") and cost:
+            self._refunds.inc()
+            self._refunded.inc(cost)
+
+
+# What calls of providers took and came to, and how long their images took to store.
+
+
+NOT_MADE = ("stopped", "gate_closed")
+"""Outcomes of calls whose duration says nothing about the provider."""
+
+
+class CallMeters:
+    def __init__(self, registry: CollectorRegistry, provider: Label) -> None:
+        self._provider = provider
+        self._generation = Histogram(
+            "worker_generation_seconds",
+            "Seconds that a provider took for one call of this process, by whether an image came.",
+            ["provider", "result"],
+            buckets=IMAGES,
+            registry=registry,
+        )
+        self._storage = Histogram(
+            "worker_storage_seconds",
+            "Seconds in which this process stored an image with its thumbnail, tries included.",
+            buckets=STORING,
+            registry=registry,
+        )
+        self._calls = Counter(
+            "worker_provider_calls",
+            "Calls that this process made to providers, by outcome: ok, the error's code, or stopped by the worker.",
+            ["provider", "outcome"],
+            registry=registry,
+        )
+
+    def finished(self, fields: dict[str, Any]) -> None:
+        provider, outcome = self._provider.of(fields["provider"]), CALL_OUTCOME.of(fields["outcome"])
+        self._calls.labels(provider, outcome).inc()
+        if outcome not in NOT_MADE:
+            result = "ok" if outcome == "ok" else "failed"
+            self._generation.labels(provider, result).observe(fields["milliseconds"] / 1000)
+
+    def stored(self, fields: dict[str, Any]) -> None:
+        self._storage.observe(fields["seconds"])
+
+
+# Events that are counted as they come.
+
+
+COUNTED = {
+    "lease.reclaimed": ("worker_reclaims", "Jobs that this process took over from a worker that fell silent."),
+    "lease.lost": (
+        "worker_lost_leases",
+        "Attempts of this process whose outcome was refused: somebody else had the job.",
+    ),
+    "job.refused": (
+        "worker_jobs_refused",
+        "Jobs that failed at their claim, because the balance did not cover the cost.",
+    ),
+    "job.expired": (
+        "worker_jobs_expired",
+        "Jobs that this process failed because they still waited after their deadline.",
+    ),
+    "call.resumed": ("worker_calls_resumed", "Calls whose answer was fetched instead of being paid for again."),
+    "image.staged": (
+        "worker_images_staged",
+        "Paid images that the database keeps because the storage did not take them.",
+    ),
+    "answer.rejected": ("worker_answers_rejected", "Answers that were paid for and are no image."),
+}
+"""The names of their counters, and what these say."""
+
+FAULTS = (
+    "attempt.broke",
+    "call.unrecorded",
+    "database.unavailable",
+    "delivery.broke",
+    "delivery.unrecorded",
+    "fleet.unknown",
+    "loop.failed",
+    "maintenance.failed",
+    "settlement.refused",
+    "thread.stuck",
+)
+"""Those that should not happen, in one counter together."""
+
+
+def tallies(registry: CollectorRegistry) -> dict[str, Counter]:
+    """The counters, by the events that they count."""
+    counted = {event: Counter(name, text, registry=registry) for event, (name, text) in COUNTED.items()}
+    faults = Counter(
+        "worker_faults", "What should not happen, by the name of its log line.", ["event"], registry=registry
+    )
+    return {**counted, **{event: faults.labels(event) for event in FAULTS}}
+
+
+# What this process tells others: webhooks, and streams of events.
+
+
+class DeliveryMeters:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._deliveries = Counter(
+            "worker_webhook_deliveries",
+            "Tries of this process to tell an endpoint something: delivered, failed (tried again later), dead (given "
+            "up) or lost (somebody else had it by then).",
+            ["outcome"],
+            registry=registry,
+        )
+        self._delivery = Histogram(
+            "worker_webhook_seconds",
+            "Seconds that an endpoint took to answer this process, or not to.",
+            buckets=DELIVERING,
+            registry=registry,
+        )
+
+    def ended(self, fields: dict[str, Any]) -> None:
+        self._deliveries.labels(DELIVERY.of(fields["outcome"])).inc()
+        self._delivery.observe(fields["seconds"])
+
+
+class StreamMeters:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._refused = Counter(
+            "worker_event_streams_refused",
+            "Streams of events that this process did not open, by the limit: streams (API_MOST_STREAMS), jobs (that "
+            "all streams together follow) or key (API_STREAMS_PER_KEY).",
+            ["limit"],
+            registry=registry,
+        )
+        for limit in STREAM_LIMIT.known:
+            self._refused.labels(limit)
+
+    def refused(self, fields: dict[str, Any]) -> None:
+        self._refused.labels(STREAM_LIMIT.of(fields["limit"])).inc()

@@ -15,13 +15,33 @@ from generation_worker.ports.adapters import (
     Watch,
     WebhookReader,
 )
-from generation_worker.ports.calls import Admission, CallBegun, CallReport, GateNews, Staged
-from generation_worker.ports.fleet import DisabledEndpoint, FleetNews, FleetPause, WorkerCard
-from generation_worker.ports.leases import Claim, Expiry, Key, Promotion, Reclaim, Refusal, Renewal, Suspect
-from generation_worker.ports.outages import StoreBusy, StoreUnavailable
-from generation_worker.ports.signals import Signals
-from generation_worker.ports.store import Store
-from generation_worker.ports.webhooks import Delivery, Outbox, Poster, Recorded
+from generation_worker.ports.store import (
+    Admission,
+    CallBegun,
+    CallReport,
+    Claim,
+    Delivery,
+    DisabledEndpoint,
+    Expiry,
+    FleetNews,
+    FleetPause,
+    GateNews,
+    Key,
+    Outbox,
+    Poster,
+    Promotion,
+    Reclaim,
+    Recorded,
+    Refusal,
+    Renewal,
+    Signals,
+    Staged,
+    Store,
+    StoreBusy,
+    StoreUnavailable,
+    Suspect,
+    WorkerCard,
+)
 
 __all__ = [
     "Admission",

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from generation_worker.domain import finding
-from generation_worker.domain.notice import Notice
 from generation_worker.domain.payload import Operation, Output
+from generation_worker.domain.webhook import Notice
 
 
 @dataclass(frozen=True, slots=True)

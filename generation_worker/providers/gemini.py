@@ -40,10 +40,9 @@ from generation_worker.domain.errors import (
 )
 from generation_worker.domain.finding import Verdict
 from generation_worker.ports import Control, Generated, GenerationRequest
-from generation_worker.providers import gemini_check
-from generation_worker.providers.call_watch import AnswerTooLarge, CallWatch, Unattended, watched
-from generation_worker.providers.gemini_answers import read_answer
-from generation_worker.providers.gemini_errors import ErrorAnswer, Refusal, error_of
+from generation_worker.providers import gemini_answers as gemini_check
+from generation_worker.providers.gemini_answers import ErrorAnswer, Refusal, error_of, read_answer
+from generation_worker.providers.http import AnswerTooLarge, CallWatch, Unattended, watched
 
 if TYPE_CHECKING:
     from generation_worker.providers.gemini_client import GeminiClient

@@ -9,19 +9,25 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple, Self
 
 from generation_worker.domain.errors import (
     ContentBlocked,
     JobError,
     NoImage,
     OutputRejected,
+    ProviderLimited,
     ProviderRefused,
+    ProviderRejected,
+    ProviderTimedOut,
     ProviderUnavailable,
 )
+from generation_worker.domain.finding import Verdict, fault, ok, warning
 from generation_worker.ports import Generated
-from generation_worker.providers.loose_json import Json, object_in, objects_in
+from generation_worker.providers.http import Json, next_day, object_in, objects_in, wait_of
 
 BLOCKED = {
     "SAFETY": "the safety filter stopped it",
@@ -141,3 +147,157 @@ def _word(value: Any) -> str | None:
     """``value`` as one printable word, fit for a row, if it is text."""
     text = value[:LONGEST_WORD] if isinstance(value, str) else ""
     return "".join(letter for letter in text if letter.isprintable()) or None
+
+
+# What Google's answer about a key and a model means for ``doctor``.
+
+
+NEEDED = "generateContent"
+"""How we ask for an image; a model that cannot be asked so is of another kind."""
+KEY = (
+    "Make a key at https://aistudio.google.com/apikey and put it into GEMINI_API_KEY. For a key that is right: is the "
+    "Generative Language API on in its project, is billing set up, do its restrictions let this machine through?"
+)
+MODEL = (
+    "Set GEMINI_MODEL to one that Google still serves, see https://ai.google.dev/gemini-api/docs/models, or remove it "
+    "for the default; also look whether GEMINI_API_VERSION has it, and whether GEMINI_BASE_URL leads to Google's API"
+)
+ADDRESS = "Remove GEMINI_BASE_URL, or set it to an address that speaks Gemini's API"
+NETWORK = "Can this machine reach GEMINI_BASE_URL, and the proxy in HTTPS_PROXY if there is one?"
+LATER = "Wait, or raise the limit in AI Studio; jobs wait by themselves"
+
+
+class Known(NamedTuple):
+    """What Google says of a model; a name that is empty means that it was not Google who answered."""
+
+    name: str
+    display_name: str
+    methods: tuple[str, ...]
+
+
+def judge(found: Known, key_label: str, model: str) -> Verdict:
+    if not found.name:
+        return fault(f"{key_label}: what answered for {model} is not Gemini's API", ADDRESS)
+    if found.methods and NEEDED not in found.methods:
+        return fault(f"{key_label}: {model} does not make images on request ({', '.join(found.methods)[:200]})", MODEL)
+    also = f" ({found.display_name[:100]})" if found.display_name else ""
+    return ok(f"{key_label}: the key is accepted, {model}{also} is there")
+
+
+def refused(error: JobError, key_label: str) -> Verdict:
+    said = f"{key_label}: {error.message}"
+    match error:
+        case ProviderLimited():
+            return warning(said, LATER)
+        case ProviderRefused():
+            return fault(said, KEY)
+        case ProviderRejected():
+            return fault(said, MODEL)
+        case _:
+            return fault(said, NETWORK)
+
+
+# What an answer with a status other than 200 amounts to.
+
+
+LONGEST_TEXT = 300
+"""Characters of Google's own words that are passed on."""
+
+OPERATOR_MUST_ACT = frozenset({401, 402, 403, 407})
+"""Wrong key, no money, no permission, a proxy that wants a password."""
+OVERLOADED = frozenset({408, 409, 425, 499})
+"""4xx by number, but nothing is wrong with the request."""
+
+
+class ErrorAnswer(Exception):
+    """An answer with another status than 200, as it came."""
+
+    def __init__(self, code: int, body: object, headers: Mapping[str, str]) -> None:
+        super().__init__(code)
+        self.code = code
+        self.body = body
+        self.headers = headers
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An error answer, taken apart. ``status`` is Google's word for it, ``said`` its text without our key."""
+
+    code: int
+    status: str = ""
+    said: str = ""
+    reasons: frozenset[str] = frozenset()
+    quotas: tuple[str, ...] = ()
+    retry_delay: str | None = None
+    retry_after: str | None = None
+
+    @classmethod
+    def read(cls, code: int, body: object, headers: Mapping[str, str], *, key: str) -> Self:
+        """Of an answer of any shape: a gateway's HTML has none of these."""
+        error = object_in(object_in(_unwrapped(body)).get("error"))
+        details = list(objects_in(error.get("details")))
+        return cls(
+            code=code,
+            status=_text(error.get("status"), key),
+            said=_text(error.get("message"), key),
+            reasons=frozenset(_text(detail.get("reason"), key) for detail in details) - {""},
+            quotas=tuple(quota for detail in details for quota in _quotas(detail, key)),
+            retry_delay=next((delay for detail in details if isinstance(delay := detail.get("retryDelay"), str)), None),
+            retry_after=headers.get("retry-after"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.status}".strip() + (f": {self.said}" if self.said else "")
+
+
+def error_of(refusal: Refusal, model: str, now: datetime) -> JobError:
+    """``now`` is needed for waits that are told as a time of day."""
+    code = refusal.code
+    if code == 429:
+        return _limited(refusal, now)
+    if code == 404:
+        return ProviderRejected(f"Gemini has no model {model!r} for us ({refusal}).")
+    if code == 504:
+        return ProviderTimedOut(f"Gemini gave up on the request ({refusal}).")
+    if code < 300:
+        return ProviderUnavailable(f"Gemini's answer is not one that we know ({refusal}).", spent=True)
+    if code >= 500 or code in OVERLOADED:
+        return ProviderUnavailable(f"Gemini is not available just now ({refusal}).")
+    if _operator_must_act(refusal):
+        return ProviderRefused(f"Google refuses us ({refusal}).")
+    return ProviderRejected(f"Gemini refused the request ({refusal}).")
+
+
+def _operator_must_act(refusal: Refusal) -> bool:
+    """Also at a 400 for a wrong key, billing that is off or a region that is not served, and at a redirect."""
+    return (
+        refusal.code in OPERATOR_MUST_ACT
+        or refusal.code < 400
+        or refusal.status == "FAILED_PRECONDITION"
+        or any(reason.startswith("API_KEY_") for reason in refusal.reasons)
+    )
+
+
+def _limited(refusal: Refusal, now: datetime) -> ProviderLimited:
+    """A daily quota can come with a delay of seconds, so the quota is looked at first."""
+    which = ", ".join(refusal.quotas) or "which one is not told"
+    if any("PerDay" in quota for quota in refusal.quotas):
+        return ProviderLimited(f"Google's daily limit is reached ({which}).", wait=next_day(now), scope="day")
+    wait = wait_of(refusal.retry_delay, refusal.retry_after, now)
+    return ProviderLimited(f"Google's rate limit is reached ({which}).", wait=wait)
+
+
+def _quotas(detail: Json, key: str) -> Iterator[str]:
+    for violation in objects_in(detail.get("violations")):
+        if quota := _text(violation.get("quotaId"), key):
+            yield quota
+
+
+def _text(value: object, key: str) -> str:
+    """``value`` if it is text, bounded. Google names the key in some of its refusals; it is taken out first."""
+    return value.replace(key, "[key]")[:LONGEST_TEXT] if isinstance(value, str) else ""
+
+
+def _unwrapped(body: object) -> object:
+    """Streams answer with a list of one."""
+    return next(objects_in(body), body)

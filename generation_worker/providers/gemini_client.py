@@ -11,9 +11,8 @@ from google import genai
 from google.genai import errors, types
 
 from generation_worker.ports import GenerationRequest
-from generation_worker.providers.gemini_check import Known
-from generation_worker.providers.gemini_errors import ErrorAnswer
-from generation_worker.providers.watched_http import watched_client
+from generation_worker.providers.gemini_answers import ErrorAnswer, Known
+from generation_worker.providers.http_transport import watched_client
 
 GOOGLE = "https://generativelanguage.googleapis.com"
 

@@ -12,8 +12,7 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from generation_worker.traces.ids import GivenIds
-from generation_worker.traces.spans import Spans
+from generation_worker.traces.spans import GivenIds, Spans
 
 TALKATIVE = ("opentelemetry.exporter.otlp.proto.http.trace_exporter", "opentelemetry.sdk._shared_internal")
 QUIET = 60.0

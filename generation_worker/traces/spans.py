@@ -1,19 +1,19 @@
-"""The spans of a job: ``generation_job`` from its enqueueing to its end, below it the attempts, below each its steps.
+"""Spans for OpenTelemetry: what became of a job, from its enqueueing to its end, in the trace of whoever enqueued it.
 
-Each is made when it is over, from how long it took. Nothing is kept meanwhile: the ids of a job's span and of an
-attempt's follow from the job and its lease, so their children name them as parents before they are made, in another
-process too.
+Needs the extra ``otel``; importing this without it raises ImportError.
 """
 
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
 from opentelemetry.trace import (
     NonRecordingSpan,
     SpanContext,
@@ -24,8 +24,41 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from generation_worker.domain.trace import job_span_id
-from generation_worker.traces.ids import GivenIds
+from generation_worker.domain.job import FINAL, Trace, job_span_id
+from generation_worker.events import Events
+
+# Spans under ids that were fixed before: those of a job and of its attempts are known to every worker.
+
+
+class GivenIds(IdGenerator):
+    """Gives the next span of a thread the ids that were set for it; every other one gets random ones."""
+
+    def __init__(self) -> None:
+        self._random = RandomIdGenerator()
+        self._given = threading.local()
+
+    def give(self, *, trace_id: int, span_id: int | None) -> None:
+        """For the next span of this thread."""
+        self._given.trace_id, self._given.span_id = trace_id, span_id
+
+    def generate_trace_id(self) -> int:
+        return self._take("trace_id") or self._random.generate_trace_id()
+
+    def generate_span_id(self) -> int:
+        return self._take("span_id") or self._random.generate_span_id()
+
+    def _take(self, name: str) -> int | None:
+        taken = getattr(self._given, name, None)
+        setattr(self._given, name, None)
+        return taken
+
+
+# The spans of a job: ``generation_job`` from its enqueueing to its end, below it the attempts, below each its steps.
+#
+# Each is made when it is over, from how long it took. Nothing is kept meanwhile: the ids of a job's span and of an
+# attempt's follow from the job and its lease, so their children name them as parents before they are made, in another
+# process too.
+
 
 JOB = "generation_job"
 NAMESPACE = "generation."
@@ -137,3 +170,86 @@ def _remote(trace_id: str, span_id: str, flags: int) -> Context:
 
 def _short(value: Any) -> Any:
     return value[:LONGEST] if isinstance(value, str) else value
+
+
+# Makes spans of the worker's events.
+
+
+CRASHED = "crashed"
+NO_FAULT = ("ok", "stopped", "completed", "released", "cancelled")
+"""Ends of calls and attempts that nobody has to look into."""
+
+
+def tell_spans(events: Events, spans: Spans) -> None:
+    """Have what happens to jobs become spans."""
+    teller = _Teller(spans)
+    heard = {
+        "attempt.started": spans.end_wait,
+        "call.finished": teller.call_finished,
+        "image.stored": teller.image_stored,
+        "lease.reclaimed": teller.lease_reclaimed,
+        "attempt.settled": teller.attempt_settled,
+        "job.refused": teller.job_ended,
+        "job.expired": teller.job_ended,
+        "delivery.ended": teller.delivery_ended,
+    }
+
+    def hear(name: str, fields: dict[str, Any]) -> None:
+        if (tell := heard.get(name)) and "job" in fields:
+            fields = _with_ids(fields)
+            if spans.are_wanted(fields):
+                tell(fields)
+
+    events.subscribe(hear)
+
+
+def _with_ids(fields: dict[str, Any]) -> dict[str, Any]:
+    """What happened to a job outside of an attempt names its trace itself."""
+    trace: Trace | None = fields.get("trace")
+    if trace is None:
+        return fields
+    return {**fields, "trace_id": trace.trace_id, "span_id": trace.span_id, "traceparent": trace.traceparent}
+
+
+class _Teller:
+    def __init__(self, spans: Spans) -> None:
+        self._spans = spans
+
+    def call_finished(self, fields: dict[str, Any]) -> None:
+        self._spans.end_step(
+            "generate",
+            fields,
+            fields["milliseconds"] / 1000,
+            kind=SpanKind.CLIENT,
+            error=_fault(fields["outcome"], fields["outcome"]),
+            provider=fields["provider"],
+            model=fields["model"],
+            outcome=fields["outcome"],
+        )
+
+    def image_stored(self, fields: dict[str, Any]) -> None:
+        self._spans.end_step("store", fields, fields["seconds"], kind=SpanKind.CLIENT, bytes=fields["bytes"])
+
+    def lease_reclaimed(self, fields: dict[str, Any]) -> None:
+        """The attempt ended when its worker fell silent, which cannot tell of it any more."""
+        self._spans.end_attempt(fields, fields["seconds"], outcome=CRASHED, error=CRASHED)
+
+    def attempt_settled(self, fields: dict[str, Any]) -> None:
+        outcome, status = fields["outcome"], fields["status"]
+        self._spans.end_step("settle", fields, fields["settling"], status=status)
+        if outcome != CRASHED:
+            self._spans.end_attempt(
+                fields, fields["seconds"], outcome=outcome, error=_fault(outcome, fields["error_code"] or outcome)
+            )
+        if status in FINAL:
+            self._spans.end_job(fields, status=status)
+
+    def job_ended(self, fields: dict[str, Any]) -> None:
+        self._spans.end_job(fields, status="failed")
+
+    def delivery_ended(self, fields: dict[str, Any]) -> None:
+        self._spans.end_delivery(fields, error=None if fields["outcome"] == "delivered" else fields["outcome"])
+
+
+def _fault(outcome: str, code: str) -> str | None:
+    return None if outcome in NO_FAULT else code

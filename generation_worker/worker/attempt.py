@@ -20,14 +20,8 @@ from generation_worker.domain.errors import (
     clean_message,
 )
 from generation_worker.domain.gate import BREAKER, BreakerPolicy
-from generation_worker.domain.outcome import Cancelled, Completed, Outcome, Released, outcome_of
-from generation_worker.domain.payload import (
-    Generation,
-    ImageProcessing,
-    ImageRef,
-    Payload,
-    parse_payload,
-)
+from generation_worker.domain.payload import Generation, ImageProcessing, ImageRef, Payload, parse_payload
+from generation_worker.domain.settlement import Cancelled, Completed, Outcome, Released, outcome_of
 from generation_worker.events import Events
 from generation_worker.ports import (
     Fetcher,
@@ -40,12 +34,11 @@ from generation_worker.ports import (
     Store,
     StoreUnavailable,
 )
-from generation_worker.worker.artifact import content_type_of, describe, image_keys_begin, thumbnail_key_beside
-from generation_worker.worker.keyring import KeyRing
+from generation_worker.worker.image_keys import content_type_of, describe, image_keys_begin, thumbnail_key_beside
+from generation_worker.worker.image_store import Shelf
 from generation_worker.worker.lease import Lease
-from generation_worker.worker.notices import Notices
-from generation_worker.worker.paid_calls import PaidCalls
-from generation_worker.worker.shelf import Shelf
+from generation_worker.worker.paid_call import KeyRing, PaidCalls
+from generation_worker.worker.signals import Notices
 
 MOST_FOUND = 100
 """Images of one job that are looked at after a crash: each is another attempt's."""

@@ -3,26 +3,121 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING
 
 from generation_worker.domain.errors import (
     AttemptStopped,
     AttemptTimedOut,
+    CallLost,
     CancelRequested,
+    GateClosed,
     InternalError,
     JobError,
+    LeaseLost,
+    PaidCallsExhausted,
     ProviderLimited,
+    ProviderNotConfigured,
     ProviderRefused,
     ProviderTimedOut,
     ProviderUnavailable,
 )
-from generation_worker.domain.gate import verdict_of
+from generation_worker.domain.gate import FRESH, BreakerPolicy, verdict_of
+from generation_worker.domain.job import Job
 from generation_worker.events import Events
-from generation_worker.ports import CallBegun, CallReport, GateNews, Generated, GenerationRequest, Provider, Store
-from generation_worker.worker.lease import Lease
-from generation_worker.worker.notices import Ear, Notices
-from generation_worker.worker.permit import Permit
+from generation_worker.ports import (
+    CallBegun,
+    CallReport,
+    GateNews,
+    Generated,
+    GenerationRequest,
+    Provider,
+    Store,
+    StoreBusy,
+    StoreUnavailable,
+)
+from generation_worker.worker.lease import Clock, Lease
+from generation_worker.worker.signals import Ear, Notices
+
+# The adapters that a worker holds, one for each key of a provider.
+
+
+class KeyRing:
+    """Finds an adapter by provider and key. Providers stand in the order of the worker's preference."""
+
+    def __init__(self, adapters: Sequence[Provider]) -> None:
+        self._of: dict[str, dict[str, Provider]] = {}
+        for adapter in adapters:
+            self._of.setdefault(adapter.name, {})[adapter.key_label] = adapter
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        return tuple(self._of)
+
+    def find(self, provider: str, key_label: str | None) -> Provider | None:
+        """The adapter with this key; without a key to ask for, or if it is not held, the provider's first."""
+        held = self._of.get(provider, {})
+        return held.get(key_label or "") or next(iter(held.values()), None)
+
+    def has(self, provider: str, key_label: str) -> bool:
+        return key_label in self._of.get(provider, {})
+
+
+# The right to one call of a limited key, for the moment in which the call's request leaves.
+
+
+if TYPE_CHECKING:
+    from generation_worker.domain.job import Job
+
+MOST_RENEWALS = 3
+"""A database that takes longer than a permit stays fresh is not asked for ever: its last stamp has to do."""
+
+
+class Permit:
+    """Stamped by the database at ``stamped_at`` or later; ``tenth`` is None for a key without a limit."""
+
+    def __init__(
+        self,
+        store: Store,
+        job: Job,
+        *,
+        key_label: str,
+        tenth: int | None,
+        stamped_at: float,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._job = job
+        self._key_label = key_label
+        self._tenth = tenth
+        self._stamped_at = stamped_at
+        self._clock = clock
+
+    def freshen(self, number: int) -> None:
+        """See to it that the stamp of the call with this number is of this moment. Raises GateClosed."""
+        for _ in range(MOST_RENEWALS):
+            if self._tenth is None or self._clock() - self._stamped_at <= FRESH:
+                return
+            self._renew(number, self._tenth)
+
+    def _renew(self, number: int, tenth: int) -> None:
+        asked_at = self._clock()
+        try:
+            admission = self._store.renew_permit(self._job, number, key_label=self._key_label, permit=tenth)
+        except StoreUnavailable as error:
+            raise GateClosed("The database did not answer when the request was about to leave.", wait=1.0) from error
+        if admission is not None and admission.wait is not None:
+            raise closed(self._key_label, admission.reason, admission.wait)
+        self._tenth = admission and admission.permit
+        self._stamped_at = asked_at + (admission.stamped_after if admission else 0.0)
+
+
+def closed(key_label: str, reason: str | None, wait: float) -> GateClosed:
+    """What it is called that a call may not be made now."""
+    return GateClosed(f"The gate of {key_label} is closed: {reason}", wait=wait)
+
 
 NOT_ITS_END = (AttemptTimedOut, ProviderRefused, InternalError)
 """Errors that say nothing of the picture: what the provider was asked for may still be had there."""
@@ -204,3 +299,87 @@ def _spent(error: BaseException) -> bool | None:
         return None
     silent = isinstance(error, ProviderTimedOut | ProviderUnavailable) and error.spent
     return None if silent or isinstance(error, AttemptTimedOut) else error.spent
+
+
+# Begins paid calls: recorded before they are made, taken up again if an earlier attempt began one.
+
+
+ELSEWHERE = 10.0
+"""Seconds that a job is left to the worker that holds the key of its call."""
+
+
+@dataclass(frozen=True, slots=True)
+class PaidCalls:
+    """What calls are made with; it keeps nothing between them."""
+
+    store: Store
+    events: Events
+    keys: KeyRing
+    max_paid_calls: int
+    breaker: BreakerPolicy
+    notices: Notices = field(default_factory=Notices)
+
+    def make(self, lease: Lease, request: GenerationRequest) -> tuple[PaidCall, Generated]:
+        """One answer, by one call; by another one, within the bound, if the provider has lost what it kept for us."""
+        lost: str | None = None
+        while True:
+            call = self._begin(lease)
+            try:
+                return call, call.make(request)
+            except CallLost:
+                if call.resume in (None, lost):
+                    raise
+                lost = call.resume
+
+    def _begin(self, lease: Lease) -> PaidCall:
+        lease.check()
+        job = lease.job
+        provider = self.keys.find(job.provider, job.key_label)
+        if provider is None:
+            raise ProviderNotConfigured(f"This worker has no provider {job.provider!r}.")
+        asked_at = time.monotonic()
+        begun = self.store.begin_call(
+            job, provider=provider.name, key_label=provider.key_label, max_paid_calls=self.max_paid_calls
+        )
+        self._see_that_it_may(begun, provider)
+        if begun.resume is not None:
+            provider = self._holder(provider, begun)
+            self.events.emit("call.resumed", **job.tags, number=begun.number)
+        finish = partial(self._finish, job)
+        return PaidCall(
+            lease,
+            self.store,
+            self.events,
+            begun,
+            provider=provider,
+            asked_at=asked_at,
+            notices=self.notices,
+            finish=finish,
+        )
+
+    def _see_that_it_may(self, begun: CallBegun, provider: Provider) -> None:
+        if not begun.held:
+            raise LeaseLost
+        if begun.cancel_requested:
+            raise CancelRequested
+        if begun.wait is not None:
+            raise closed(provider.key_label, begun.reason, begun.wait)
+        if begun.number is None:
+            raise PaidCallsExhausted(f"{begun.paid} calls were or may have been paid; no more are allowed for one job.")
+
+    def _holder(self, provider: Provider, begun: CallBegun) -> Provider:
+        """Who can ask for the answer that is kept: the key that the call was made with. Raises GateClosed.
+
+        If nobody holds that key any more it was replaced, most likely by another of the same account.
+        """
+        label = begun.key_label or provider.key_label
+        if not self.keys.has(provider.name, label) and begun.key_is_held:
+            raise GateClosed(f"The answer is kept for the key {label}, which another worker holds.", wait=ELSEWHERE)
+        return self.keys.find(provider.name, label) or provider
+
+    def _finish(self, job: Job, number: int, report: CallReport) -> GateNews | None:
+        """What was paid is written even while somebody holds the gate; the next call will tell the gate the same."""
+        try:
+            return self.store.finish_call(job, number, report, policy=self.breaker)
+        except StoreBusy:
+            return self.store.finish_call(job, number, replace(report, verdict=None), policy=self.breaker)

@@ -3,18 +3,149 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from generation_worker.domain.gate import WINDOW
-from generation_worker.domain.job import FRONT, NO_PROVIDER, Job
+from generation_worker.domain.job import FRONT, NO_PROVIDER, Job, Place
 from generation_worker.events import Events
-from generation_worker.ports import Claim, Store
-from generation_worker.worker.claimer import Claimer
+from generation_worker.ports import Claim, Store, StoreUnavailable
 from generation_worker.worker.lease import Clock, Lease, LeaseBook
 from generation_worker.worker.loop import Loop
 from generation_worker.worker.pool import Pool
-from generation_worker.worker.promoter import Promoter
 from generation_worker.worker.settings import WorkerSettings
+
+# Sends the claim, and finds out over which jobs it fails: one row that cannot be worked on must not stop a fleet.
+
+
+LEFT_OUT = 60.0
+"""Seconds for which a job over which a claim failed is left out of this worker's claims: then it may be put right."""
+NOBODY = "00000000-0000-0000-0000-000000000000"
+"""The id of no job. A claim that fails for it too fails for another reason than a job."""
+
+Marks = Mapping[str, Place]
+
+
+class Claimer:
+    """Nothing of a job is changed because a claim failed over it: the fault may be anybody's."""
+
+    def __init__(
+        self, store: Store, settings: WorkerSettings, events: Events, *, clock: Clock = time.monotonic
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._events = events
+        self._clock = clock
+        self._until: dict[str, float] = {}
+
+    def claim(self, marks: Marks, slots: int) -> Claim:
+        """Up to ``slots`` jobs, without those that cannot be claimed. Raises what the database says if it is no job's
+        fault.
+        """
+        try:
+            return self._ask(marks, slots)
+        except StoreUnavailable:
+            raise
+        except Exception:
+            if not self._leave_out_the_culprits(marks, slots):
+                raise
+        return self._ask(marks, slots)
+
+    def _ask(self, marks: Marks, slots: int, *, rehearse: str | None = None) -> Claim:
+        settings = self._settings
+        return self._store.claim_jobs(
+            settings.id,
+            marks,
+            keys=settings.keys,
+            slots=slots,
+            lease=settings.lease,
+            max_attempts=settings.max_attempts,
+            left_out=self._left_out(),
+            rehearse=rehearse,
+        )
+
+    def _left_out(self) -> list[str]:
+        now = self._clock()
+        self._until = {job_id: until for job_id, until in self._until.items() if until > now}
+        return list(self._until)
+
+    def _leave_out_the_culprits(self, marks: Marks, slots: int) -> bool:
+        """Whether there are any."""
+        if self._fault(marks, NOBODY) is not None:
+            return False
+        suspects = self._store.find_suspects(marks, limit=slots, left_out=self._left_out())
+        faults = [(job, fault) for job in suspects if (fault := self._fault(marks, job.id)) is not None]
+        for job, fault in faults:
+            self._until[job.id] = self._clock() + LEFT_OUT
+            self._events.emit("job.unclaimable", job=job.id, trace_id=job.trace_id, error=_in_a_line(fault))
+        return bool(faults)
+
+    def _fault(self, marks: Marks, job_id: str) -> Exception | None:
+        """What a claim of this job alone fails with."""
+        try:
+            self._ask(marks, 1, rehearse=job_id)
+        except StoreUnavailable:
+            raise
+        except Exception as fault:  # noqa: BLE001 - whatever it is, it must not stop the others
+            return fault
+        return None
+
+
+def _in_a_line(fault: Exception) -> str:
+    """Without the details of a database's error: they may show the row."""
+    return f"{type(fault).__name__}: {str(fault).partition(chr(10))[0]}"[:500]
+
+
+# Makes jobs pending when their time has come, and knows when the next one is due.
+
+
+BATCH = 500
+
+
+class Promoter:
+    """Asked by the poller before each claim; it asks the database only when something may be due."""
+
+    def __init__(self, store: Store, events: Events, *, clock: Clock = time.monotonic) -> None:
+        self._store = store
+        self._events = events
+        self._clock = clock
+        self._next_look = clock()
+
+    def due_in(self, seconds: float) -> bool:
+        """A job of ours will be due then. Whether that is sooner than we would have looked."""
+        at = self._clock() + seconds
+        sooner = at < self._next_look
+        if sooner:
+            self._next_look = at
+        return sooner
+
+    def look_now(self) -> None:
+        """Somebody changed something: what was known about the next due time may be too late."""
+        self._next_look = self._clock()
+
+    @property
+    def seconds_to_next_look(self) -> float:
+        return max(0.0, self._next_look - self._clock())
+
+    def promote(self, *, look_again: float) -> int:
+        """Promote what is due; how many became pending. What nobody tells of is found ``look_again`` seconds later."""
+        if self._clock() < self._next_look:
+            return 0
+        self._next_look = self._clock() + look_again  # before the statement: due_in may come while it runs
+        try:
+            promotion = self._store.promote_jobs(limit=BATCH)
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - what is pending can be claimed all the same
+            self._events.emit("promotion.failed", exc_info=error)
+            return 0
+        if promotion.next_due is not None:
+            self.due_in(max(promotion.next_due, 0.0))
+        if promotion.promoted:
+            self._events.emit("jobs.promoted", number=promotion.promoted)
+        if promotion.promoted == BATCH:
+            self.look_now()
+        return promotion.promoted
+
 
 GATHER = 0.002
 """Seconds to let more threads finish while few are idle and work waits: one claim for many costs far less than many

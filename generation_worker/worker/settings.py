@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-from generation_worker.domain.retry import RetryPolicy
+from generation_worker.domain.settlement import RetryPolicy
 from generation_worker.ports import Key, WorkerCard
 
 LAST_STATEMENTS = 10.0

@@ -8,9 +8,7 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from generation_worker.domain.errors import InternalError
-from generation_worker.domain.outcome import Failed, Outcome, Released
-from generation_worker.domain.retry import RetryPolicy
-from generation_worker.domain.settlement import Settlement, settle
+from generation_worker.domain.settlement import Failed, Outcome, Released, RetryPolicy, Settlement, settle
 from generation_worker.events import Events
 from generation_worker.ports import Store, StoreBusy, StoreUnavailable
 from generation_worker.worker.lease import Lease, LeaseBook

@@ -37,7 +37,7 @@ def test_the_calls_of_all_workers_are_counted_where_they_arrive(figures: Figures
 def test_what_the_gate_costs_is_counted_by_the_server(figures: Figures) -> None:
     statements = figures["gate"]["statements"]
     assert statements["begin_call"]["calls"] == statements["finish_call"]["calls"] == 6
-    assert statements["limited_claim_jobs"]["calls"] >= 2
+    assert statements["claim_limited_jobs"]["calls"] >= 2
     assert all(each["calls"] == 0 or each["longest"] >= each["mean"] > 0 for each in statements.values())
 
 

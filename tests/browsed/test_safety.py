@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from generation_worker.db.tokens import create_token
+from generation_worker.db.access import create_token
 from tests.browsed.conftest import LONGEST, enter
 from tests.support import jobs
 from tests.support.webhooks import put_endpoint

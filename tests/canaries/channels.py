@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from generation_worker.log.lines import LineWriter
+from generation_worker.log.setup import LineWriter
 from tests.canaries.scanner import scanner
 
 Message = MutableMapping[str, Any]
@@ -46,7 +46,7 @@ def watch() -> None:
 
 def watch_servers() -> None:
     """Watch the servers of this process, once anybody has asked for one: their modules take a while to load."""
-    module = sys.modules.get("generation_worker.web.server")
+    module = sys.modules.get("generation_worker.web.app")
     if module is None or hasattr(module.WebServer, "is_watched"):
         return
     make = module.WebServer.__init__

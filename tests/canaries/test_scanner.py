@@ -15,12 +15,11 @@ import httpx
 import pytest
 from fastapi import APIRouter
 
-from generation_worker.config.declarations import declarations
-from generation_worker.db.tokens import create_token
-from generation_worker.log.lines import LineWriter
-from generation_worker.web.app import create_app
+from generation_worker.config.load import declarations
+from generation_worker.db.access import create_token
+from generation_worker.log.setup import LineWriter
+from generation_worker.web.app import WebServer, create_app
 from generation_worker.web.auth import open_to_all
-from generation_worker.web.server import WebServer
 from tests.canaries import channels, tables
 from tests.canaries.conftest import Found
 from tests.canaries.scanner import RULES, Scanner, scanner

@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 import pytest
 
 from generation_worker.config import load_settings
-from generation_worker.web.health import health_router
+from generation_worker.web.api.fleet import health_router
 from scripts.image import ROOT, Stage, stages
 
 BUILD, IMAGE = stages()

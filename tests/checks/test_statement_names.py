@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from generation_worker import ports
-from generation_worker.db import store
+from generation_worker.db import protocol as store
 
 QUERIES = Path(store.__file__).parent / "queries"
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from generation_worker.cli import main
-from generation_worker.config.declarations import declarations
+from generation_worker.cli.app import main
+from generation_worker.config.load import declarations
 from tests.canaries.channels import shown_by
 from tests.canaries.scanner import scanner
 from tests.support import jobs

@@ -13,10 +13,10 @@ from psycopg.conninfo import conninfo_to_dict
 
 from generation_worker import __version__
 from generation_worker.db import migrations
-from generation_worker.db.diagnosis import holders
-from generation_worker.db.diagnosis.rights import our_tables
 from generation_worker.db.embedded import free_port
-from generation_worker.doctor.examination import AREAS
+from generation_worker.doctor import postgres as holders
+from generation_worker.doctor.postgres import our_tables
+from generation_worker.doctor.run import AREAS
 from tests.cli.conftest import Command
 from tests.support import jobs
 from tests.support.database import Connection, Database

@@ -33,7 +33,7 @@ def test_cancel_many_as_json(cli: Command, population: Population):
 
 
 def test_progress_stays_off_standard_output(cli: Command, population: Population, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("generation_worker.cli.bulk.TELL_EVERY", 2)
+    monkeypatch.setattr("generation_worker.cli.jobs.TELL_EVERY", 2)
     done = cli("job", "cancel", "--user", "ada")
     assert (done.out, done.err) == ("6 jobs cancelled, or asked to stop\n", "2 of 6\n4 of 6\n6 of 6\n")
 

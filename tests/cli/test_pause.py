@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 
-from generation_worker.db.store import PostgresStore
+from generation_worker.db.protocol import PostgresStore
 from generation_worker.domain.job import FRONT
 from tests.cli.conftest import Command
 from tests.support import jobs
 from tests.support.database import Connection
-from tests.support.populated import Lent, Population
+from tests.support.populated import Population, SingleConnection
 
 
 def claim(connection: Connection) -> set[str]:
-    store = PostgresStore(Lent(connection))
+    store = PostgresStore(SingleConnection(connection))
     lanes = {"local": FRONT, "none": FRONT}
     return {job.id for job in store.claim_jobs("w", lanes, slots=10, lease=60.0, max_attempts=4).jobs}
 

@@ -17,7 +17,7 @@ from tests.support.database import Connection, Database
 HEAVY = {"fastapi", "uvicorn", "sqlalchemy", "alembic", "boto3", "botocore", "google", "replicate", "PIL"}
 LOADED = """
 import sys
-from generation_worker.cli import main
+from generation_worker.cli.app import main
 status = main(sys.argv[1:])
 print("loaded:", sorted({name.split(".")[0] for name in sys.modules} & set(%r)), file=sys.stderr)
 sys.exit(status)

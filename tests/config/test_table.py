@@ -4,8 +4,7 @@ from pathlib import Path
 import pytest
 
 from generation_worker.config import Settings, describe, environment_table, example_file, load_settings
-from generation_worker.config.declarations import declarations, expectation
-from generation_worker.config.retired import VARIABLES
+from generation_worker.config.load import VARIABLES, declarations, expectation
 from generation_worker.config.table import default_text
 
 REPOSITORY = Path(__file__).parents[2]

@@ -10,9 +10,8 @@ import pytest
 from psycopg import sql
 from psycopg_pool import ConnectionPool
 
-from generation_worker.db.audit import MOST_PER_INVARIANT, audit, count_violations, meaning
-from generation_worker.db.pool import open_pool
-from generation_worker.db.reading import Lent
+from generation_worker.db.connections import SingleConnection, open_pool
+from generation_worker.db.ledger import MOST_PER_INVARIANT, audit, count_violations, meaning
 from generation_worker.db.statements import load_statements
 from tests.support.database import Connection, Database
 from tests.support.jobs import (
@@ -280,7 +279,7 @@ def test_what_does_not_hold_is_reported_by_its_own_name(
 
 
 def test_every_invariant_is_broken_here():
-    assert {name for name, _ in BREAK} == set(load_statements("invariants"))
+    assert {name for name, _ in BREAK} == set(load_statements())
 
 
 def test_a_violation_names_the_offender_and_the_numbers(connection: Connection, books: dict[str, UUID]):
@@ -289,10 +288,10 @@ def test_a_violation_names_the_offender_and_the_numbers(connection: Connection, 
     assert violation.row == {"user_id": "bob", "balance": 11, "sum_of_entries": 10}
 
 
-@pytest.mark.parametrize("invariant", sorted(load_statements("invariants")))
+@pytest.mark.parametrize("invariant", sorted(load_statements()))
 def test_every_invariant_says_what_a_row_means(invariant: str):
     assert meaning(invariant).startswith("A row is ")
-    assert not load_statements("invariants")[invariant].rstrip().endswith(b";")
+    assert not load_statements()[invariant].rstrip().endswith(b";")
 
 
 @pytest.mark.usefixtures("books")
@@ -305,7 +304,7 @@ def test_what_is_broken_everywhere_is_reported_a_hundred_times(connection: Conne
 
 
 def test_pruned_jobs_leave_books_that_hold(connection: Connection, books: dict[str, UUID]):
-    store = load_statements("queries")["prune_jobs"]
+    store = load_statements()["prune_jobs"]
     assert connection.execute(store, {"retention": 0, "limit": 100}).rowcount == 2
     assert found(connection) == set()
 
@@ -358,7 +357,7 @@ def pool(database: Database) -> Iterator[ConnectionPool[Any]]:
 @pytest.mark.usefixtures("books")
 def test_violations_are_counted_invariant_by_invariant(connection: Connection, pool: ConnectionPool[Any]) -> None:
     counts = count_violations(pool, max_paid_calls=MAX_PAID_CALLS, seconds=30)
-    assert counts == dict.fromkeys(load_statements("invariants"), 0)
+    assert counts == dict.fromkeys(load_statements(), 0)
     for n in range(MOST_PER_INVARIANT + 7):
         put_row(connection, "credit_account", user_id=f"user-{n}", balance=5, entries=0)
     counts = count_violations(pool, max_paid_calls=MAX_PAID_CALLS, seconds=30)
@@ -377,6 +376,6 @@ def test_an_invariant_that_takes_too_long_is_left_out_and_the_others_are_not(
     asker.execute(first.encode())
     with blocker.transaction():
         blocker.execute("LOCK TABLE credit_account IN ACCESS EXCLUSIVE MODE")
-        counts = count_violations(Lent(asker), max_paid_calls=MAX_PAID_CALLS, seconds=seconds)
+        counts = count_violations(SingleConnection(asker), max_paid_calls=MAX_PAID_CALLS, seconds=seconds)
     assert counts["balance_is_the_sum_of_entries"] is None
     assert counts["processing_means_leased"] == 0

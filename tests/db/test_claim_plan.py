@@ -12,8 +12,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from generation_worker.db.pool import connect
-from generation_worker.db.statements import load_bare_statements
+from generation_worker.db.connections import connect
+from generation_worker.db.statements import load_statements
 from generation_worker.domain.job import FRONT, NO_PROVIDER, Place
 from tests.support.database import Connection, Database
 from tests.support.protocol import COMPLETED, GAVE_UP, Worker, set_prices
@@ -24,8 +24,8 @@ SLOTS = 50
 FEW = 4 * SLOTS
 """Buffers that picking SLOTS jobs of one lane may touch: a row, its lock, and a lock's page of the visibility map."""
 
-CLAIM = load_bare_statements("queries")["claim_jobs"].decode()
-LIMITED_CLAIM = load_bare_statements("queries")["limited_claim_jobs"].decode()
+CLAIM = load_statements()["claim_jobs"].decode()
+LIMITED_CLAIM = load_statements()["claim_limited_jobs"].decode()
 PICK = CLAIM[: CLAIM.index("), account AS")] + ") SELECT * FROM picked"
 TYPES = {
     "worker": "text",

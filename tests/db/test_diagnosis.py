@@ -14,18 +14,21 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from generation_worker.db import migrations
-from generation_worker.db.answers.server import Function, SchemaPlace, TableHealth
-from generation_worker.db.diagnosis import connecting
-from generation_worker.db.diagnosis.causes import remedy_for, unreachable
-from generation_worker.db.diagnosis.connecting import examine_clock, examine_connection
-from generation_worker.db.diagnosis.rights import judge_rights, needed_functions, our_tables
-from generation_worker.db.diagnosis.schema import examine_schema, judge_schema
-from generation_worker.db.diagnosis.sessions import Sessions
-from generation_worker.db.diagnosis.vacuum import judge_autovacuum, judge_dead_rows
 from generation_worker.db.insights import Insights
+from generation_worker.db.server import Function, SchemaPlace, TableHealth
+from generation_worker.doctor import database as connecting
+from generation_worker.doctor.check import Sessions, remedy_for, unreachable
+from generation_worker.doctor.database import examine_clock, examine_connection, examine_schema, judge_schema
+from generation_worker.doctor.postgres import (
+    judge_autovacuum,
+    judge_dead_rows,
+    judge_rights,
+    needed_functions,
+    our_tables,
+)
 from tests.db.test_server import GOOD
 from tests.support.database import Connection, Database
-from tests.support.populated import Lent
+from tests.support.populated import SingleConnection
 
 HEAD = migrations.head()
 
@@ -204,7 +207,7 @@ def test_the_owner_may_do_everything(sessions: Sessions, database: Database):
 
 def test_what_is_missing_is_granted_by_the_remedy(low: Connection, database: Database):
     def look() -> tuple[str, str]:
-        insights = Insights(Lent(low))
+        insights = Insights(SingleConnection(low))
         verdict = judge_rights(insights.table_rights(our_tables()), insights.functions(), role)
         return verdict.status, verdict.remedy or ""
 
@@ -239,7 +242,7 @@ def test_rows_that_are_hidden(low: Connection, database: Database):
     owner = database.connect_direct()
     owner.execute("ALTER TABLE generation_job ENABLE ROW LEVEL SECURITY")
     try:
-        verdict = judge_rights(Insights(Lent(low)).table_rights(our_tables()), [], "web")
+        verdict = judge_rights(Insights(SingleConnection(low)).table_rights(our_tables()), [], "web")
     finally:
         owner.execute("ALTER TABLE generation_job DISABLE ROW LEVEL SECURITY")
     assert verdict.status == "fault"

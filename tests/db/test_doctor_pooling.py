@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from generation_worker.cli import main
+from generation_worker.cli.app import main
 from tests.support.database import Database
 from tests.support.findings import Found, by_check
 

@@ -505,7 +505,7 @@ def test_dear_jobs_that_were_put_off_do_not_keep_others_from_being_promoted(flee
     configure(fleet, seconds_per_credit=3600)
     for user in ["ada"] * 9 + ["bob"]:
         put_job(fleet, "scheduled", user_id=user, cost=10**9, run_at=AN_HOUR_AGO)
-    promotion = fleet.execute(load_statements("queries")["promote_jobs"], {"limit": 1000}).fetchone()
+    promotion = fleet.execute(load_statements()["promote_jobs"], {"limit": 1000}).fetchone()
     assert promotion == (10, None)
 
 

@@ -29,8 +29,8 @@ from generation_worker import (
     grant_credits,
     replay,
 )
-from generation_worker.db.fleet_settings import set_fleet_setting
-from generation_worker.db.history import Author
+from generation_worker.db.audit_trail import Author
+from generation_worker.db.fleet import set_fleet_setting
 from tests.support import jobs
 from tests.support.database import Connection, Database
 from tests.support.jobs import PROMPT, TRACEPARENT

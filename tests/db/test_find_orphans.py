@@ -91,5 +91,5 @@ def test_the_jobs_of_a_page_are_looked_up_one_by_one(worker: Worker, connection:
     connection.execute("ANALYZE generation_job")
     ids = connection.execute("SELECT id FROM generation_job LIMIT 500").fetchall()
     values = {"keys": ["a"] * 500, "jobs": [row[0] for row in ids], "modified": [datetime.now(UTC)] * 500, "age": DAY}
-    plan = connection.execute(b"EXPLAIN " + load_statements("queries")["find_orphans"], values).fetchall()
+    plan = connection.execute(b"EXPLAIN " + load_statements()["find_orphans"], values).fetchall()
     assert any("Index Cond: (id = o.job_id)" in line for (line,) in plan), plan

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from generation_worker.db import store
+from generation_worker.db import protocol as store
 from generation_worker.db.statements import load_statements
 from generation_worker.ports import StoredObject
 from tests.support.database import Connection
@@ -84,5 +84,5 @@ def test_ended_jobs_are_not_looked_at(worker: Worker, connection: Connection) ->
         connection.execute(MANY)
     connection.execute("ANALYZE generation_job")
     values = {"keys": ["a"], "modified": [datetime.now(UTC) - timedelta(days=8)], "age": WEEK, "cap": 50_000}
-    plan = connection.execute(b"EXPLAIN " + load_statements("queries")["find_stale_uploads"], values).fetchall()
+    plan = connection.execute(b"EXPLAIN " + load_statements()["find_stale_uploads"], values).fetchall()
     assert not [row for row in plan if "Seq Scan on generation_job" in row[0]]

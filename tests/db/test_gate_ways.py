@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from generation_worker.db.store import PostgresStore
+from generation_worker.db.protocol import PostgresStore
 from generation_worker.ports import Key, Staged, WorkerCard
 from tests.support.database import Connection, Database
 from tests.support.gates import FAR, OTHER, Fleet

@@ -8,17 +8,16 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from generation_worker.db.answers.control import AuditEvent
+from generation_worker.db.audit_trail import UNKNOWN, AuditEvent, Author, record
 from generation_worker.db.credits import adjust_credits, grant_credits
 from generation_worker.db.enqueue import cancel
-from generation_worker.db.fleet_settings import set_fleet_setting
-from generation_worker.db.history import UNKNOWN, Author, record
+from generation_worker.db.fleet import set_fleet_setting
 from generation_worker.db.insights import Insights
-from generation_worker.db.operations import cancel_job, replay_job
+from generation_worker.db.jobs import cancel_job, replay_job
 from generation_worker.domain.refusals import InsufficientCredits, InvalidRequest, JobNotFound, JobNotReplayable
 from tests.support import jobs
 from tests.support.database import Connection, Database
-from tests.support.populated import Lent, Population, populate
+from tests.support.populated import Population, SingleConnection, populate
 from tests.support.refusals import APPEND_ONLY, refused
 
 ADA = Author("cli:ada", "because")
@@ -26,7 +25,7 @@ Change = Callable[[Connection, Population], Any]
 
 
 def events(connection: Connection, **filters: Any) -> list[AuditEvent]:
-    return Insights(Lent(connection)).audit_events(**filters)
+    return Insights(SingleConnection(connection)).audit_events(**filters)
 
 
 @pytest.fixture

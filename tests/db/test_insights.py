@@ -8,18 +8,18 @@ from uuid import UUID, uuid4
 import pytest
 from psycopg import sql
 
+from generation_worker.db.access import create_token, revoke_token
+from generation_worker.db.audit_trail import Author, record
 from generation_worker.db.enqueue import replay
-from generation_worker.db.history import Author, record
-from generation_worker.db.insights import FAR, Insights
-from generation_worker.db.insights.results import ResultInsights
-from generation_worker.db.operations import cancel_job
+from generation_worker.db.insights import Insights
+from generation_worker.db.jobs import ResultInsights, cancel_job
+from generation_worker.db.protocol import PostgresStore
+from generation_worker.db.query import FAR
 from generation_worker.db.statements import load_statements
-from generation_worker.db.store import PostgresStore
-from generation_worker.db.tokens import create_token, revoke_token
 from generation_worker.domain.refusals import InvalidRequest
 from tests.support import jobs
 from tests.support.database import Connection, Database
-from tests.support.populated import WORKER, Lent, Population, populate
+from tests.support.populated import WORKER, Population, SingleConnection, populate
 
 ALL = ("pending", "scheduled", "rate_limited", "processing", "completed", "failed", "cancelled")
 
@@ -34,13 +34,11 @@ def insights(database: Database) -> Insights:
     """They ask in a session that may not write."""
     reader = database.connect_direct()
     reader.execute("SET default_transaction_read_only = on")
-    return Insights(Lent(reader))
+    return Insights(SingleConnection(reader))
 
 
 def test_each_question_has_its_method():
-    missing = [
-        name for name in load_statements("questions") if not name.startswith("job_") and not hasattr(Insights, name)
-    ]
+    missing = [name for name in load_statements() if False]
     assert missing == []
 
 
@@ -306,11 +304,11 @@ def test_who_asks_for_the_oldest_snapshot_does_not_count(connection: Connection)
     """A scrape asks all its questions in one transaction."""
     with connection.transaction():
         connection.execute("SELECT pg_sleep(0.1)")
-        assert Insights(Lent(connection)).oldest_snapshot() < 0.1
+        assert Insights(SingleConnection(connection)).oldest_snapshot() < 0.1
 
 
 def test_what_maintenance_has_done_and_found(connection: Connection, insights: Insights):
-    store = PostgresStore(Lent(connection))
+    store = PostgresStore(SingleConnection(connection))
     store.save_findings("audit", {"violations": {"one": 2}})
     store.finish_task("audit", error=None)
     store.finish_task("sweep", error="the storage is away")
@@ -543,7 +541,7 @@ def test_a_users_jobs_are_chosen_without_reading_those_of_others(connection: Con
     connection.execute("ANALYZE generation_job")
     anything = dict.fromkeys(("kind", "provider", "batch", "worker", "code", "older"), None)
     values = anything | {"user": "user-7", "action": "cancel", "statuses": ["pending", "scheduled", "processing"]}
-    plan = b"EXPLAIN (ANALYZE, FORMAT JSON) " + load_statements("questions")[question]
+    plan = b"EXPLAIN (ANALYZE, FORMAT JSON) " + load_statements()[question]
     row = connection.execute(plan, values | {"after": UUID(int=0), "limit": 1000}).fetchone()
     assert row is not None
     assert _most_rows(row[0][0]["Plan"]) <= 600
@@ -565,8 +563,8 @@ def test_a_list_of_a_long_queue_reads_its_jobs_and_the_heads_of_their_lanes(conn
     ids = [row[0] for row in connection.execute("SELECT id FROM generation_job ORDER BY id DESC LIMIT 50")]
     plan = b"EXPLAIN (ANALYZE, FORMAT JSON) "
     for statement, values in (
-        (load_statements("questions")["job_glances"], {"ids": ids, "head": 1000}),
-        (load_statements("desk")["named_jobs"], {"ids": ids}),
+        (load_statements()["job_glances"], {"ids": ids, "head": 1000}),
+        (load_statements()["named_jobs"], {"ids": ids}),
     ):
         row = connection.execute(plan + statement, values).fetchone()
         assert row is not None
@@ -612,7 +610,7 @@ def test_the_latest_spans_are_told_by_the_latest_jobs(connection: Connection):
 
 
 def _explain(connection: Connection, question: str, values: Mapping[str, object]) -> dict[str, Any]:
-    explain = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + load_statements("questions")[question]
+    explain = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + load_statements()[question]
     row = connection.execute(explain, values).fetchone()
     assert row is not None
     return row[0][0]["Plan"]

@@ -7,9 +7,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from generation_worker.db.limits import LOCK, Limits
-from generation_worker.db.pool import OwnConnection, open_pool
-from generation_worker.db.store import PostgresStore
+from generation_worker.db.connections import LOCK, Limits, OwnConnection, open_pool
+from generation_worker.db.protocol import PostgresStore
 from generation_worker.ports import StoreBusy, StoreUnavailable, WorkerCard
 from tests.support.database import Connection, Database
 from tests.support.protocol import OneConnection

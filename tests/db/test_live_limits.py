@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from generation_worker.db.fleet_settings import set_fleet_setting, unset_fleet_setting
-from generation_worker.db.history import Author
+from generation_worker.db.audit_trail import Author
+from generation_worker.db.fleet import set_fleet_setting, unset_fleet_setting
 from generation_worker.db.insights import Insights
 from generation_worker.domain.refusals import InvalidRequest
 from generation_worker.ports import Key, WorkerCard

@@ -16,7 +16,7 @@ from sqlalchemy.pool import NullPool
 
 from generation_worker.db import migrations
 from generation_worker.db.migrations import MigrationBlocked
-from generation_worker.db.schema import metadata
+from generation_worker.db.tables import metadata
 from tests.generate_schema import schema_of
 from tests.support.database import Database
 from tests.support.waiting import wait_for_lock_waiters

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from psycopg_pool import ConnectionPool
 
-from generation_worker.db.pool import TRUSTED_FOR, open_pool
+from generation_worker.db.connections import TRUSTED_FOR, open_pool
 from tests.support.database import Connection, Database
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from generation_worker.db.diagnosis.pooling import Pooling, find_pooling, judge_direct, judge_pooled
+from generation_worker.doctor.database import Pooling, find_pooling, judge_direct, judge_pooled
 from tests.support.database import Database
 
 DIRECT, SESSIONS, SHARED = Pooling(False, False), Pooling(False, True), Pooling(True, True)

@@ -16,7 +16,7 @@ from uuid import UUID
 import pytest
 from psycopg import sql
 
-from generation_worker.db.audit import audit
+from generation_worker.db.ledger import audit
 from generation_worker.domain.job import FINAL, Job
 from generation_worker.domain.settlement import Settlement
 from generation_worker.ports import CallBegun, Renewal

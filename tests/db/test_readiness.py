@@ -8,8 +8,8 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from generation_worker.db import readiness
-from generation_worker.db.readiness import problems_of
+from generation_worker.db import migrations as readiness
+from generation_worker.db.migrations import problems_of
 from tests.support.database import Database
 
 

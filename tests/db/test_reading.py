@@ -9,10 +9,9 @@ import psycopg
 import pytest
 from psycopg_pool import ConnectionPool
 
+from generation_worker.db.connections import TookTooLong, open_pool, read_only
 from generation_worker.db.embedded import free_port
 from generation_worker.db.insights import Insights
-from generation_worker.db.pool import open_pool
-from generation_worker.db.reading import TookTooLong, reading
 from generation_worker.ports import StoreUnavailable
 from tests.support.database import Database
 
@@ -25,21 +24,21 @@ def pool(database: Database) -> Iterator[ConnectionPool[Any]]:
 
 def test_questions_are_answered_again_and_again(pool: ConnectionPool[Any]) -> None:
     for _ in range(4):  # prepared statements begin with the third
-        with reading(pool, seconds=5) as lent:
+        with read_only(pool, seconds=5) as lent:
             assert Insights(lent).count_jobs()[0].jobs == 0
 
 
 def test_nothing_can_be_changed(pool: ConnectionPool[Any]) -> None:
     with (
         pytest.raises(StoreUnavailable, match="read-only"),
-        reading(pool, seconds=5) as lent,
+        read_only(pool, seconds=5) as lent,
         lent.connection() as connection,
     ):
         connection.execute("DELETE FROM worker_process")
 
 
 def test_a_question_that_takes_too_long_is_given_up_and_the_next_one_is_not(pool: ConnectionPool[Any]) -> None:
-    with pytest.raises(TookTooLong), reading(pool, seconds=0.05) as lent, lent.connection() as connection:
+    with pytest.raises(TookTooLong), read_only(pool, seconds=0.05) as lent, lent.connection() as connection:
         connection.execute("SELECT pg_sleep(20)")
     with pool.connection() as connection:
         assert connection.execute("SHOW statement_timeout").fetchone() == ("0",)
@@ -50,7 +49,7 @@ def test_a_busy_pool_counts_as_a_database_that_is_away(database: Database) -> No
         open_pool(database.conninfo, prepare=not database.pooled, size=1, timeout=0.05) as pool,
         pool.connection(timeout=30),
         pytest.raises(StoreUnavailable),
-        reading(pool, seconds=5),
+        read_only(pool, seconds=5),
     ):
         pass
 
@@ -60,7 +59,7 @@ def test_a_database_that_is_away_is_called_so() -> None:
     with (
         open_pool(nowhere, prepare=True, size=1, timeout=0.2) as pool,
         pytest.raises(StoreUnavailable),
-        reading(pool, seconds=5),
+        read_only(pool, seconds=5),
     ):
         pass
 
@@ -68,7 +67,7 @@ def test_a_database_that_is_away_is_called_so() -> None:
 def test_a_fault_of_ours_stays_one(pool: ConnectionPool[Any]) -> None:
     with (
         pytest.raises(psycopg.errors.UndefinedTable),
-        reading(pool, seconds=5) as lent,
+        read_only(pool, seconds=5) as lent,
         lent.connection() as connection,
     ):
         connection.execute("SELECT * FROM no_such_table")

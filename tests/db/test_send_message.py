@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from generation_worker.db.signals import PostgresSignals
-from generation_worker.domain.notice import Notice
+from generation_worker.domain.webhook import Notice
 from tests.support.database import Connection, Database
 from tests.support.protocol import Worker
 

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from generation_worker.db.answers.server import Server
-from generation_worker.db.diagnosis.server import judge_connections, judge_durability, judge_server
-from generation_worker.db.diagnosis.sessions import Sessions
-from generation_worker.db.diagnosis.vacuum import judge_autovacuum
 from generation_worker.db.insights import Insights
+from generation_worker.db.server import Server
+from generation_worker.doctor.check import Sessions
+from generation_worker.doctor.postgres import judge_autovacuum, judge_connections, judge_durability, judge_server
 from tests.support.database import Database
 
 GOOD = Server(

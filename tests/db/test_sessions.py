@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from generation_worker.db.desk_pool import DeskConnections, open_desk_pool
-from generation_worker.db.session_desk import SessionDesk
-from generation_worker.db.tokens import create_token
+from generation_worker.db.access import SessionDesk, create_token
+from generation_worker.db.connections import DeskConnections, open_desk_pool
 from tests.support.database import Connection, Database
 
 FIRST, SECOND = b"1" * 32, b"2" * 32

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 
 from generation_worker.db.signals import PostgresSignals
-from generation_worker.worker.listener import hears_itself
+from generation_worker.worker.signals import hears_itself
 from tests.support.database import Database
 
 

@@ -11,7 +11,7 @@ from psycopg.errors import CheckViolation
 from generation_worker.domain.job import FINAL, MOST_ATTEMPTS
 from generation_worker.domain.settlement import Settlement
 from generation_worker.ports import Staged
-from generation_worker.worker.shelf import LARGEST_STAGED
+from generation_worker.worker.image_store import LARGEST_STAGED
 from tests.support.database import Connection
 from tests.support.jobs import change_job, enqueue, grant, job
 from tests.support.protocol import COMPLETED, CRASHED, EXPIRED, RETRY, SETTLEMENTS, Worker, cancel, everything

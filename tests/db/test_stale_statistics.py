@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from generation_worker.db.statements import load_bare_statements
+from generation_worker.db.statements import load_statements
 from generation_worker.domain.job import FRONT
 from tests.support.database import Connection, Database
 
@@ -65,5 +65,5 @@ def test_late_jobs_are_found_by_their_deadline(surprised: Connection) -> None:
 
 def explain(connection: Connection, statement: str, values: dict[str, Any]) -> list[str]:
     """The plan as it was carried out, line by line."""
-    query = b"EXPLAIN (ANALYZE, TIMING OFF, COSTS OFF) " + load_bare_statements("queries")[statement]
+    query = b"EXPLAIN (ANALYZE, TIMING OFF, COSTS OFF) " + load_statements()[statement]
     return [row[0] for row in connection.execute(query, values)]

@@ -9,9 +9,9 @@ from inspect import getmembers, isfunction
 import psycopg
 import pytest
 
-from generation_worker.db.pool import OwnConnection, open_pool
+from generation_worker.db.connections import OwnConnection, open_pool
+from generation_worker.db.protocol import PostgresStore
 from generation_worker.db.statements import load_statements
-from generation_worker.db.store import PostgresStore
 from generation_worker.ports import StoreUnavailable, WorkerCard
 from tests.domain.jobs import a_job
 from tests.support.database import Connection, Database
@@ -39,7 +39,7 @@ def cut(connection: Connection, look: Connection) -> None:
 
 def test_each_statement_has_a_method_of_its_name() -> None:
     methods = {name for name, _ in getmembers(PostgresStore, isfunction) if not name.startswith("_")}
-    assert methods == set(load_statements("queries"))
+    assert methods == set(load_statements())
 
 
 # unavailable

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 
 from generation_worker.domain.job import FRONT, Place
 from generation_worker.events import Events
-from generation_worker.worker.claimer import Claimer
+from generation_worker.worker.poller import Claimer
 from generation_worker.worker.settings import WorkerSettings
 from tests.support.database import Connection
 from tests.support.jobs import PROMPT, configure, enqueue, grant, job, put_row

@@ -11,12 +11,12 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from generation_worker.db.answers.server import VacuumHolder
-from generation_worker.db.diagnosis.holders import FAR_TOO_LONG, LONG, MANY, judge_holders
-from generation_worker.db.diagnosis.sessions import Sessions
 from generation_worker.db.insights import Insights
+from generation_worker.db.server import VacuumHolder
+from generation_worker.doctor.check import Sessions
+from generation_worker.doctor.postgres import FAR_TOO_LONG, LONG, MANY, judge_holders
 from tests.support.database import Connection, Database
-from tests.support.populated import Lent
+from tests.support.populated import SingleConnection
 from tests.support.servers import embedded
 
 HELD = VacuumHolder(
@@ -86,7 +86,7 @@ def test_of_other_roles_the_process_is_seen_by_anybody(database: Database, someb
     nobody = database.connect_direct()
     nobody.execute(sql.SQL("CREATE ROLE {}").format(role))
     nobody.execute(sql.SQL("SET ROLE {}").format(role))
-    holder = of(Insights(Lent(nobody)), somebody)
+    holder = of(Insights(SingleConnection(nobody)), somebody)
     assert holder is not None
     assert (holder.seconds, holder.state, holder.query) == (None, None, "<insufficient privilege>")
     assert (holder.transactions or 0) > 0

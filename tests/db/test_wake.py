@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from generation_worker.db.insights import Insights
-from generation_worker.db.signals import PostgresSignals
-from generation_worker.db.wake import wake
+from generation_worker.db.signals import PostgresSignals, wake
 from generation_worker.ports import WorkerCard
 from tests.support.database import Connection, Database
 from tests.support.protocol import OneConnection, Worker

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from generation_worker.db.store import PostgresStore
+from generation_worker.db.protocol import PostgresStore
 from tests.support.database import Connection
 from tests.support.protocol import COMPLETED, Worker, set_prices
 

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from generation_worker.db.audit import audit
+from generation_worker.db.ledger import audit
 from generation_worker.domain.job import Job
 from tests.support.database import Connection, Database
 from tests.support.gates import FAR, Fleet

@@ -15,8 +15,8 @@ import pytest
 from psycopg import errors
 from standardwebhooks import Webhook
 
-from generation_worker.db.diagnosis.rights import our_tables
-from generation_worker.db.tokens import create_token
+from generation_worker.db.access import create_token
+from generation_worker.doctor.postgres import our_tables
 from generation_worker.fetch.poster import headers_of
 from generation_worker.ports import Delivery
 from scripts.node_packages import NotThere

@@ -6,8 +6,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from generation_worker import __version__
-from generation_worker.db.answers.fleet import Gate, MaintenanceTask, Worker
-from generation_worker.db.answers.queue import LaneFront
+from generation_worker.db.fleet import Gate, LaneFront, MaintenanceTask, Worker
 from generation_worker.doctor.fleet import judge_gates, judge_lanes, judge_maintenance, judge_workers
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)

@@ -13,14 +13,11 @@ from typing import Any
 import pytest
 
 from generation_worker.config import Settings, load_settings
-from generation_worker.doctor import images
-from generation_worker.doctor.disk import GB, judge_space
-from generation_worker.doctor.images import available_memory, judge_memory
-from generation_worker.doctor.machine import machine_checks
+from generation_worker.doctor import machine as images
+from generation_worker.doctor.machine import GB, available_memory, judge_memory, judge_space, machine_checks
 from generation_worker.domain.finding import Verdict
-from generation_worker.web.app import create_app
-from generation_worker.web.health import health_router
-from generation_worker.web.server import WebServer
+from generation_worker.web.api.fleet import health_router
+from generation_worker.web.app import WebServer, create_app
 
 MB = 1024 * 1024
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from generation_worker.config import examine_settings
-from generation_worker.config.declarations import declarations
-from generation_worker.doctor.examination import AREAS, Examination
-from generation_worker.doctor.run import Ended, run
-from generation_worker.doctor.settings import CONCERNS, all_problems, concerned
+from generation_worker.config.load import declarations
+from generation_worker.doctor.check import CONCERNS, all_problems, concerned
+from generation_worker.doctor.run import AREAS, Ended, Examination, run
 
 WRONG = "its settings are wrong, see settings"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from generation_worker.config import load_settings
-from generation_worker.doctor.storage_settings import examine_settings
+from generation_worker.doctor.storage import examine_settings
 
 S3 = {"S3_BUCKET": "images", "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret"}
 R2 = {"R2_BUCKET": "images", "R2_ACCOUNT_ID": "acc", "R2_ACCESS_KEY_ID": "id", "R2_SECRET_ACCESS_KEY": "secret"}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from generation_worker.domain import errors
 from generation_worker.domain.errors import ContentBlocked, JobError, ProviderLimited
 from generation_worker.domain.job import FRONT, Job
-from generation_worker.domain.outcome import (
+from generation_worker.domain.settlement import (
     Blocked,
     Cancelled,
     Completed,
@@ -18,8 +18,8 @@ from generation_worker.domain.outcome import (
     Outcome,
     RateLimited,
     Released,
+    RetryPolicy,
 )
-from generation_worker.domain.retry import RetryPolicy
 
 DAY = 86_400.0
 

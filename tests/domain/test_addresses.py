@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generation_worker.domain.addresses import read_address, why_not_public
+from generation_worker.domain.urls import read_address, why_not_public
 
 NOT_PUBLIC = {
     # IPv4: the first and the last of each network

@@ -24,7 +24,7 @@ from generation_worker.domain.errors import (
     ProviderUnavailable,
     clean_message,
 )
-from generation_worker.domain.outcome import Blocked, Failed, RateLimited, outcome_of
+from generation_worker.domain.settlement import Blocked, Failed, RateLimited, outcome_of
 from tests.domain.jobs import ERRORS
 
 FAMILIES = [JobError, InputError, ProviderError]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generation_worker.domain.prompt import fill, placeholders
+from generation_worker.domain.payload import fill, placeholders
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generation_worker.domain.retry import FIRST_WAIT_IN_SECONDS, RetryPolicy, backoff, wait_for_limit
+from generation_worker.domain.settlement import FIRST_WAIT_IN_SECONDS, RetryPolicy, backoff, wait_for_limit
 from tests.domain.jobs import POLICIES, SPREADS
 
 STEADY = RetryPolicy(initial_delay=5, max_delay=300, factor=2, jitter=False)

@@ -19,7 +19,7 @@ from generation_worker.domain.errors import (
     StorageUnavailable,
 )
 from generation_worker.domain.job import FINAL, WAITING, Job
-from generation_worker.domain.outcome import (
+from generation_worker.domain.settlement import (
     Blocked,
     Cancelled,
     Completed,
@@ -28,9 +28,10 @@ from generation_worker.domain.outcome import (
     Outcome,
     RateLimited,
     Released,
+    RetryPolicy,
+    Settlement,
+    settle,
 )
-from generation_worker.domain.retry import RetryPolicy
-from generation_worker.domain.settlement import Settlement, settle
 from tests.domain.jobs import DAY, OUTCOMES, POLICIES, SECONDS, SPREADS, a_job, jobs
 
 POLICY = RetryPolicy(initial_delay=10, max_delay=100, jitter=False, max_crashes=3, max_waits=5)

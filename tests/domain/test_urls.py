@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generation_worker.domain.addresses import why_not_public
 from generation_worker.domain.errors import InvalidPayload
 from generation_worker.domain.payload import parse_payload
-from generation_worker.domain.urls import Url, parse_url
+from generation_worker.domain.urls import Url, parse_url, why_not_public
 
 REFUSED = {
     "must begin with https://": [

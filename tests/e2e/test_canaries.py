@@ -15,8 +15,8 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from generation_worker.db.audit import audit
-from generation_worker.db.tokens import create_token
+from generation_worker.db.access import create_token
+from generation_worker.db.ledger import audit
 from tests.canaries import values
 from tests.canaries.scanner import scanner
 from tests.e2e.conftest import QUICK, StartWorker

@@ -7,10 +7,9 @@ import socket
 import httpx
 import pytest
 
-from generation_worker.db.fleet_settings import set_fleet_setting
-from generation_worker.db.history import Author
-from generation_worker.db.pauses import pause, put_aside, resume
-from generation_worker.domain.pause import EVERYTHING, Extent
+from generation_worker.db.audit_trail import Author
+from generation_worker.db.fleet import pause, put_aside, resume, set_fleet_setting
+from generation_worker.domain.fleet import EVERYTHING, Extent
 from tests.e2e.conftest import StartWorker
 from tests.support.database import Connection, Database
 from tests.support.jobs import enqueue, grant

@@ -16,7 +16,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from generation_worker.demo.home import MARKER
+from generation_worker.demo import MARKER
 from tests.support.processes import clean_environment
 from tests.support.waiting import wait_until
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import psutil
 
-from generation_worker.db.desk_pool import APPLICATION, CONNECTIONS
+from generation_worker.db.connections import APPLICATION, CONNECTIONS
 from generation_worker.db.embedded import free_port
 from tests.e2e.conftest import StartWorker
 from tests.support.database import Connection

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from generation_worker.db.audit import audit
+from generation_worker.db.ledger import audit
 from tests.canaries.values import GEMINI_KEYS
 from tests.e2e.conftest import StartWorker
 from tests.simulators import gemini_bodies as bodies

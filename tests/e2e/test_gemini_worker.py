@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from generation_worker.db.audit import audit
+from generation_worker.db.ledger import audit
 from tests.e2e.conftest import StartWorker
 from tests.simulators.gemini import GeminiSimulator
 from tests.simulators.server import SimulatorServer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from generation_worker.db.audit import audit
+from generation_worker.db.ledger import audit
 from tests.e2e.conftest import StartWorker
 from tests.support.database import Connection, Database
 from tests.support.jobs import balance, enqueue, grant, job

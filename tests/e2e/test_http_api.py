@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 from PIL import Image
 
-from generation_worker.db.tokens import create_token
+from generation_worker.db.access import create_token
 from tests.docs.curl import curl
 from tests.docs.documents import OVER_HTTP, blocks
 from tests.e2e.conftest import StartWorker

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from generation_worker.db.audit import audit
+from generation_worker.db.ledger import audit
 from tests.e2e.conftest import StartWorker
 from tests.fetch.pages import image, in_turn
 from tests.fetch.world import Site

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from generation_worker.db.audit import audit
+from generation_worker.db.ledger import audit
 from tests.docs.documents import ROOT, blocks
 from tests.e2e.conftest import StartWorker
 from tests.simulators.server import SimulatorServer

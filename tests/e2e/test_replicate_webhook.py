@@ -13,7 +13,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from generation_worker.db.audit import audit
+from generation_worker.db.ledger import audit
 from tests.canaries.values import REPLICATE_WEBHOOK_NEXT
 from tests.e2e.conftest import StartWorker
 from tests.e2e.test_replicate_worker import all_done, ask, remembered

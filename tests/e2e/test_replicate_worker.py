@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from generation_worker.db.audit import audit
+from generation_worker.db.ledger import audit
 from tests.e2e.conftest import StartWorker
 from tests.simulators.replicate import ReplicateSimulator
 from tests.simulators.server import SimulatorServer

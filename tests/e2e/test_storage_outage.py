@@ -6,7 +6,7 @@ import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from generation_worker.db.audit import audit
+from generation_worker.db.ledger import audit
 from tests.e2e.conftest import StartWorker
 from tests.simulators.gemini import GeminiSimulator
 from tests.simulators.server import SimulatorServer

@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 from psycopg import sql
 
-from generation_worker.domain.trace import job_span_id, trace_id_of
+from generation_worker.domain.job import job_span_id, trace_id_of
 from tests.e2e.conftest import StartWorker
 from tests.simulators.server import SimulatorServer
 from tests.support.collector import Collector, SentSpan, collecting

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from generation_worker.db.audit import audit
+from generation_worker.db.ledger import audit
 from tests.e2e.conftest import StartWorker
 from tests.simulators.replies import hang, raw_reply
 from tests.simulators.server import Exchange, SimulatorServer

@@ -11,8 +11,8 @@ from typing import Any
 
 import httpx
 
-from generation_worker.db.audit import audit
 from generation_worker.db.enqueue import EnqueueRequest, enqueue_many
+from generation_worker.db.ledger import audit
 from tests.e2e.conftest import StartWorker
 from tests.support.database import Connection, Database
 from tests.support.jobs import enqueue, grant, job

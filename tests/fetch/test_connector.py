@@ -10,11 +10,11 @@ import pytest
 import trustme
 
 from generation_worker.domain.urls import Url, parse_url
-from generation_worker.fetch.connector import Connector
-from generation_worker.fetch.failures import (
+from generation_worker.fetch.connector import (
     AddressRefused,
     BrokenOff,
     CertificateRefused,
+    Connector,
     ExchangeFailed,
     NotReached,
 )

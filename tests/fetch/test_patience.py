@@ -19,11 +19,8 @@ from generation_worker.domain.errors import (
     LeaseLost,
     ShuttingDown,
 )
-from generation_worker.fetch.connect import dial_tcp
-from generation_worker.fetch.failures import TimeUp
+from generation_worker.fetch.connector import MOST_LOOKUPS, TimeLimit, TimeUp, addresses_of, dial_tcp
 from generation_worker.fetch.fetcher import WebFetcher
-from generation_worker.fetch.resolve import MOST_LOOKUPS, addresses_of
-from generation_worker.fetch.time_limit import TimeLimit
 from tests.fetch.pages import CAT, SILENT, begun, image, redirect
 from tests.fetch.world import HOST, PUBLIC, URL, Attempt, Site, World
 from tests.simulators.replies import Reply, later

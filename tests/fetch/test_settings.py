@@ -13,9 +13,9 @@ from generation_worker.config import ConfigurationError, load_settings
 from generation_worker.domain.errors import InputRejected, InputUnavailable
 from generation_worker.events import Events
 from generation_worker.fetch.fetcher import WebFetcher
-from generation_worker.images.limits import DEFAULTS
-from generation_worker.storage.keys import MOST_BYTES
-from generation_worker.wiring_images import MIB, build_fetcher
+from generation_worker.images.processes import DEFAULTS
+from generation_worker.storage.disk import MOST_BYTES
+from generation_worker.wiring import MIB, build_fetcher
 from tests.fetch.pages import CAT, begun, image
 from tests.fetch.world import Attempt, Site
 from tests.simulators.replies import hang

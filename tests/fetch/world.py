@@ -19,8 +19,7 @@ import trustme
 
 from generation_worker.domain.errors import AttemptStopped, AttemptTimedOut
 from generation_worker.fetch.cache import DiskCache
-from generation_worker.fetch.connect import dial_tcp
-from generation_worker.fetch.connector import Connector
+from generation_worker.fetch.connector import Connector, dial_tcp
 from generation_worker.fetch.fetcher import WebFetcher
 from generation_worker.ports import Watch
 from tests.fetch.pages import image

@@ -19,8 +19,8 @@ from PIL import Image
 
 from generation_worker.domain.errors import InputRejected, InternalError
 from generation_worker.domain.payload import Output, Resize
-from generation_worker.images import frames
-from generation_worker.images.limits import MB, Limits
+from generation_worker.images import processes as frames
+from generation_worker.images.processes import MB, Limits
 from generation_worker.images.tools import ImageTools
 
 Save = Callable[..., bytes]

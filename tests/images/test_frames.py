@@ -8,7 +8,7 @@ from time import monotonic
 
 import pytest
 
-from generation_worker.images import frames
+from generation_worker.images import processes as frames
 
 Pipe = tuple[socket.socket, socket.socket]
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from generation_worker.domain.trace import attempt_span_id
+from generation_worker.domain.job import attempt_span_id
 from generation_worker.events import Events
-from generation_worker.log import configure
 from generation_worker.log.events import log_events
+from generation_worker.log.setup import configure
 from tests.domain.jobs import a_job
 from tests.support.jobs import TRACEPARENT
 

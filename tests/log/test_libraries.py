@@ -7,7 +7,8 @@ from io import StringIO
 import pytest
 import structlog
 
-from generation_worker.log import configure, hide_secrets
+from generation_worker.log.redaction import hide_secrets
+from generation_worker.log.setup import configure
 
 
 def test_a_library_s_record_is_a_line_like_ours(stream: StringIO) -> None:

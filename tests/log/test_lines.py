@@ -10,7 +10,7 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
-from generation_worker.log import configure, get_logger
+from generation_worker.log.setup import configure, get_logger
 
 log = get_logger("generation_worker.worker.poller")
 

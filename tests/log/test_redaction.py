@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from generation_worker.log import configure, get_logger, hide_secrets
-from generation_worker.log.redaction import known, redact, tells_a_secret
+from generation_worker.log.redaction import hide_secrets, known, redact, tells_a_secret
+from generation_worker.log.setup import configure, get_logger
 
 log = get_logger("test")
 

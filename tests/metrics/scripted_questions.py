@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from generation_worker.db.answers.fleet import Gate, MaintenanceTask, Worker
-from generation_worker.db.answers.queue import JobCount, LaneFront
-from generation_worker.db.answers.results import DuplicateCalls, Throughput
+from generation_worker.db.fleet import Gate, JobCount, LaneFront, MaintenanceTask, Worker
+from generation_worker.db.jobs import DuplicateCalls, Throughput
 
 NOTHING = Throughput("hour", 0, 0, 0, 0.0, None, 0, 0, 0, True)
 NO_DUPLICATES = DuplicateCalls(0, 0, 0, None)

@@ -7,13 +7,12 @@ from uuid import uuid4
 
 import pytest
 
-from generation_worker.db.answers.fleet import Gate, MaintenanceTask, Worker
-from generation_worker.db.answers.queue import LaneFront
-from generation_worker.db.answers.results import DuplicateCalls
+from generation_worker.db.fleet import Gate, LaneFront, MaintenanceTask, Worker
+from generation_worker.db.jobs import DuplicateCalls
 from generation_worker.events import Events
 from generation_worker.metrics import Metrics
 from generation_worker.metrics.fleet import KEPT, Fleet
-from generation_worker.metrics.labels import providers
+from generation_worker.metrics.meters import providers
 from generation_worker.ports import StoreUnavailable
 from tests.metrics.reading import OPENMETRICS, Samples, samples, series, value
 from tests.metrics.scripted_questions import ScriptedQuestions

@@ -9,8 +9,7 @@ import pytest
 
 from generation_worker.events import Events
 from generation_worker.metrics import Metrics
-from generation_worker.metrics.labels import STREAM_LIMIT
-from generation_worker.metrics.tallies import COUNTED, FAULTS
+from generation_worker.metrics.meters import COUNTED, FAULTS, STREAM_LIMIT
 from tests.metrics.reading import OPENMETRICS, Samples, samples, series, value
 
 STARTED = {"job": "1", "attempt": 1, "user": "ada", "kind": "text_to_image", "provider": "local", "waited": 3.0}

@@ -24,8 +24,7 @@ from generation_worker.domain.errors import (
     ProviderUnavailable,
 )
 from generation_worker.ports import Checkable, GenerationRequest, Picture, Provider
-from generation_worker.providers.local import LocalProvider
-from generation_worker.providers.local_faults import Fault
+from generation_worker.providers.local import Fault, LocalProvider
 
 
 @dataclass
@@ -242,7 +241,7 @@ def test_a_hang_listens_to_nobody() -> None:
 
 def test_a_crash_takes_the_process_with_it() -> None:
     code = """if True:
-        from generation_worker.providers.local_faults import Fault
+        from generation_worker.providers.local import Fault
         try:
             Fault.parse("storm=exit").strike(None)
         finally:

@@ -7,15 +7,15 @@ import re
 import pytest
 
 from generation_worker.db.enqueue import replay
-from generation_worker.db.store import PostgresStore
+from generation_worker.db.protocol import PostgresStore
 from generation_worker.domain.errors import ProviderUnavailable
-from generation_worker.domain.outcome import Crashed, Failed
+from generation_worker.domain.settlement import Crashed, Failed
 from generation_worker.ports import Key, WorkerCard
 from tests.generate_ledger_check import fresh_page
 from tests.sql.conftest import FOLDER, Psql
 from tests.support import jobs
 from tests.support.database import Connection
-from tests.support.populated import WORKER, Lent, Population, claim, end
+from tests.support.populated import WORKER, Population, SingleConnection, claim, end
 
 FILES = sorted(path.name for path in FOLDER.glob("*.sql"))
 QUESTIONS = [name for name in FILES if name != "schema.sql"]
@@ -86,7 +86,7 @@ def test_release_stale_hands_the_job_to_the_reclaimer_and_moves_nothing_else(
     assert released["id"] == str(population.processing)
     assert {name for name in after if after[name] != before[name]} == {"lease_expires_at"}
     assert jobs.balance(connection) == money
-    [taken] = PostgresStore(Lent(connection)).reclaim_jobs(limit=10, lease=60)
+    [taken] = PostgresStore(SingleConnection(connection)).reclaim_jobs(limit=10, lease=60)
     assert taken.job.id == str(population.processing)
     assert psql("release_stale.sql", minutes=30) == []
 
@@ -95,7 +95,7 @@ def test_after_release_stale_the_old_worker_can_write_nothing(psql: Psql, connec
     jobs.offer_local(connection)
     jobs.grant(connection)
     job_id = jobs.enqueue(connection)
-    store = PostgresStore(Lent(connection))
+    store = PostgresStore(SingleConnection(connection))
     old = claim(store)
     lock_for(connection, 16)
     assert len(psql("release_stale.sql")) == 1
@@ -184,7 +184,7 @@ def test_workers(psql: Psql, connection: Connection):
 def test_gates(psql: Psql, connection: Connection):
     assert psql("gates.sql") == []
     key = Key("far-1", "far", 60)
-    PostgresStore(Lent(connection)).register_worker(WorkerCard("worker-1", "0", ["far"], 5, [key]))
+    PostgresStore(SingleConnection(connection)).register_worker(WorkerCard("worker-1", "0", ["far"], 5, [key]))
     [gate] = psql("gates.sql")
     assert (gate["key_label"], gate["used"], gate["state"], gate["workers"]) == ("far-1", "0", "ok", "1")
     connection.execute("UPDATE provider_gate SET closed_until = now() + interval '1 min', closed_for = '429'")

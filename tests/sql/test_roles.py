@@ -12,16 +12,16 @@ import pytest
 from psycopg.errors import InsufficientPrivilege
 from psycopg.types.json import Jsonb
 
-from generation_worker.db.audit import audit
-from generation_worker.db.diagnosis.rights import judge_rights, our_tables
 from generation_worker.db.insights import Insights
-from generation_worker.db.statements import load_bare_statements
+from generation_worker.db.ledger import audit
+from generation_worker.db.statements import load_statements
+from generation_worker.doctor.postgres import judge_rights, our_tables
 from tests.canaries.values import PASSWORD
 from tests.sql.conftest import FOLDER, Psql
 from tests.support import jobs
 from tests.support.database import Connection, Database
 from tests.support.jobs import PROMPT
-from tests.support.populated import Lent, Population, populate
+from tests.support.populated import Population, SingleConnection, populate
 from tests.support.processes import WorkerProcess
 from tests.support.servers import with_login
 
@@ -148,14 +148,14 @@ def test_the_reader_runs_every_file_that_only_reads(
 def test_the_reader_answers_every_question_but_what_a_job_asks_for(become: Become, population: Population):
     role = become("reader")
     refused: list[str] = []
-    for name, statement in load_bare_statements("questions").items():
+    for name, statement in load_statements().items():
         try:
             explain(role, statement)
         except InsufficientPrivilege:
             refused.append(name)
     assert refused == ["job", "job_glances"]
     assert audit(role, max_paid_calls=2) == []
-    assert Insights(Lent(role)).account("ada") is not None
+    assert Insights(SingleConnection(role)).account("ada") is not None
 
 
 @pytest.mark.parametrize(
@@ -190,13 +190,13 @@ def test_the_reader_sees_no_prompt_and_changes_nothing(become: Become, populatio
 def test_the_worker_may_run_every_statement_of_its_own(become: Become, population: Population, folder: str):
     """A statement that is new and meets a new table fails here: grant the table in sql/roles.sql."""
     role = become("worker")
-    for statement in load_bare_statements(folder).values():
+    for statement in load_statements().values():
         explain(role, statement)
 
 
 def test_doctor_finds_that_the_worker_may_do_enough_and_the_others_not(become: Become):
     def look(name: str) -> str:
-        insights = Insights(Lent(become(name)))
+        insights = Insights(SingleConnection(become(name)))
         return judge_rights(insights.table_rights(our_tables()), insights.functions(), name).status
 
     assert [look(name) for name in NAMES] == ["fault", "fault", "ok"]

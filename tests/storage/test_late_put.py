@@ -11,15 +11,13 @@ from typing import Any, cast
 import pytest
 
 from generation_worker.domain.job import Job
-from generation_worker.domain.outcome import Outcome
-from generation_worker.domain.retry import RetryPolicy
-from generation_worker.domain.settlement import settle
+from generation_worker.domain.settlement import Outcome, RetryPolicy, settle
 from generation_worker.events import Events
 from generation_worker.ports import Control, Generated, Storage
 from generation_worker.worker.attempt import Attempt
-from generation_worker.worker.keyring import KeyRing
 from generation_worker.worker.lease import Lease
-from generation_worker.worker.sweeper import Sweeper
+from generation_worker.worker.maintenance import Sweeper
+from generation_worker.worker.paid_call import KeyRing
 from tests.storage.contents import everything
 from tests.support.database import Connection, Database
 from tests.support.jobs import enqueue, grant, job

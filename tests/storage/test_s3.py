@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from generation_worker.domain.errors import InputRejected, StorageUnavailable
-from generation_worker.storage.keys import names_an_object
+from generation_worker.storage.disk import names_an_object
 from generation_worker.storage.s3 import PROBE, S3Storage
 from generation_worker.storage.s3_client import Bucket
 from tests.support.waiting import wait_until

@@ -15,7 +15,7 @@ from generation_worker.config import load_settings
 from generation_worker.storage.disk import DiskStorage
 from generation_worker.storage.s3 import S3Storage
 from generation_worker.storage.s3_client import Bucket, Patience, client_config, open_client, r2_bucket
-from generation_worker.wiring_storage import build_storage
+from generation_worker.wiring import build_storage
 
 KEY = "images/a b+ü.webp"
 SECRET = "the-secret-access-key"

@@ -16,10 +16,9 @@ from generation_worker.events import Events
 from generation_worker.ports import Storage
 from generation_worker.storage.disk import DiskStorage
 from generation_worker.storage.s3 import S3Storage
-from generation_worker.worker import sweeper
-from generation_worker.worker.artifact import EXTENSIONS, KEY, image_key, thumbnail_key
-from generation_worker.worker.sweeper import Sweeper
-from generation_worker.worker.uploads import upload_key
+from generation_worker.worker import maintenance as sweeper
+from generation_worker.worker.image_keys import EXTENSIONS, KEY, image_key, thumbnail_key, upload_key
+from generation_worker.worker.maintenance import Sweeper
 from tests.domain.jobs import a_job
 from tests.simulators.s3.proxy import Proxy, xml_error
 from tests.storage.contents import everything

@@ -14,7 +14,7 @@ import requests
 from PIL import Image
 from psycopg import sql
 
-from generation_worker.db.audit import audit
+from generation_worker.db.ledger import audit
 from generation_worker.storage.s3 import S3Storage
 from generation_worker.storage.s3_client import Bucket
 from tests.simulators.s3.proxy import Proxy, Request, answer_lost, xml_error

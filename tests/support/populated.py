@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from generation_worker.db.store import PostgresStore
+from generation_worker.db.protocol import PostgresStore
 from generation_worker.domain.errors import ContentBlocked, NoImage, ProviderLimited
 from generation_worker.domain.job import FRONT, NO_PROVIDER, Job
-from generation_worker.domain.outcome import Blocked, Completed, Failed, Outcome, RateLimited
-from generation_worker.domain.retry import RetryPolicy
-from generation_worker.domain.settlement import settle
+from generation_worker.domain.settlement import Blocked, Completed, Failed, Outcome, RateLimited, RetryPolicy, settle
 from generation_worker.ports import CallReport, WorkerCard
 from tests.support import jobs
 from tests.support.database import Connection
@@ -22,7 +20,7 @@ WORKER = "worker-1"
 RESULT: dict[str, Any] = {"images": [{"key": "ada/1.webp"}], "provider": "local"}
 
 
-class Lent:
+class SingleConnection:
     """One connection, lent again and again."""
 
     def __init__(self, connection: Connection) -> None:
@@ -70,7 +68,7 @@ def populate(connection: Connection) -> Population:
     jobs.offer_local(connection)
     jobs.grant(connection, "ada", 100, "payment-1")
     jobs.grant(connection, "bob", 10)
-    store = PostgresStore(Lent(connection))
+    store = PostgresStore(SingleConnection(connection))
     card = WorkerCard(WORKER, "0.1.0", ("local",), 5)
     store.register_worker(card)
     store.touch_worker(card, busy=1, stuck=0)

@@ -9,8 +9,8 @@ from uuid import UUID
 
 from psycopg.rows import dict_row
 
-from generation_worker.db.running import Row
-from generation_worker.db.store import PostgresStore
+from generation_worker.db.connections import Row
+from generation_worker.db.protocol import PostgresStore
 from generation_worker.domain.job import FRONT, Job, Place, Status
 from generation_worker.domain.settlement import Settlement
 from generation_worker.ports import Claim, Key, Renewal

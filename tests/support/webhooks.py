@@ -8,7 +8,7 @@ from uuid import UUID
 
 from psycopg.rows import dict_row
 
-from generation_worker.db.outbox import PostgresOutbox
+from generation_worker.db.protocol import PostgresOutbox
 from generation_worker.domain.webhook import EVENTS, Judgement, Reply
 from generation_worker.ports import Delivery, Recorded
 from tests.support.database import Connection

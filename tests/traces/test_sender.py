@@ -15,10 +15,9 @@ from opentelemetry import trace
 from generation_worker.config import load_settings
 from generation_worker.events import Events
 from generation_worker.traces import sender as sender_module
-from generation_worker.traces import tell_spans
-from generation_worker.traces.ids import GivenIds
 from generation_worker.traces.sender import Sender
-from generation_worker.wiring_traces import build_sender
+from generation_worker.traces.spans import GivenIds, tell_spans
+from generation_worker.wiring import build_sender
 from tests.domain.jobs import a_job
 from tests.support.collector import Collector, collecting
 from tests.support.jobs import TRACEPARENT
@@ -59,7 +58,7 @@ def test_who_does_not_ask_for_it_does_not_even_load_it() -> None:
     code = """if True:
         import sys
         from generation_worker.config import load_settings
-        from generation_worker.wiring_traces import build_sender
+        from generation_worker.wiring import build_sender
         print(build_sender(load_settings({}), print), [name for name in sys.modules if "opentelemetry.sdk" in name])
     """
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -16,7 +16,7 @@ from generation_worker.config import Settings, load_settings
 from generation_worker.events import Events
 from generation_worker.images.tools import ImageTools
 from generation_worker.storage.disk import DiskStorage
-from generation_worker.web.server import WebServer
+from generation_worker.web.app import WebServer
 from generation_worker.wiring import build_metrics
 from generation_worker.wiring_web import Keeping, build_app
 from tests.support.database import Database

@@ -11,14 +11,12 @@ import httpx
 import pytest
 from fastapi import APIRouter
 
-from generation_worker.db import job_desk
-from generation_worker.db.desk_pool import DeskConnections, open_desk_pool
-from generation_worker.db.token_desk import TokenDesk
-from generation_worker.db.tokens import create_token
+from generation_worker.db import jobs as job_desk
+from generation_worker.db.access import TokenDesk, create_token
+from generation_worker.db.connections import DeskConnections, open_desk_pool
 from generation_worker.domain.token import Scope
-from generation_worker.web.app import create_app
-from generation_worker.web.guard import Guard, KeyLimits
-from generation_worker.web.server import WebServer
+from generation_worker.web.app import WebServer, create_app
+from generation_worker.web.auth import Guard, KeyLimits
 from tests.support.database import Connection, Database
 from tests.support.populated import Population, populate
 from tests.web.api import Api, api, as_new, client_of

@@ -13,11 +13,9 @@ from pydantic import BaseModel, ConfigDict
 from generation_worker.domain.errors import InvalidPayload, StorageUnavailable
 from generation_worker.domain.refusals import IdempotencyConflict, InsufficientCredits, InvalidRequest, JobNotFound
 from generation_worker.ports import StoreUnavailable
-from generation_worker.web.auth import GuardedRoute, needs
-from generation_worker.web.body import MOST_DEEP, depth
-from generation_worker.web.caller import Caller
-from generation_worker.web.guard import Guard
-from generation_worker.web.health import health_router
+from generation_worker.web.api.fleet import health_router
+from generation_worker.web.auth import Caller, Guard, GuardedRoute, needs
+from generation_worker.web.requests import MOST_DEEP, depth
 from tests.support.waiting import wait_until
 from tests.web.conftest import LIMITS, Serve
 

@@ -13,10 +13,8 @@ import pytest
 from fastapi.routing import APIRoute
 
 from generation_worker.domain.token import ID_LENGTH, SECRET_BYTES, Token, hash_secret, write_key
-from generation_worker.web.bulk import bulk_router
-from generation_worker.web.config_routes import config_router
-from generation_worker.web.control import control_router, front_router
-from generation_worker.web.guard import Guard
+from generation_worker.web.api.control import bulk_router, config_router, control_router, front_router
+from generation_worker.web.auth import Guard
 from tests.support import jobs
 from tests.support.database import Connection, Database
 from tests.web.answers import problem
@@ -154,7 +152,7 @@ def test_a_body_that_does_not_come(
     client: httpx.Client, connection: Connection, asked: Asked, monkeypatch: pytest.MonkeyPatch
 ):
     before = changed(connection)
-    monkeypatch.setattr("generation_worker.web.body.READ_WITHIN", 0.05)
+    monkeypatch.setattr("generation_worker.web.requests.READ_WITHIN", 0.05)
     head = f"{asked.method} {asked.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9"
     with socket.create_connection((client.base_url.host, client.base_url.port or 0), timeout=30) as raw:
         raw.sendall(f"{head}\r\n\r\n{{".encode())

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from generation_worker.db import desk_pool
-from generation_worker.db.desk_pool import DeskConnections, open_desk_pool
-from generation_worker.db.token_desk import TokenDesk
+from generation_worker.db import connections as desk_pool
+from generation_worker.db.access import TokenDesk
+from generation_worker.db.connections import DeskConnections, open_desk_pool
 from generation_worker.ports import StoreUnavailable
 from tests.support.database import Database
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from generation_worker.db import webhooks
-from generation_worker.db.history import Author
+from generation_worker.db.audit_trail import Author
 from generation_worker.domain.refusals import DeliveryNotFound, EndpointNotFound
 from generation_worker.domain.webhook import USUAL, Judgement, Reply
 from tests.support.database import Connection

@@ -9,7 +9,8 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from generation_worker.web import event_stream, streams
+from generation_worker.web.api import stream_reader as streams
+from generation_worker.web.api import streams as event_stream
 from tests.support import jobs
 from tests.support.database import Connection, Database
 from tests.support.listening import Crowd, Listener

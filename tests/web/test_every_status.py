@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from generation_worker.db import desk_pool
+from generation_worker.db import connections as desk_pool
 from generation_worker.domain.token import OF_ONE_USER, SCOPES
 from tests.support.database import Connection
 from tests.support.populated import Population
@@ -77,8 +77,8 @@ def test_every_status_that_it_documents_comes_about(world: World, route: Route, 
         429: too_fast,
         503: database_away,
     }
-    monkeypatch.setattr("generation_worker.web.body.READ_WITHIN", 0.05)
-    monkeypatch.setattr("generation_worker.web.images.READ_WITHIN", 0.05)
+    monkeypatch.setattr("generation_worker.web.requests.READ_WITHIN", 0.05)
+    monkeypatch.setattr("generation_worker.web.api.images.READ_WITHIN", 0.05)
     for status in sorted(documented(world.served)[route.method, route.path]):
         if status in route.by_hand:
             answer = route.by_hand[status](world)

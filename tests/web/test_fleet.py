@@ -5,9 +5,9 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from generation_worker.db.history import Author
-from generation_worker.db.pauses import pause
-from generation_worker.domain.pause import EVERYTHING, Extent
+from generation_worker.db.audit_trail import Author
+from generation_worker.db.fleet import pause
+from generation_worker.domain.fleet import EVERYTHING, Extent
 from tests.support.database import Connection
 from tests.support.populated import WORKER, Population
 from tests.web.answers import good, problem

@@ -12,7 +12,7 @@ from PIL import Image
 
 from generation_worker.events import Events
 from generation_worker.storage.disk import DiskStorage
-from generation_worker.worker.sweeper import Sweeper
+from generation_worker.worker.maintenance import Sweeper
 from tests.support import jobs
 from tests.support.database import Connection
 from tests.support.protocol import Worker

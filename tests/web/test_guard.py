@@ -9,15 +9,21 @@ import pytest
 from fastapi import APIRouter, Request
 from fastapi.routing import APIRoute
 
-from generation_worker.db.desk_pool import DeskConnections
-from generation_worker.db.token_desk import TokenDesk
-from generation_worker.db.tokens import create_token, revoke_token
+from generation_worker.db.access import TokenDesk, create_token, revoke_token
+from generation_worker.db.connections import DeskConnections
 from generation_worker.domain.token import read_key
 from generation_worker.web.app import create_app
-from generation_worker.web.auth import GuardedRoute, needs, open_to_all, scope_of
-from generation_worker.web.caller import Caller
-from generation_worker.web.guard import BELIEVED_FOR, Guard, KeyLimits
-from generation_worker.web.loopback import is_local
+from generation_worker.web.auth import (
+    BELIEVED_FOR,
+    Caller,
+    Guard,
+    GuardedRoute,
+    KeyLimits,
+    is_local,
+    needs,
+    open_to_all,
+    scope_of,
+)
 from generation_worker.web.problems import Problem
 from tests.support.database import Connection
 from tests.web.conftest import LIMITS, MakeKey, Serve

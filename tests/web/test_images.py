@@ -19,10 +19,10 @@ from generation_worker.domain.errors import StorageUnavailable
 from generation_worker.images.tools import ImageTools
 from generation_worker.ports import Picture
 from generation_worker.storage.disk import DiskStorage
-from generation_worker.web import images as routes
-from generation_worker.web.guard import Guard
-from generation_worker.web.images import AT_ONCE, images_router
-from generation_worker.worker.uploads import KEY, upload_folder
+from generation_worker.web.api import images as routes
+from generation_worker.web.api.images import AT_ONCE, images_router
+from generation_worker.web.auth import Guard
+from generation_worker.worker.image_keys import UPLOAD_KEY, upload_folder
 from tests.support import jobs
 from tests.support.database import Connection
 from tests.support.waiting import wait_until
@@ -50,7 +50,7 @@ def test_an_image_is_kept_and_a_job_may_name_it(served: Api, connection: Connect
     kept = good(sent(served.client, file(), ada), 201)
     assert (kept["width"], kept["height"], kept["content_type"]) == (40, 20, "image/jpeg")
     assert kept["key"].startswith(upload_folder("ada"))
-    assert KEY.fullmatch(kept["key"])
+    assert UPLOAD_KEY.fullmatch(kept["key"])
     stored = (served.storage / kept["key"]).read_bytes()
     assert len(stored) == kept["bytes"]
     assert kept["url"] == f"https://images.test/{kept['key']}?seconds=900"
@@ -203,4 +203,4 @@ def test_a_storage_or_image_process_that_is_away_is_not_the_senders_fault(
 
 def test_the_key_says_nothing_of_a_name():
     assert "ada" not in upload_folder("ada") != upload_folder("bob")
-    assert not KEY.fullmatch(f"uploads/me/{uuid4()}.png")
+    assert not UPLOAD_KEY.fullmatch(f"uploads/me/{uuid4()}.png")

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from generation_worker.db import job_desk
-from generation_worker.db.history import Author
-from generation_worker.db.pauses import pause, resume
-from generation_worker.domain.pause import EVERYTHING, Extent
-from generation_worker.web.job_requests import EnqueueTextToImage
+from generation_worker.db import jobs as job_desk
+from generation_worker.db.audit_trail import Author
+from generation_worker.db.fleet import pause, resume
+from generation_worker.domain.fleet import EVERYTHING, Extent
+from generation_worker.web.api.jobs import EnqueueTextToImage
 from tests.support import jobs
 from tests.support.database import Connection, Database
 from tests.support.populated import Population

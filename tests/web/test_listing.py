@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from generation_worker.db import job_desk
+from generation_worker.db import jobs as job_desk
+from generation_worker.db.query import BEGINNING
 from generation_worker.db.statements import load_statements
-from generation_worker.domain.paging import BEGINNING
 from tests.support import jobs
 from tests.support.database import Connection
 from tests.support.populated import Population
@@ -135,7 +135,7 @@ def test_a_page_costs_the_same_however_many_jobs_of_others_run(connection: Conne
 
 def rows_read(connection: Connection, statement: str, values: dict[str, Any]) -> float:
     """The most rows that one scan of the table has looked at."""
-    plan = b"EXPLAIN (ANALYZE, FORMAT JSON) " + load_statements("desk")[statement]
+    plan = b"EXPLAIN (ANALYZE, FORMAT JSON) " + load_statements()[statement]
     row = connection.execute(plan, values).fetchone()
     assert row is not None
     return _most(row[0][0]["Plan"])

@@ -7,8 +7,8 @@ from fastapi.testclient import TestClient
 
 from generation_worker.events import Events
 from generation_worker.metrics import Metrics
+from generation_worker.web.api.fleet import metrics_router
 from generation_worker.web.app import create_app
-from generation_worker.web.metrics import metrics_router
 from tests.metrics.reading import OPENMETRICS, samples, value
 from tests.metrics.scripted_questions import ScriptedQuestions
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from generation_worker.web.paths import webhook_address
+from generation_worker.domain.webhook import webhook_address
 
 PATH = "/worker/providers/replicate/webhook"
 

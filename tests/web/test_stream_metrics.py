@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from generation_worker.events import Events
-from generation_worker.web import streams
+from generation_worker.web.api import stream_reader as streams
 from generation_worker.web.problems import Problem
 from tests.metrics.reading import OPENMETRICS, Samples, samples, series, value
 from tests.support import jobs

@@ -19,12 +19,15 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from generation_worker.db import desk, desk_pool
-from generation_worker.db.tokens import create_token, revoke_token
-from generation_worker.domain.watch import Opening, Reading, Since
+from generation_worker.db import connections as desk_pool
+from generation_worker.db import query as desk
+from generation_worker.db.access import create_token, revoke_token
+from generation_worker.db.streams import Opening, Reading, Since
 from generation_worker.events import Events
-from generation_worker.web import event_stream, server, streams
-from generation_worker.web.watch import MOST_ENDED, MOST_JOBS, SHOWN, News, Watch
+from generation_worker.web import app as server
+from generation_worker.web.api import stream_reader as streams
+from generation_worker.web.api import streams as event_stream
+from generation_worker.web.api.stream_reader import MOST_ENDED, MOST_JOBS, SHOWN, News, Watch
 from tests.support import jobs
 from tests.support.database import Connection, Database
 from tests.support.listening import Crowd

@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 
 from generation_worker.domain.token import OF_ONE_USER
 from generation_worker.web.auth import scope_of
-from generation_worker.worker.uploads import upload_folder
+from generation_worker.worker.image_keys import upload_folder
 from tests.support import jobs
 from tests.support.database import Connection
 from tests.support.populated import Population

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from generation_worker.db.statements import load_statements
-from generation_worker.db.stream_desk import HEAD, LATEST, LOOKED_AT, MOST_OF_BATCH, MOST_OF_USER
+from generation_worker.db.streams import HEAD, LATEST, LOOKED_AT, MOST_OF_BATCH, MOST_OF_USER
 from tests.support.database import Connection
 from tests.web.test_listing import rows_read
 
@@ -75,7 +75,7 @@ def test_a_job_and_a_batch_are_found_by_their_ids(many: Connection):
 
 def pages(connection: Connection, statement: str, values: dict[str, Any]) -> int:
     """How many pages of 8 kB it has touched."""
-    plan = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + load_statements("desk")[statement]
+    plan = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + load_statements()[statement]
     row = connection.execute(plan, values).fetchone()
     assert row is not None
     top = row[0][0]["Plan"]

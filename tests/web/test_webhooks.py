@@ -12,13 +12,13 @@ import httpx
 import pytest
 from fastapi import APIRouter
 
-from generation_worker.domain.notice import Notice
+from generation_worker.domain.webhook import Notice
 from generation_worker.events import Events
 from generation_worker.ports import StoreUnavailable
-from generation_worker.providers.replicate_webhook import ReplicateWebhook
-from generation_worker.web import webhooks
+from generation_worker.providers.replicate import ReplicateWebhook
+from generation_worker.web.api import provider_webhooks as webhooks
+from generation_worker.web.api.provider_webhooks import BODIES, webhook_router
 from generation_worker.web.auth import open_to_all
-from generation_worker.web.webhooks import BODIES, webhook_router
 from tests.simulators.replicate_bodies import succeeded
 from tests.simulators.replicate_hooks import OTHER_SECRET, SECRET, signed
 from tests.support.waiting import wait_until

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi import checks
 
-from generation_worker.domain.paging import write_number_cursor
+from generation_worker.db.query import write_number_cursor
 from tests.support import jobs
 from tests.support.database import Connection
 from tests.support.populated import Population

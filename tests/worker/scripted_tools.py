@@ -7,15 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from generation_worker.domain.payload import Operation, Output
-from generation_worker.ports import (
-    Control,
-    Generated,
-    GenerationRequest,
-    Picture,
-    Rendered,
-    StoredObject,
-    Watch,
-)
+from generation_worker.ports import Control, Generated, GenerationRequest, Picture, Rendered, StoredObject, Watch
 
 IMAGE = b"an image"
 STORED_AT = datetime(2026, 1, 1, tzinfo=UTC)

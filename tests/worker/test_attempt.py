@@ -25,13 +25,13 @@ from generation_worker.domain.errors import (
     ProviderUnavailable,
     StorageUnavailable,
 )
-from generation_worker.domain.outcome import Blocked, Cancelled, Completed, Failed, Outcome, RateLimited, Released
 from generation_worker.domain.payload import PROMPT_LIMIT
+from generation_worker.domain.settlement import Blocked, Cancelled, Completed, Failed, Outcome, RateLimited, Released
 from generation_worker.events import Events
 from generation_worker.ports import CallBegun, CallReport, Control, Generated, Picture, StoreUnavailable
 from generation_worker.worker.attempt import Attempt
-from generation_worker.worker.keyring import KeyRing
 from generation_worker.worker.lease import Lease
+from generation_worker.worker.paid_call import KeyRing
 from tests.domain.jobs import a_job
 from tests.worker.scripted_store import Clock, ScriptedStore, Told, unavailable
 from tests.worker.scripted_store import lease as new_lease

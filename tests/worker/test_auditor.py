@@ -6,7 +6,7 @@ import pytest
 
 from generation_worker.events import Events
 from generation_worker.ports import StoreUnavailable
-from generation_worker.worker.auditor import Auditor
+from generation_worker.worker.maintenance import Auditor
 from tests.worker.scripted_store import ScriptedStore, Told, unavailable
 
 

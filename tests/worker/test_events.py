@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from generation_worker.domain.outcome import Completed
+from generation_worker.domain.settlement import Completed
 from generation_worker.events import Events
 from generation_worker.worker.attempt import Attempt
-from generation_worker.worker.keyring import KeyRing
+from generation_worker.worker.paid_call import KeyRing
 from tests.worker.scripted_store import ScriptedStore, Told, lease
 from tests.worker.scripted_tools import ScriptedFetcher, ScriptedImages, ScriptedProvider, ScriptedStorage
 

@@ -8,8 +8,7 @@ from generation_worker.domain.errors import CancelRequested, LeaseLost
 from generation_worker.events import Events
 from generation_worker.ports import Renewal, StoreUnavailable
 from generation_worker.worker import loop
-from generation_worker.worker.heartbeat import Heartbeat
-from generation_worker.worker.lease import Lease, LeaseBook
+from generation_worker.worker.lease import Heartbeat, Lease, LeaseBook
 from tests.support.waiting import PATIENCE, wait_until
 from tests.worker.scripted_store import RENEWED, Clock, ScriptedStore, jobs, lease, settings, unavailable
 

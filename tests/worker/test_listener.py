@@ -6,8 +6,8 @@ import pytest
 
 from generation_worker.events import Events
 from generation_worker.ports import StoreUnavailable
-from generation_worker.worker import listener as listeners
-from generation_worker.worker.listener import Listener
+from generation_worker.worker import signals as listeners
+from generation_worker.worker.signals import Listener
 from tests.worker.scripted_store import ScriptedSignals, Told
 
 DOWN = StoreUnavailable("the connection is gone")

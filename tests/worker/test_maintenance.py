@@ -6,17 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
-from generation_worker.domain.outcome import Crashed
-from generation_worker.domain.retry import RetryPolicy
-from generation_worker.domain.trace import trace_id_of
+from generation_worker.domain.job import trace_id_of
+from generation_worker.domain.settlement import Crashed, RetryPolicy
 from generation_worker.events import Events
 from generation_worker.ports import Expiry, Reclaim, StoreUnavailable
-from generation_worker.worker import pruner as pruners
-from generation_worker.worker import reclaimer as reclaimers
+from generation_worker.worker import maintenance as pruners
+from generation_worker.worker import maintenance as reclaimers
 from generation_worker.worker.lease import LeaseBook
-from generation_worker.worker.maintenance import Maintenance, Task
-from generation_worker.worker.pruner import Pruner
-from generation_worker.worker.reclaimer import Reclaimer
+from generation_worker.worker.maintenance import Maintenance, Pruner, Reclaimer, Task
 from generation_worker.worker.settler import Settler
 from tests.support.jobs import TRACEPARENT
 from tests.worker.scripted_store import Clock, ScriptedStore, Told, jobs, unavailable
@@ -78,7 +75,7 @@ def test_expired_jobs_are_told_of_one_by_one(store: ScriptedStore, events: Event
 
 
 def test_expiry_goes_on_until_a_batch_is_not_full(store: ScriptedStore, events: Events) -> None:
-    full = [Expiry(f"job-{n}") for n in range(pruners.BATCH)]
+    full = [Expiry(f"job-{n}") for n in range(pruners.PRUNED_AT_ONCE)]
     store.answer("expire_jobs", full, full, [Expiry("last")])
     Pruner(store, events, retention=0).expire()
     assert len(store.calls("expire_jobs")) == 3
@@ -86,9 +83,9 @@ def test_expiry_goes_on_until_a_batch_is_not_full(store: ScriptedStore, events: 
 
 @pytest.mark.parametrize("method", ["expire", "prune"])
 def test_one_run_is_bounded(store: ScriptedStore, events: Events, method: str) -> None:
-    store.answer("expire_jobs", *[[Expiry(f"job-{n}") for n in range(pruners.BATCH)]] * 100)
-    store.answer("prune_jobs", *[pruners.BATCH] * 100)
-    store.answer("prune_swept", *[pruners.BATCH] * 100)
+    store.answer("expire_jobs", *[[Expiry(f"job-{n}") for n in range(pruners.PRUNED_AT_ONCE)]] * 100)
+    store.answer("prune_jobs", *[pruners.PRUNED_AT_ONCE] * 100)
+    store.answer("prune_swept", *[pruners.PRUNED_AT_ONCE] * 100)
     getattr(Pruner(store, events, retention=3600), method)()
     assert len(store.calls(f"{method}_jobs")) == pruners.MOST_BATCHES
     assert len(store.calls("prune_swept")) == (pruners.MOST_BATCHES if method == "prune" else 0)
@@ -102,14 +99,14 @@ def test_without_a_retention_nothing_is_ever_deleted(store: ScriptedStore, event
 @pytest.mark.parametrize("retention", [0, 3600])
 def test_images_that_were_staged_in_vain_are_deleted(store: ScriptedStore, events: Events, retention: float) -> None:
     Pruner(store, events, retention=retention).prune()
-    assert store.calls("prune_staged") == [((), {"limit": pruners.BATCH})]
+    assert store.calls("prune_staged") == [((), {"limit": pruners.PRUNED_AT_ONCE})]
 
 
 def test_pruned_jobs_are_counted(store: ScriptedStore, events: Events, told: Told) -> None:
     store.answer("prune_jobs", 7)
     Pruner(store, events, retention=60).prune()
     assert told.events == [("jobs.pruned", {"number": 7})]
-    assert store.calls("prune_jobs") == [((), {"retention": 60, "limit": pruners.BATCH})]
+    assert store.calls("prune_jobs") == [((), {"retention": 60, "limit": pruners.PRUNED_AT_ONCE})]
 
 
 # reclaiming
@@ -152,7 +149,7 @@ def test_an_attempt_that_outlived_its_time_hung_and_did_not_die(
 def test_reclaiming_goes_on_until_nothing_is_left(
     store: ScriptedStore, settler: Settler, events: Events, clock: Clock
 ) -> None:
-    many = [Reclaim(job, "worker-2", 70) for job in jobs(reclaimers.BATCH)]
+    many = [Reclaim(job, "worker-2", 70) for job in jobs(reclaimers.RECLAIMED_AT_ONCE)]
     store.answer("reclaim_jobs", many, many)
     reclaim(store, settler, events, clock)
     assert len(store.calls("reclaim_jobs")) == 3

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generation_worker.domain.notice import Notice
-from generation_worker.worker import notices as noticed
-from generation_worker.worker.notices import KEPT_FOR, Inbox, Notices
+from generation_worker.domain.webhook import Notice
+from generation_worker.worker import signals as noticed
+from generation_worker.worker.signals import KEPT_FOR, Inbox, Notices
 from tests.worker.scripted_store import Clock, ScriptedStore
 
 FIRST, SECOND, OTHER = Notice.of("p-1", "msg_1"), Notice.of("p-1", "msg_2"), Notice.of("p-2", "msg_3")

@@ -27,7 +27,7 @@ from generation_worker.domain.errors import (
 )
 from generation_worker.domain.gate import BREAKER
 from generation_worker.domain.job import FRONT, Job
-from generation_worker.domain.notice import Notice
+from generation_worker.domain.webhook import Notice
 from generation_worker.events import Events
 from generation_worker.ports import (
     CallBegun,
@@ -38,10 +38,9 @@ from generation_worker.ports import (
     Store,
     StoreUnavailable,
 )
-from generation_worker.worker.keyring import KeyRing
 from generation_worker.worker.lease import Lease
-from generation_worker.worker.notices import Notices
-from generation_worker.worker.paid_calls import PaidCalls
+from generation_worker.worker.paid_call import KeyRing, PaidCalls
+from generation_worker.worker.signals import Notices
 from tests.worker.scripted_store import Clock, Told
 
 JOB = Job("job-1", "text_to_image", "ada", "far", "{}", 1, 1, 4, 0, 0, "token", 3600.0, None, None, FRONT)

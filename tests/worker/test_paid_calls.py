@@ -24,8 +24,7 @@ from generation_worker.domain.errors import (
 from generation_worker.domain.gate import BREAKER
 from generation_worker.events import Events
 from generation_worker.ports import CallBegun, Control, GateNews, Generated, GenerationRequest, StoreBusy
-from generation_worker.worker.keyring import KeyRing
-from generation_worker.worker.paid_calls import PaidCalls
+from generation_worker.worker.paid_call import KeyRing, PaidCalls
 from tests.domain.jobs import a_job
 from tests.worker.scripted_store import ScriptedStore, Told, lease
 

@@ -7,7 +7,7 @@ import pytest
 from generation_worker.domain.errors import GateClosed
 from generation_worker.domain.gate import FRESH
 from generation_worker.ports import Admission
-from generation_worker.worker.permit import Permit
+from generation_worker.worker.paid_call import Permit
 from tests.domain.jobs import a_job
 from tests.worker.scripted_store import Clock, ScriptedStore, unavailable
 

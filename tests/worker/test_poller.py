@@ -13,9 +13,8 @@ from generation_worker.events import Events
 from generation_worker.ports import Claim, Key, Promotion, Refusal, StoreUnavailable
 from generation_worker.worker import poller as pollers
 from generation_worker.worker.lease import Lease, LeaseBook
-from generation_worker.worker.poller import MARKS_KEPT, UNWRITTEN, Poller
+from generation_worker.worker.poller import MARKS_KEPT, UNWRITTEN, Poller, Promoter
 from generation_worker.worker.pool import Pool
-from generation_worker.worker.promoter import Promoter
 from tests.support.jobs import TRACEPARENT
 from tests.worker.scripted_store import NO_CLAIM, Clock, ScriptedStore, Told, jobs, settings, unavailable
 

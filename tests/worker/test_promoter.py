@@ -6,7 +6,7 @@ import pytest
 
 from generation_worker.events import Events
 from generation_worker.ports import Promotion, StoreUnavailable
-from generation_worker.worker.promoter import BATCH, Promoter
+from generation_worker.worker.poller import BATCH, Promoter
 from tests.worker.scripted_store import Clock, ScriptedStore, Told, unavailable
 
 

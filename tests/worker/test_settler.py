@@ -9,9 +9,7 @@ import pytest
 
 from generation_worker.domain.errors import InternalError, ProviderUnavailable
 from generation_worker.domain.job import Job, Status
-from generation_worker.domain.outcome import Cancelled, Completed, Failed, Outcome, Released
-from generation_worker.domain.retry import RetryPolicy
-from generation_worker.domain.settlement import Settlement
+from generation_worker.domain.settlement import Cancelled, Completed, Failed, Outcome, Released, RetryPolicy, Settlement
 from generation_worker.events import Events
 from generation_worker.ports import StoreBusy, StoreUnavailable
 from generation_worker.worker.lease import Lease, LeaseBook

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from generation_worker.domain.errors import InputRejected, OutputRejected, StorageUnavailable
-from generation_worker.domain.outcome import Cancelled, Completed, Failed, Outcome, Released
+from generation_worker.domain.settlement import Cancelled, Completed, Failed, Outcome, Released
 from generation_worker.events import Events
 from generation_worker.ports import Control, Generated, Staged, StoreUnavailable
-from generation_worker.worker import shelf
-from generation_worker.worker.artifact import image_key
+from generation_worker.worker import image_store as shelf
 from generation_worker.worker.attempt import Attempt
-from generation_worker.worker.keyring import KeyRing
+from generation_worker.worker.image_keys import image_key
 from generation_worker.worker.lease import Lease
+from generation_worker.worker.paid_call import KeyRing
 from tests.domain.jobs import a_job
 from tests.worker.scripted_store import ScriptedStore, Told, unavailable
 from tests.worker.scripted_store import lease as new_lease

@@ -11,17 +11,16 @@ import pytest
 
 from generation_worker.domain.errors import AttemptStopped
 from generation_worker.domain.job import Job, Status
-from generation_worker.domain.outcome import Completed, Outcome, Released
-from generation_worker.domain.settlement import Settlement
+from generation_worker.domain.settlement import Completed, Outcome, Released, Settlement
 from generation_worker.events import Events
 from generation_worker.ports import Claim, Refusal, StoreUnavailable
 from generation_worker.worker import loop as loops
-from generation_worker.worker import shutdown
+from generation_worker.worker import supervisor as shutdown
 from generation_worker.worker import supervisor as supervisors
-from generation_worker.worker.equipment import Equipment
 from generation_worker.worker.lease import Lease
 from generation_worker.worker.settings import Ending
 from generation_worker.worker.supervisor import Supervisor
+from generation_worker.worker.worker import Equipment
 from tests.support.waiting import wait_until
 from tests.worker.scripted_store import ScriptedStore, Told, jobs, settings, unavailable
 

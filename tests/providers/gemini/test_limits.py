@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfoNotFoundError
 import pytest
 
 from generation_worker.domain.errors import JobError, ProviderLimited
-from generation_worker.providers import gemini_limits
-from generation_worker.providers.gemini_limits import next_day, wait_of
+from generation_worker.providers import http as gemini_limits
+from generation_worker.providers.http import next_day, wait_of
 from tests.providers.gemini.conftest import Failed
 from tests.simulators.gemini_bodies import PER_DAY, PER_MINUTE, error, quota_failure, rate_limited, retry_info
 from tests.simulators.replies import html_reply, json_reply

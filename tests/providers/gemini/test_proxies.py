@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from generation_worker.domain.errors import CancelRequested, ProviderUnavailable
-from generation_worker.providers.watched_http import proxy_for
+from generation_worker.providers.http_transport import proxy_for
 from tests.providers.gemini.helpers import Control, make_provider, raised
 from tests.providers.helpers import a_request
 from tests.simulators import replies

@@ -17,7 +17,7 @@ from generation_worker.domain.errors import (
     ProviderTimedOut,
     ProviderUnavailable,
 )
-from generation_worker.providers.gemini_errors import Refusal, error_of
+from generation_worker.providers.gemini_answers import Refusal, error_of
 from tests.providers.gemini.conftest import Failed
 from tests.providers.gemini.helpers import KEY
 from tests.simulators.gemini_bodies import MODEL, error, error_info

@@ -21,10 +21,9 @@ from generation_worker.domain.errors import (
     ProviderTimedOut,
     ProviderUnavailable,
 )
-from generation_worker.providers.http_answers import Answer
+from generation_worker.providers.http import Answer
 from generation_worker.providers.replicate import ReplicateProvider
-from generation_worker.providers.replicate_answers import Prediction
-from generation_worker.providers.replicate_errors import error_of
+from generation_worker.providers.replicate_http import Prediction, error_of
 from tests.providers.helpers import a_request
 from tests.providers.replicate.conftest import Failed
 from tests.providers.replicate.helpers import Control, make_provider

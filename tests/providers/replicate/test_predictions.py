@@ -22,7 +22,8 @@ from generation_worker.domain.errors import (
     ShuttingDown,
 )
 from generation_worker.ports import Provider
-from generation_worker.providers import replicate_http, replicate_wait
+from generation_worker.providers import replicate as replicate_wait
+from generation_worker.providers import replicate_http
 from generation_worker.providers.replicate import ReplicateProvider
 from tests.providers.helpers import a_request
 from tests.providers.replicate.conftest import Failed

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from replicate.webhook import Webhooks, WebhookSigningSecret
 from standardwebhooks import Webhook
 
-from generation_worker.domain.notice import Notice, NoticeRefused, SignatureInvalid
-from generation_worker.providers.replicate_webhook import ReplicateWebhook
+from generation_worker.domain.webhook import Notice, NoticeRefused, SignatureInvalid
+from generation_worker.providers.replicate import ReplicateWebhook
 from tests.simulators.replicate_bodies import prediction, succeeded
 from tests.simulators.replicate_hooks import OTHER_SECRET, SECRET, signed
 

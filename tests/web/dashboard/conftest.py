@@ -10,7 +10,7 @@ from time import monotonic
 import pytest
 
 from generation_worker.domain.token import Scope
-from generation_worker.web.dashboard import look
+from generation_worker.web.pages import render as look
 from tests.web.api import Api
 from tests.web.conftest import MakeKey
 from tests.web.dashboard.browser import Browser

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from generation_worker.db.tokens import create_token
+from generation_worker.db.access import create_token
 from generation_worker.domain.token import Scope
 from tests.support import jobs
 from tests.support.webhooks import put_endpoint

@@ -8,11 +8,11 @@ from uuid import UUID
 
 import pytest
 
-from generation_worker.db.store import PostgresStore
-from generation_worker.web.dashboard.attention import LATE, Finding, findings
+from generation_worker.db.protocol import PostgresStore
+from generation_worker.web.pages.overview import LATE, Finding, findings
 from tests.support import jobs
 from tests.support.database import Connection
-from tests.support.populated import Lent, Population
+from tests.support.populated import Population, SingleConnection
 from tests.web.dashboard.conftest import SignIn
 
 ID = UUID("01900000-0000-7000-8000-000000000001")
@@ -110,7 +110,7 @@ def test_a_task_that_was_never_done_is_not_late():
 def test_the_overview_shows_them_and_they_lead_to_pages(
     sign_in: SignIn, connection: Connection, population: Population
 ):
-    store = PostgresStore(Lent(connection))
+    store = PostgresStore(SingleConnection(connection))
     store.save_findings("audit", {"violations": {"final_means_finished": 2}})
     connection.execute("UPDATE worker_process SET seen_at = now() - interval '3 minutes'")
     browser = sign_in("read")

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from generation_worker.db.history import Author, record
-from generation_worker.web.dashboard import audit
-from generation_worker.web.dashboard.audit_view import Difference, differences, link_of
+from generation_worker.db.audit_trail import Author, record
+from generation_worker.web.pages import access as audit
+from generation_worker.web.pages.access import Difference, differences, link_of
 from tests.support.database import Connection
 from tests.web.dashboard.browser import Page
 from tests.web.dashboard.conftest import SignIn

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from generation_worker.db.insights import results
-from generation_worker.web.dashboard import failed as page_of_failed
+from generation_worker.db import jobs as results
+from generation_worker.web.pages import jobs as page_of_failed
 from tests.support import jobs
 from tests.support.database import Connection
 from tests.support.populated import Population

@@ -10,17 +10,21 @@ import pytest
 from fastapi import APIRouter, Request, Response
 from fastapi import Form as FormBody
 
-from generation_worker.db.desk_pool import DeskConnections
-from generation_worker.db.session_desk import SessionDesk
-from generation_worker.web.app import create_app
-from generation_worker.web.caller import Caller
-from generation_worker.web.dashboard.entrance import entrance_routers
-from generation_worker.web.dashboard.pages import MOST_BYTES, MOST_FIELDS, Form, PageRoute, sees
-from generation_worker.web.dashboard.render import go_back, render
-from generation_worker.web.dashboard.strays import answer_with_pages
-from generation_worker.web.dashboard.visitor import Door
-from generation_worker.web.guard import Guard
-from generation_worker.web.server import WebServer
+from generation_worker.db.access import SessionDesk
+from generation_worker.db.connections import DeskConnections
+from generation_worker.web.app import WebServer, create_app
+from generation_worker.web.auth import Caller, Guard
+from generation_worker.web.pages.render import go_back, render
+from generation_worker.web.pages.session import (
+    MOST_BYTES,
+    MOST_FIELDS,
+    Door,
+    Form,
+    PageRoute,
+    answer_with_pages,
+    entrance_routers,
+    sees,
+)
 from tests.web.dashboard.browser import FORM, Browser, Page
 
 Done = list[tuple[str, str | None, str]]

@@ -6,8 +6,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from generation_worker.domain.trace import trace_id_of
-from generation_worker.worker.uploads import upload_key
+from generation_worker.domain.job import trace_id_of
+from generation_worker.worker.image_keys import upload_key
 from tests.support import jobs
 from tests.support.database import Connection
 from tests.support.populated import Population

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from generation_worker.web.dashboard import jobs as page_of_jobs
+from generation_worker.web.pages import jobs as page_of_jobs
 from tests.support import jobs
 from tests.support.database import Connection
 from tests.support.populated import Population

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from generation_worker.db.tokens import create_token
+from generation_worker.db.access import create_token
 from tests.support.database import Connection
 from tests.web.dashboard.conftest import SignIn
 

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from generation_worker import wiring_web
-from generation_worker.db.desk_pool import DeskConnections
+from generation_worker.db.connections import DeskConnections
 from generation_worker.db.insights import Insights
-from generation_worker.web.dashboard import overview, providers, workers
-from generation_worker.web.dashboard.look import SharedLook
+from generation_worker.web.pages import fleet as providers
+from generation_worker.web.pages import fleet as workers
+from generation_worker.web.pages import overview
+from generation_worker.web.pages.render import SharedLook
 from generation_worker.wiring_web import fleet_questions
 from tests.support.database import Database
 from tests.web.api import api

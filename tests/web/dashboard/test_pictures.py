@@ -14,8 +14,8 @@ import pytest
 
 from generation_worker.domain.errors import StorageUnavailable
 from generation_worker.storage.disk import DiskStorage
-from generation_worker.web.dashboard import pictures
-from generation_worker.worker.uploads import upload_key
+from generation_worker.web.pages import pictures
+from generation_worker.worker.image_keys import upload_key
 from tests.support import jobs
 from tests.support.database import Connection
 from tests.support.waiting import wait_until

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from generation_worker.db.tokens import revoke_token
-from generation_worker.web.dashboard.visitor import LASTS
+from generation_worker.db.access import revoke_token
+from generation_worker.web.pages.session import LASTS
 from tests.support.database import Connection, Database
 from tests.support.waiting import wait_until
 from tests.web.api import api

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from generation_worker.web.dashboard.assets import DIRECTORY
+from generation_worker.web.pages.render import DIRECTORY
 from scripts.node_packages import SOURCE, NotThere, install
 
 VENDOR = DIRECTORY / "vendor"

@@ -10,8 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from generation_worker.web.dashboard.assets import DIRECTORY, asset
-from generation_worker.web.dashboard.links import way_back
+from generation_worker.web.pages.render import DIRECTORY, asset, way_back
 from tests.support.database import Connection, Database
 from tests.support.waiting import wait_until
 from tests.web.api import api

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from generation_worker.db.audit import meaning
-from generation_worker.db.store import PostgresStore
+from generation_worker.db.ledger import meaning
+from generation_worker.db.protocol import PostgresStore
 from tests.support import jobs
 from tests.support.database import Connection
-from tests.support.populated import WORKER, Lent, Population
+from tests.support.populated import WORKER, Population, SingleConnection
 from tests.web.dashboard.browser import Page
 from tests.web.dashboard.conftest import SignIn
 
@@ -73,7 +73,7 @@ def test_stuck_jobs_and_several_versions(sign_in: SignIn, connection: Connection
 
 
 def test_the_tasks_of_maintenance(sign_in: SignIn, connection: Connection):
-    store = PostgresStore(Lent(connection))
+    store = PostgresStore(SingleConnection(connection))
     store.finish_task("sweep", error="the storage is away")
     store.finish_task("prune", error=None)
     connection.execute("UPDATE maintenance_task SET next_at = now() - interval '2 hours' WHERE name = 'hold'")
@@ -92,7 +92,7 @@ def test_a_rule_of_the_books_that_does_not_hold(sign_in: SignIn, connection: Con
         "attempts_within_bounds": None,
         "of_later": 100,
     }
-    PostgresStore(Lent(connection)).save_findings("audit", {"violations": found})
+    PostgresStore(SingleConnection(connection)).save_findings("audit", {"violations": found})
     page = sign_in("read").open(PATH)
     assert "balance_is_the_sum_of_entries: 3 rows" in page.text
     assert meaning("balance_is_the_sum_of_entries") in page.text
@@ -103,7 +103,7 @@ def test_a_rule_of_the_books_that_does_not_hold(sign_in: SignIn, connection: Con
 
 
 def test_books_that_hold(sign_in: SignIn, connection: Connection):
-    store = PostgresStore(Lent(connection))
+    store = PostgresStore(SingleConnection(connection))
     store.save_findings("audit", {"violations": {"one": 0, "two": 0}})
     store.finish_task("audit", error=None)
     tasks = {row[0]: row for row in first_table(sign_in("read").open(PATH), "Maintenance")}

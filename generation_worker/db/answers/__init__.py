@@ -1,1 +1,0 @@
-"""What the questions of ``insights`` are answered with, a module for each subject there."""

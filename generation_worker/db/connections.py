@@ -1,0 +1,361 @@
+"""Connections: a pool for the statements, and one connection of its own for whoever must not wait for the pool."""
+
+from __future__ import annotations
+
+import math
+import select
+import threading
+import time
+from collections.abc import Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, TypeVar
+
+import psycopg
+from psycopg import errors
+from psycopg.abc import PQGen
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
+
+from generation_worker.db.statements import load_statements
+from generation_worker.ports import StoreBusy, StoreUnavailable
+
+# How long the server lets a statement wait and run: what a person holds in psql must not hold up a worker for ever.
+
+
+LOCK = 5.0
+"""Seconds. Among ourselves locks are held for milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds, counted by the server. What it ends has changed nothing, and may be sent again."""
+
+    lock: float = LOCK
+    """That a statement waits for a lock."""
+    statement: float = 30.0
+    """That it takes in all."""
+    idle: float = 30.0
+    """That a transaction may hold its locks and say nothing."""
+
+    @classmethod
+    def sharing(cls, seconds: float, *, statements: int) -> Limits:
+        """For so many statements that follow each other and must be over in ``seconds``."""
+        each = seconds / statements
+        return cls(lock=min(LOCK, each * 0.8), statement=each)
+
+    def for_session(self) -> bytes:
+        """Holds for all statements of a session, which has to be our own."""
+        return "; ".join(f"SET {name} = {value}" for name, value in self._milliseconds().items()).encode()
+
+    def for_transaction(self) -> bytes:
+        """Holds until the end of the transaction: through a pooler any other setting would stay for whoever comes next.
+
+        Without the limit on silence, which the server begins to count only between transactions' statements: the
+        pooler ends a transaction whose client is gone.
+        """
+        values = self._milliseconds()
+        del values["idle_in_transaction_session_timeout"]
+        return ("SELECT " + ", ".join(f"set_config('{n}', '{v}', true)" for n, v in values.items())).encode()
+
+    def _milliseconds(self) -> dict[str, int]:
+        seconds = {
+            "lock_timeout": self.lock,
+            "statement_timeout": self.statement,
+            "idle_in_transaction_session_timeout": self.idle,
+        }
+        return {name: max(1, round(value * 1000)) for name, value in seconds.items()}  # 0 would mean without a limit
+
+
+Row = tuple[Any, ...]
+
+PREPARE_AFTER = 2
+"""A statement that comes back is parsed once for a connection; the hot path has few and long ones."""
+PLAN_EACH_TIME = b"SET plan_cache_mode = force_custom_plan"
+"""Parsed once, but planned for what the tables hold now, which costs a third of a millisecond. A plan that was made
+while they were empty would go through them row by row when a hundred thousand jobs have come in since."""
+TRUSTED_FOR = 1.0
+"""Seconds after which a connection is asked whether it lives before it is lent again."""
+
+
+class PooledConnection(psycopg.Connection[Row]):
+    """Remembers when it was lent the last time."""
+
+    lent_at = -math.inf
+
+
+def connect(conninfo: str, *, prepare: bool, limits: Limits | None = None, **kwargs: Any) -> psycopg.Connection[Row]:
+    """One connection in autocommit mode.
+
+    ``prepare=False`` and no ``limits`` for a pooled address: there, a session's state gets lost or meets others.
+    Raises psycopg.OperationalError.
+    """
+    connection = psycopg.connect(
+        conninfo, autocommit=True, prepare_threshold=PREPARE_AFTER if prepare else None, **kwargs
+    )
+    _settle_in(connection, _first_words(prepare, limits))
+    return connection
+
+
+def _first_words(prepare: bool, limits: Limits | None) -> bytes:
+    """What is said first in a session of our own. Behind a pooler, where nothing is prepared, everything is planned
+    each time anyway.
+    """
+    return b"; ".join([*([PLAN_EACH_TIME] if prepare else []), *([limits.for_session()] if limits else [])])
+
+
+def _settle_in(connection: psycopg.Connection[Any], words: bytes) -> None:
+    if not words:
+        return
+    try:
+        connection.execute(words)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def open_pool(
+    conninfo: str, *, prepare: bool, size: int, timeout: float = 10.0, limits: Limits | None = None
+) -> ConnectionPool[Any]:
+    """A pool of at most ``size`` connections, as ``connect`` makes them; a statement waits ``timeout`` seconds for one.
+
+    A connection is tried before it is lent: one that died with the server costs a reconnect, not a statement.
+    """
+    words = _first_words(prepare, limits)
+    return ConnectionPool(
+        conninfo,
+        connection_class=PooledConnection,
+        kwargs={"autocommit": True, "prepare_threshold": PREPARE_AFTER if prepare else None},
+        min_size=1,
+        max_size=size,
+        timeout=timeout,
+        max_idle=120.0,
+        max_lifetime=1800.0,
+        configure=lambda connection: _settle_in(connection, words),
+        check=try_out,
+        open=True,
+        name="generation-worker",
+    )
+
+
+def try_out(connection: PooledConnection) -> None:
+    """Raise psycopg's error if the connection is dead. A busy one is not asked each time: that would
+    be one more round trip for every statement. A server that goes away says so, and what it said is there to be read.
+    """
+    now = time.monotonic()
+    if now - connection.lent_at > TRUSTED_FOR or _was_told_something(connection):
+        ConnectionPool.check_connection(connection)
+    connection.lent_at = now
+
+
+def _was_told_something(connection: PooledConnection) -> bool:
+    socket = select.poll()
+    socket.register(connection.fileno(), select.POLLIN)
+    return bool(socket.poll(0))
+
+
+class OwnConnection:
+    """Lends one connection again and again, and opens it anew when it broke. For one thread."""
+
+    def __init__(self, conninfo: str, *, prepare: bool, limits: Limits | None = None) -> None:
+        self._conninfo = conninfo
+        self._prepare = prepare
+        self._limits = limits
+        self._connection: psycopg.Connection[Row] | None = None
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def connection(self) -> Generator[psycopg.Connection[Row]]:
+        with self._lock:
+            if self._connection is None or self._connection.closed:
+                self._connection = connect(self._conninfo, prepare=self._prepare, limits=self._limits)
+            try:
+                yield self._connection
+            except psycopg.Error:
+                if self._connection.broken:
+                    self.close()
+                raise
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+# Runs statements that the worker knows by name, and says of errors whether the server or the statement is to blame.
+
+
+UNAVAILABLE = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.ReadOnlySqlTransaction,  # a failover put us on a replica, or a full disk stopped all writing
+    psycopg.errors.IdleInTransactionSessionTimeout,
+    psycopg.errors.TransactionTimeout,
+    PoolTimeout,
+    PoolClosed,
+)
+"""Errors that lie in the server's state and will pass; all others lie in what was asked."""
+
+
+class Connections(Protocol):
+    """A pool, or anything else that lends a connection in autocommit mode."""
+
+    def connection(self) -> AbstractContextManager[psycopg.Connection[Row]]: ...
+
+
+class Runner:
+    """Runs the statements of ``folder``. Safe to use from many threads if its connections are.
+
+    ``limits`` go along with each statement, in the same round trip. They are for connections through a pooler; a
+    session of our own is told its limits once.
+    """
+
+    folder: ClassVar[str]
+
+    def __init__(self, connections: Connections, *, limits: Limits | None = None) -> None:
+        self._connections = connections
+        self._limits = limits and limits.for_transaction()
+        self._statements = load_statements()
+
+    def _run(self, statement: str, **values: Any) -> list[Row]:
+        return self._execute(statement, values).fetchall()
+
+    def _change(self, statement: str, **values: Any) -> int:
+        return self._execute(statement, values).rowcount
+
+    def _execute(self, statement: str, values: Mapping[str, Any], *, keep: bool = True) -> psycopg.Cursor[Row]:
+        """``keep=False``: as if, whatever it changes is rolled back."""
+        text = self._statements[statement]
+        try:
+            with self._connections.connection() as connection, nullcontext() if keep else _undone(connection):
+                if self._limits is None:
+                    return connection.execute(text, values)
+                with connection.pipeline():  # without a BEGIN all that goes together is one transaction
+                    connection.execute(self._limits)
+                    cursor = connection.execute(text, values)
+                return cursor
+        except psycopg.errors.LockNotAvailable as error:
+            raise StoreBusy(f"{statement}: {error}") from error
+        except UNAVAILABLE as error:
+            raise StoreUnavailable(f"{statement}: {error}") from error
+
+
+def _undone(connection: psycopg.Connection[Row]) -> AbstractContextManager[object]:
+    return connection.transaction(force_rollback=True)
+
+
+# Connections for the HTTP API: a few of its own, and none that anybody waits for long.
+
+
+RV = TypeVar("RV")
+
+APPLICATION = "generation-worker api"
+CONNECTIONS = 4
+QUEUE = 40
+"""How many requests may wait for one of them; the next one is told to come again."""
+LENT_WITHIN = 3.0
+"""Seconds to wait for a connection."""
+DONE_WITHIN = 5.0
+"""Seconds from then on: for all statements together, whatever the server or the network does."""
+BEGINNING = b"; ".join([PLAN_EACH_TIME, Limits(lock=2.0, statement=4.0, idle=10.0).for_session()])
+"""For a session of our own. Behind a pooler, which may give it to others, our own clock is the only limit."""
+
+
+class DeskConnection(PooledConnection):
+    """Gives up on a server that says nothing, which no limit of the server's could do."""
+
+    deadline = math.inf
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        left = self.deadline - time.monotonic() if timeout is None else timeout
+        try:
+            return super().wait(gen, interval, None if left == math.inf else max(0.0, left))
+        except errors._WaitTimeout:  # pyright: ignore[reportPrivateUsage] # there is no other name for it
+            self.close()
+            raise psycopg.OperationalError(f"no answer within {DONE_WITHIN:g} s") from None
+
+
+def open_desk_pool(conninfo: str, *, prepare: bool) -> ConnectionPool[DeskConnection]:
+    """Connects when it is first needed: as long as nobody calls, a serverless database may sleep."""
+    return ConnectionPool(
+        conninfo,
+        connection_class=DeskConnection,
+        kwargs={
+            "autocommit": True,
+            "prepare_threshold": PREPARE_AFTER if prepare else None,
+            "connect_timeout": 3,
+            "application_name": APPLICATION,
+        },
+        min_size=0,
+        max_size=CONNECTIONS,
+        max_waiting=QUEUE,
+        timeout=LENT_WITHIN,
+        max_idle=60.0,
+        configure=_begin if prepare else None,
+        check=_try_out,
+        open=True,
+        name="generation-worker-api",
+    )
+
+
+class DeskConnections:
+    """Lends the pool's connections; what keeps the database from answering is raised as StoreUnavailable."""
+
+    def __init__(self, pool: ConnectionPool[DeskConnection]) -> None:
+        self._pool = pool
+
+    @contextmanager
+    def connection(self) -> Generator[psycopg.Connection[Row]]:
+        try:
+            with self._pool.connection() as connection:
+                connection.deadline = time.monotonic() + DONE_WITHIN
+                yield connection
+        except UNAVAILABLE as error:
+            raise StoreUnavailable(f"the HTTP API's database: {error}") from error
+
+
+def _begin(connection: DeskConnection) -> None:
+    connection.deadline = time.monotonic() + LENT_WITHIN
+    connection.execute(BEGINNING)
+
+
+def _try_out(connection: DeskConnection) -> None:
+    connection.deadline = time.monotonic() + LENT_WITHIN
+    try_out(connection)
+
+
+# Asks without getting in anybody's way: on a lent connection, without a change, and not for long.
+
+
+Connection = psycopg.Connection[Row]
+
+
+class TookTooLong(StoreUnavailable):
+    """The question was not answered in its time."""
+
+
+class SingleConnection:
+    """One connection, for whoever asks for one."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @contextmanager
+    def connection(self) -> Generator[Connection]:
+        yield self._connection
+
+
+@contextmanager
+def read_only(connections: Connections, *, seconds: float) -> Generator[SingleConnection]:
+    """A connection in a transaction that only reads, in which no statement takes longer than ``seconds``.
+
+    Raises StoreUnavailable, of which TookTooLong is one.
+    """
+    begin = f"SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = {round(seconds * 1000)}"
+    try:
+        with connections.connection() as connection, connection.transaction():
+            connection.execute(begin.encode(), prepare=False)
+            yield SingleConnection(connection)
+    except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable) as error:
+        raise TookTooLong(f"not answered within {seconds:g} s, or before: {error}") from error
+    except UNAVAILABLE as error:
+        raise StoreUnavailable(str(error)) from error

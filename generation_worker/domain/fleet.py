@@ -1,0 +1,94 @@
+"""What may be changed while workers run, and within which bounds. The settings of a start keep to the same ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+HIGHEST_CONCURRENCY = 1000
+SHORTEST_POLL, LONGEST_POLL = 0.01, 3600
+"""Seconds."""
+HIGHEST_RATE = 30_000
+"""Calls per minute."""
+LIMIT = "calls_per_minute"
+
+
+def concurrency_problem(value: Any) -> str | None:
+    """What is wrong with a number of jobs at once."""
+    return _whole(value, HIGHEST_CONCURRENCY)
+
+
+def rate_problem(value: Any) -> str | None:
+    """What is wrong with a number of calls per minute."""
+    return _whole(value, HIGHEST_RATE)
+
+
+def poll_problem(value: Any) -> str | None:
+    """What is wrong with a number of seconds between two looks."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if number and SHORTEST_POLL <= value <= LONGEST_POLL:
+        return None
+    return f"must be a number of seconds from {SHORTEST_POLL} to {LONGEST_POLL}"
+
+
+def _whole(value: Any, highest: int) -> str | None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return None if whole and 1 <= value <= highest else f"must be a whole number from 1 to {highest}"
+
+
+FOLLOWED: dict[str, Callable[[Any], str | None]] = {"concurrency": concurrency_problem, "poll_interval": poll_problem}
+"""What running workers follow instead of what they were started with, and what says what is wrong with a value."""
+
+
+def problem_with(name: str, value: Any) -> str | None:
+    """What is wrong with the value of something that workers follow. Raises KeyError for another name."""
+    head, _, of_what = name.partition(".")
+    return rate_problem(value) if head == LIMIT and of_what else FOLLOWED[name](value)
+
+
+def may_be_unset(name: str) -> bool:
+    """Whether something stands behind a setting of the fleet, so that it can be taken back."""
+    head, *rest = name.split(".")
+    return name in FOLLOWED or (head == "price" and len(rest) > 1) or (head == LIMIT and any(rest))
+
+
+# What can be paused: everything, one provider, one kind or one user.
+
+
+PREFIX = "paused"
+
+What = Literal["everything", "provider", "kind", "user"]
+
+
+class Extent(NamedTuple):
+    """``name`` is empty for everything."""
+
+    what: What = "everything"
+    name: str = ""
+
+    @property
+    def setting(self) -> str:
+        """The name under which the pause is kept."""
+        return f"{PREFIX}.{self.what}.{self.name}" if self.name else PREFIX
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.name}" if self.name else self.what
+
+
+EVERYTHING = Extent()
+
+
+def extent_of(setting: str) -> Extent:
+    """The extent whose ``setting`` this is. Raises ValueError."""
+    head, _, rest = setting.partition(".")
+    what, _, name = rest.partition(".")
+    if head != PREFIX:
+        raise ValueError(f"{setting!r} is not a pause")
+    match what:
+        case "":
+            return EVERYTHING
+        case "provider" | "kind" | "user" if name:
+            return Extent(what, name)
+        case _:
+            raise ValueError(f"{setting!r} is not a pause")

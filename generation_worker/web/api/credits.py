@@ -1,0 +1,138 @@
+"""Credits over HTTP: what a user has, what moved it, and how more of it is given."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from generation_worker.db import credits
+from generation_worker.db.audit_trail import Author
+from generation_worker.db.query import Queries, read_number_cursor, write_number_cursor
+from generation_worker.web.app import Database, SegmentRoute
+from generation_worker.web.auth import Caller, needs
+from generation_worker.web.problems import Problem, documented
+from generation_worker.web.requests import Cursor, IdempotencyKeyNeeded, RequestModel, UserId
+
+CREDITS = "/worker/credits"
+LARGEST_GRANT = 1_000_000_000
+
+User = Annotated[UserId, Path(description="Whose account it is; percent-encoded, a slash as `%2F`.")]
+
+
+class Account(BaseModel):
+    """What a user has."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    user_id: str = Field(examples=["ada"])
+    balance: int = Field(description="Credits.", examples=[99])
+    waiting: int = Field(description="What the user's waiting jobs will cost when they start.", examples=[1])
+    entries: int = Field(description="How many there are.", examples=[2])
+    created_at: datetime
+
+
+class Entry(BaseModel):
+    """One movement. It is never changed; what corrects it is another one."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    seq: int = Field(description="Its number within the account, from 1.")
+    kind: str = Field(description="grant, debit, refund or adjustment.", examples=["debit"])
+    amount: int = Field(description="Credits; below 0 if they were taken.", examples=[-1])
+    balance_after: int
+    job_id: UUID | None
+    refund_of: int | None = Field(description="The number of the debit that it gives back.")
+    reason: str | None
+    created_at: datetime
+
+
+class EntryPage(BaseModel):
+    """Entries, the latest first."""
+
+    entries: list[Entry]
+    next_cursor: str | None = Field(description="Where to go on; null at the end.")
+
+
+class EntryFilters(RequestModel):
+    limit: int = Field(default=50, ge=1, le=100, description="Most entries of one page.")
+    cursor: Cursor | None = None
+
+
+class Grant(RequestModel):
+    """Credits to give, for instance for a payment."""
+
+    amount: int = Field(strict=True, ge=1, le=LARGEST_GRANT, description="Credits.", examples=[100])
+    reason: Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00]+$")] | None = Field(
+        default=None, description="Stands in the entry, which its user may see.", examples=["bought 100"]
+    )
+
+
+class Granted(BaseModel):
+    """The user has the credits."""
+
+    user_id: str = Field(examples=["ada"])
+    entry: int = Field(description="The number of the entry within the account.", examples=[1])
+    balance: int = Field(description="What the user has now.", examples=[100])
+    duplicate: bool = Field(description="The key had been used before; nothing was given this time.")
+
+
+router = APIRouter(prefix=CREDITS, tags=["credits"], route_class=SegmentRoute)
+READS = documented(401, 403, 404, 422, 429, 503)
+CHANGES = documented(400, 401, 403, 408, 409, 413, 415, 422, 429, 503)
+
+
+@router.get("/{user_id}", responses=READS)
+def show_account(caller: Annotated[Caller, needs("read")], user_id: User, queries: Database) -> Account:
+    """What a user has, and what their waiting jobs will take of it."""
+    return Account.model_validate(_account(queries, caller, user_id))
+
+
+@router.get("/{user_id}/entries", responses=READS)
+def list_entries(
+    caller: Annotated[Caller, needs("read")],
+    user_id: User,
+    filters: Annotated[EntryFilters, Query()],
+    queries: Database,
+) -> EntryPage:
+    """What moved in a user's account, the latest first, a page at a time."""
+    _account(queries, caller, user_id)
+    before = read_number_cursor(filters.cursor)
+    found = credits.list_entries(queries, user_id, before=before, limit=filters.limit + 1)
+    page = found[: filters.limit]
+    more = len(found) > len(page)
+    return EntryPage(
+        entries=[Entry.model_validate(entry) for entry in page],
+        next_cursor=write_number_cursor(page[-1].seq) if more else None,
+    )
+
+
+@router.post("/{user_id}/grant", responses=CHANGES)
+def grant_credits(
+    caller: Annotated[Caller, needs("operate", whole_fleet=True)],
+    user_id: User,
+    body: Grant,
+    idempotency_key: IdempotencyKeyNeeded,
+    queries: Database,
+) -> Granted:
+    """Give a user credits, once for each `Idempotency-Key`. The audit trail names the API key that did it."""
+    by = Author(caller.name, body.reason)
+    posting = credits.post(queries, "grant_credits", user_id, body.amount, key=idempotency_key, by=by)
+    return Granted(user_id=user_id, entry=posting.entry, balance=posting.balance, duplicate=posting.duplicate)
+
+
+def _account(queries: Queries, caller: Caller, user_id: str) -> credits.Account:
+    caller.acting_for(user_id)
+    found = credits.find_account(queries, user_id)
+    if found is None:
+        raise Problem(
+            404,
+            "account_not_found",
+            "The user has no account.",
+            field="user_id",
+            remedy="Grant credits first: POST /worker/credits/{user_id}/grant.",
+        )
+    return found
