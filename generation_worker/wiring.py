@@ -23,6 +23,7 @@ from generation_worker.db.connections import Limits, OwnConnection, open_pool
 from generation_worker.db.ledger import count_violations
 from generation_worker.db.migrations import problems_of
 from generation_worker.db.protocol import PostgresOutbox, PostgresStore
+from generation_worker.db.query import Queries
 from generation_worker.db.signals import PostgresSignals
 from generation_worker.domain.fleet import HIGHEST_CONCURRENCY
 from generation_worker.domain.settlement import RetryPolicy
@@ -110,7 +111,7 @@ def build_signals(settings: Settings) -> PostgresSignals | None:
 
 
 def build_audit(settings: Settings, pool: ConnectionPool[Any], store: Store, events: Events) -> Task:
-    audit = partial(count_violations, pool, max_paid_calls=settings.max_paid_calls, seconds=AUDIT_SECONDS)
+    audit = partial(count_violations, Queries(pool), max_paid_calls=settings.max_paid_calls, seconds=AUDIT_SECONDS)
     return Task(AUDIT_TASK, settings.cleanup_interval, Auditor(store, audit, events).check)
 
 
