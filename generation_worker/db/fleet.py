@@ -403,7 +403,7 @@ def put_aside(connection: Connection) -> Iterator[int]:
     Needs a connection in autocommit mode. Nothing depends on it but how much a claim reads.
     """
     statements = load_statements()
-    for statement, enough in ((statements["hold_jobs"], BATCH // 2), (statements["free_jobs"], 1)):
+    for statement, enough in ((statements["park_paused_jobs"], BATCH // 2), (statements["unpark_jobs"], 1)):
         while True:
             moved = connection.execute(statement, {"limit": BATCH}).rowcount
             yield moved
