@@ -321,7 +321,7 @@ def park_paused_jobs(queries: Queries) -> Iterator[int]:
 
     Needs connections in autocommit mode. Correctness does not depend on it, only how many rows a claim reads.
     """
-    for statement, enough in (("hold_jobs", PARK_BATCH // 2), ("free_jobs", 1)):
+    for statement, enough in (("park_paused_jobs", PARK_BATCH // 2), ("unpark_jobs", 1)):
         while True:
             moved = queries.execute(statement, limit=PARK_BATCH)
             yield moved
