@@ -84,37 +84,27 @@ def lane_columns(marks: Mapping[str, ClaimCursor]) -> dict[str, Any]:
     return {"providers": list(marks), "priorities": list(priorities), "positions": list(positions), "ids": list(ids)}
 
 
-JOB_COLUMNS = [name for name in Job._fields if name != "place"]
+JOB_COLUMNS = [name for name in Job._fields if name != "cursor"]
 
 
 def claim_of(rows: list[Row]) -> Claim:
     closed = [row for row in rows if row["what"] == "closed"]
     return Claim(
-<<<<<<< HEAD
         jobs=[job_of(row) for row in rows if row["what"] == "started"],
         refused=[
-            Refusal(row["id"], row["user_id"], row["age"], row["traceparent"]) for row in rows if row["what"] == "refused"
+            Refusal(row["id"], row["user_id"], row["age"], row["traceparent"])
+            for row in rows
+            if row["what"] == "refused"
         ],
-        room_in=min((row["opens_in"] for row in closed), default=None),
+        opens_in=min((row["opens_in"] for row in closed), default=None),
         broken=any(row["all_breakers_open"] for row in closed),
-=======
-        jobs=[job_of(row) for row in rows if row[-1] == "started"],
-        refused=[Refusal(row[0], row[2], *row[17:19]) for row in rows if row[-1] == "refused"],
-        opens_in=min((row[11] for row in outside), default=None),
-        broken=any(row[-1] == "broken" for row in outside),
->>>>>>> h-worker
     )
 
 
 def job_of(row: Row) -> Job:
-<<<<<<< HEAD
     """From a row of a claim or a reclaim; what one of them does not have is None."""
     values = {name: row.get(name) for name in JOB_COLUMNS}
-    return Job(**values, place=Place(row["priority"], row["position"], row["id"]))
-=======
-    """The first nineteen columns of a claim or a reclaim."""
-    return Job._make((*row[:14], ClaimCursor(row[14], row[15], row[0]), *row[16:19], None))
->>>>>>> h-worker
+    return Job(**values, cursor=ClaimCursor(row["priority"], row["position"], row["id"]))
 
 
 def news_of(version: str, settings: Mapping[str, Mapping[str, Any]], webhooks: Mapping[str, Any]) -> FleetState:
@@ -199,14 +189,8 @@ class PostgresStore(Runner):
         statement = "claim_limited_jobs" if keys else "claim_jobs"
         return claim_of(self._rows(statement, keep=rehearse is None, **values))
 
-<<<<<<< HEAD
-    def find_suspects(self, marks: Mapping[str, Place], *, limit: int, left_out: Sequence[str]) -> list[Suspect]:
-        return self._all(Suspect, "find_suspects", **lane_columns(marks), limit=limit, left_out=list(left_out))
-=======
     def find_suspects(self, marks: Mapping[str, ClaimCursor], *, limit: int, left_out: Sequence[str]) -> list[Suspect]:
-        rows = self._run("find_suspects", **lane_columns(marks), limit=limit, left_out=list(left_out))
-        return [Suspect(*row) for row in rows]
->>>>>>> h-worker
+        return self._all(Suspect, "find_suspects", **lane_columns(marks), limit=limit, left_out=list(left_out))
 
     def renew_leases(
         self, leases: Sequence[tuple[str, str]], *, lease: float, timeout: float, grace: float
@@ -260,14 +244,9 @@ class PostgresStore(Runner):
 
     def finish_call(
         self, job: Job, number: int, report: CallReport, *, policy: BreakerPolicy = BREAKER
-<<<<<<< HEAD
-    ) -> GateNews | None:
-        return self._one_or_none(
-            GateNews,
-=======
     ) -> GateChange | None:
-        rows = self._run(
->>>>>>> h-worker
+        return self._one_or_none(
+            GateChange,
             "finish_call",
             job_id=job.id,
             number=number,
@@ -284,10 +263,6 @@ class PostgresStore(Runner):
             shortest=policy.shortest,
             longest=policy.longest,
         )
-<<<<<<< HEAD
-=======
-        return GateChange(*rows[0]) if rows else None
->>>>>>> h-worker
 
     def stage_image(self, job: Job, staged: Staged) -> bool:
         values = {"provider": staged.provider, "model": staged.model, "bytes": staged.data}
@@ -344,13 +319,8 @@ class PostgresStore(Runner):
     def prune_swept(self, *, retention: float, limit: int) -> int:
         return self._change("prune_swept", retention=retention, limit=limit)
 
-<<<<<<< HEAD
-    def register_worker(self, card: WorkerCard) -> None:
-        self._change(
-=======
     def register_worker(self, card: WorkerInfo) -> None:
-        self._run(
->>>>>>> h-worker
+        self._change(
             "register_worker",
             worker=card.id,
             version=card.version,
