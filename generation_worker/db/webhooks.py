@@ -296,9 +296,7 @@ def replay_since(
     with queries.transaction() as together:
         if endpoint is not None:
             _check_enabled(_lock_endpoint(together, endpoint, owner))
-        number = together.execute(
-            "replay_deliveries", since=moment, endpoint=endpoint, user=owner, limit=MOST_REPLAYED
-        )
+        number = together.execute("replay_deliveries", since=moment, endpoint=endpoint, user=owner, limit=MOST_REPLAYED)
         if number:
             target = _target(endpoint) if endpoint else "endpoints"
             record_change(together, by, "delivery.replay", target, after={"since": moment, "replayed": number})
