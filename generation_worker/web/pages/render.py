@@ -21,6 +21,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import BaseModel, ValidationError, model_validator
 
 from generation_worker import __version__
+from generation_worker.db.query import Queries
 from generation_worker.domain import estimate as spans
 from generation_worker.web.auth import open_to_all
 from generation_worker.web.problems import Problem
@@ -229,9 +230,6 @@ def _pretty(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, indent=2, default=str)
 
 
-# One look at the database for all who watch at the same time.
-
-
 T = TypeVar("T")
 
 
@@ -239,25 +237,29 @@ def _now() -> float:
     return monotonic()
 
 
-class SharedLook(Generic[T]):
-    """What ``take`` saw, as long as it is not older than ``seconds``: a hundred open pages ask no more than one."""
+class CachedQuery(Generic[T]):
+    """The result of ``fetch``, for at most ``seconds``: a hundred open pages query the database no more than one."""
 
-    def __init__(self, take: Callable[[], T], *, seconds: float, clock: Callable[[], float] = _now) -> None:
-        self._take = take
-        self._seconds = seconds
+    def __init__(self, fetch: Callable[[Queries], T], *, seconds: float, clock: Callable[[], float] = _now) -> None:
+        self.seconds = seconds
+        self._fetch = fetch
         self._clock = clock
         self._lock = threading.Lock()
-        self._seen: tuple[float, T] | None = None
+        self._cached: tuple[Queries, float, T] | None = None
 
-    def __call__(self, *, anew: bool = False) -> T:
-        """``anew`` for somebody who has just changed what is to be seen.
+    def __call__(self, queries: Queries, *, anew: bool = False) -> T:
+        """``anew`` fetches in any case: for a visitor who has just made a change.
 
-        Raises whatever ``take`` raises, and does not keep that.
+        A result for other ``queries`` is not used: it is of another application in this process. Raises what ``fetch``
+        raises, and does not cache that.
         """
         with self._lock:
-            if anew or self._seen is None or self._clock() - self._seen[0] >= self._seconds:
-                self._seen = (self._clock(), self._take())
-            return self._seen[1]
+            if anew or self._cached is None or self._cached[0] is not queries or self._is_old(self._cached[1]):
+                self._cached = (queries, self._clock(), self._fetch(queries))
+            return self._cached[2]
+
+    def _is_old(self, fetched_at: float) -> bool:
+        return self._clock() - fetched_at >= self.seconds
 
 
 # JSON that may be of any form, as rows hold it that anybody may have written.
