@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from generation_worker.config import examine_settings
-from generation_worker.config.load import declarations
+from generation_worker.config.settings import declarations
 from generation_worker.doctor.check import CONCERNS, all_problems, concerned
 from generation_worker.doctor.run import AREAS, Ended, Examination, run
 
