@@ -87,7 +87,7 @@ def _refuse_unknown(overrides: Mapping[str, Any]) -> None:
 
 
 def _validate(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> tuple[Settings, list[str]]:
-    """Settings made of the values that are right, so that the other checks can go on, and a line for each that is not."""
+    """Settings of the values that are right, so that the other checks can go on, and a line for each wrong one."""
     try:
         return Settings.model_validate({**values, "origins": origins}), []
     except ValidationError as error:
