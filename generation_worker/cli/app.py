@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from typer import Abort, TyperException
@@ -21,24 +21,38 @@ from typer.main import get_group
 from generation_worker import __version__
 from generation_worker.cli.output import report_usage
 
+PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
+"""For a command that hands its arguments on to another program."""
+
+
+class Entry(NamedTuple):
+    """A command in the table: its place in this package, as module:attribute, and its line in ``--help``."""
+
+    target: str
+    line: str
+    context_settings: dict[str, Any] | None = None
+
+
 COMMANDS = {
-    "run": ("service:run", "Work on jobs until stopped (SIGTERM or Ctrl-C)."),
-    "demo": ("demo:demo", "Watch a worker make pictures, on a machine that has nothing set up."),
-    "migrate": ("service:migrate", "Bring the database's tables up to date (over DIRECT_URL, if set)."),
-    "enqueue": ("enqueue:enqueue", "Enqueue a job; prints its id."),
-    "status": ("status:status", "Show what waits, what runs, who works and what fails."),
-    "job": ("jobs:app", "Look at one job, cancel it, try it again, put it first."),
-    "dead": ("jobs:dead_app", "Look at jobs that failed for good, and replay them."),
-    "credits": ("credits:app", "Grant and correct credits, look at an account, audit all of them."),
-    "doctor": ("doctor:doctor", "Check everything that a worker needs, with a remedy for each fault."),
-    "config": ("fleet:app", "Show the settings, and change those of the whole fleet."),
-    "pause": ("fleet:pause", "Let no worker start anything, or nothing of one provider, kind or user."),
-    "resume": ("fleet:resume", "End a pause; one that holds more, or less, stays."),
-    "audit": ("access:audit", "Show what people and keys have changed, the latest first."),
-    "token": ("access:app", "Make keys of the HTTP API, list them, take them back."),
-    "webhook": ("webhooks:app", "Webhooks to the app: endpoints, and what was sent to them."),
+    "run": Entry("service:run", "Work on jobs until stopped (SIGTERM or Ctrl-C)."),
+    "demo": Entry("demo:demo", "Watch a worker make pictures, on a machine that has nothing set up."),
+    "migrate": Entry("service:migrate", "Bring the database's tables up to date (over DIRECT_URL, if set)."),
+    "enqueue": Entry("enqueue:enqueue", "Enqueue a job; prints its id."),
+    "status": Entry("status:status", "Show what waits, what runs, who works and what fails."),
+    "job": Entry("jobs:app", "Look at one job, cancel it, try it again, put it first."),
+    "dead": Entry("jobs:dead_app", "Look at jobs that failed for good, and replay them."),
+    "credits": Entry("credits:app", "Grant and correct credits, look at an account, audit all of them."),
+    "doctor": Entry("doctor:doctor", "Check everything that a worker needs, with a remedy for each fault."),
+    "config": Entry("fleet:app", "Show the settings, and change those of the whole fleet."),
+    "pause": Entry("fleet:pause", "Let no worker start anything, or nothing of one provider, kind or user."),
+    "resume": Entry("fleet:resume", "End a pause; one that holds more, or less, stays."),
+    "audit": Entry("access:audit", "Show what people and keys have changed, the latest first."),
+    "token": Entry("access:app", "Make keys of the HTTP API, list them, take them back."),
+    "webhook": Entry("webhooks:app", "Webhooks to the app: endpoints, and what was sent to them."),
+    "psql": Entry("sql:psql", "Open psql on the database (over DIRECT_URL, if set).", PASS_ON),
+    "sql": Entry("sql:sql", "Print a statement as psql runs it, with its parameters as variables."),
 }
-"""Command → its place in this package, as module:attribute, and its line in ``--help``, which keeps this order."""
+"""All commands, in the order of ``--help``."""
 
 LEAVES_A_TRACE = "run"
 """The command whose unexpected errors are raised: their traceback belongs into the worker's log."""
@@ -70,27 +84,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def command_line() -> TyperGroup:
     """All commands, none of them loaded."""
     group = get_group(app)
-    for name, (target, line) in COMMANDS.items():
-        group.add_command(LazyCommand(name, target, line))
+    for name, entry in COMMANDS.items():
+        group.add_command(LazyCommand(name, entry))
     return group
 
 
 class LazyCommand(TyperCommand):
     """Stands in the list of commands; what it stands for is imported when it is called."""
 
-    def __init__(self, name: str, target: str, line: str) -> None:
-        super().__init__(name, help=line)
-        self._target = target
+    def __init__(self, name: str, entry: Entry) -> None:
+        super().__init__(name, help=entry.line)
+        self._entry = entry
 
     def load(self) -> TyperCommand | TyperGroup:
         """The command itself, a group if its module declares one."""
-        module, _, attribute = self._target.partition(":")
+        module, _, attribute = self._entry.target.partition(":")
         target = getattr(import_module(f"generation_worker.cli.{module}"), attribute)
         around = typer.Typer()
         if isinstance(target, typer.Typer):
             around.add_typer(target, name=self.name, help=self.help)
         else:
-            around.command(self.name)(target)
+            around.command(self.name, context_settings=self._entry.context_settings)(target)
         loaded = get_group(around).commands[str(self.name)]
         assert isinstance(loaded, (TyperCommand, TyperGroup))
         return loaded

@@ -10,12 +10,12 @@ import typer
 from generation_worker import wiring
 from generation_worker.cli.output import print_json
 from generation_worker.cli.shell import WRONG, CommandFailed, Json, load
-from generation_worker.config import Settings
+from generation_worker.config import DatabaseAddress, Settings
 from generation_worker.db import migrations
 from generation_worker.db.connections import connect
+from generation_worker.db.query import Queries
 from generation_worker.registrations import configured_providers
 
-OFFER = "SELECT offer_providers(%s)"
 LOSS = "What the tables beyond revision {} hold is lost. Go on?"
 
 
@@ -44,21 +44,22 @@ def migrate(
     if down is not None and sys.stdin.isatty():
         typer.confirm(LOSS.format(down), abort=True, err=True)
     settings = load()
-    conninfo = (settings.direct_database() or settings.require_database()).conninfo
-    applied = _move(conninfo, to, down)
-    offered = _offer(conninfo, settings) if to == "head" and down is None else []
-    _print(conninfo, applied, offered, as_json=as_json)
+    address = settings.direct_database() or settings.require_database()
+    applied = _move(address, to, down)
+    offered = _offer(address, settings) if to == "head" and down is None else []
+    _print(address, applied, offered, as_json=as_json)
 
 
-def _move(conninfo: str, to: str, down: str | None) -> list[str]:
+def _move(address: DatabaseAddress, to: str, down: str | None) -> list[str]:
     from alembic.util.exc import CommandError  # noqa: PLC0415 - `run`, beside it, does without Alembic
 
     try:
         if down is None:
-            return migrations.upgrade(conninfo, to)
-        migrations.downgrade(conninfo, down)
+            return migrations.upgrade(address.conninfo, to, schema=address.schema)
+        migrations.downgrade(address.conninfo, down, schema=address.schema)
     except CommandError:
-        raise _unknown_revision(migrations.current(conninfo), migrations.head(), to if down is None else down) from None
+        current = migrations.current(address.conninfo, schema=address.schema)
+        raise _unknown_revision(current, migrations.head(), to if down is None else down) from None
     return []
 
 
@@ -71,21 +72,21 @@ def _unknown_revision(current: str | None, head: str, wanted: str) -> CommandFai
     )
 
 
-def _offer(conninfo: str, settings: Settings) -> list[str]:
+def _offer(address: DatabaseAddress, settings: Settings) -> list[str]:
     names = configured_providers(settings)
     if names:
-        with connect(conninfo, prepare=False) as connection:
-            connection.execute(OFFER, [names])
+        with connect(address.conninfo, prepare=False) as connection:
+            Queries.on(connection, schema=address.schema).execute("offer_providers", providers=names)
     return names
 
 
-def _print(conninfo: str, applied: list[str], offered: list[str], *, as_json: bool) -> None:
-    revision = migrations.current(conninfo)
+def _print(address: DatabaseAddress, applied: list[str], offered: list[str], *, as_json: bool) -> None:
+    revision = migrations.current(address.conninfo, schema=address.schema)
     if as_json:
         print_json({"applied": applied, "revision": revision, "providers": offered})
         return
     for name in applied:
         typer.echo(f"applied {name}")
-    typer.echo(f"The database is at revision {revision or 'base'}.")
+    typer.echo(f"The schema {address.schema} is at revision {revision or 'base'}.")
     if offered:
         typer.echo(f"Jobs may name: {', '.join(offered)}.")

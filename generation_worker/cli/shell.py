@@ -16,21 +16,22 @@ from uuid import UUID
 
 import psycopg
 import typer
-from psycopg import Connection, errors
+from psycopg import errors
 
 from generation_worker.cli.output import FAILED, WRONG, Problem, print_problem
 from generation_worker.config import ConfigurationError, Settings, load_settings, parse_duration
 from generation_worker.db.audit_trail import Author
 from generation_worker.db.connections import OwnConnection
 from generation_worker.db.embedded import EmbeddedPostgresError
-from generation_worker.db.insights import Insights
+from generation_worker.db.jobs import find_jobs
 from generation_worker.db.migrations import MigrationBlocked, head
+from generation_worker.db.query import Queries
+from generation_worker.db.server import find_revision
 from generation_worker.domain.errors import InvalidPayload, StorageUnavailable
 from generation_worker.domain.refusals import EnqueueRefused, InvalidRequest
 from generation_worker.log.redaction import hide_secrets
 
 REMEDY = "Run generation-worker migrate"
-REVISION = "SELECT version_num FROM alembic_version"
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 JobId = Annotated[str, typer.Argument(metavar="ID", help="A job's id, or how it begins.")]
@@ -100,23 +101,24 @@ def author(reason: str | None) -> Author:
 
 
 @contextmanager
-def database(settings: Settings | None = None) -> Generator[OwnConnection]:
-    """A connection to a database whose tables this version understands.
+def database(settings: Settings | None = None) -> Generator[Queries]:
+    """The queries of a database whose tables this version understands.
 
     Raises ConfigurationError without an address, psycopg.OperationalError, and CommandFailed if it is not migrated.
     """
     address = (settings or load()).require_database()
     own = OwnConnection(address.conninfo, prepare=False)
     try:
-        _check_revision(own)
-        yield own
+        queries = Queries(own, schema=address.schema)
+        _check_revision(queries)
+        yield queries
     finally:
         own.close()
 
 
-def job_id(insights: Insights, text: str) -> UUID:
+def job_id(queries: Queries, text: str) -> UUID:
     """The id that ``text`` is, or the only one that begins with it. Raises CommandFailed."""
-    found = insights.find_jobs(text)
+    found = find_jobs(queries, text)
     if not found:
         raise CommandFailed("job_not_found", f"There is no job {text}.", "Final jobs are deleted after the retention.")
     if len(found) > 1:
@@ -125,12 +127,10 @@ def job_id(insights: Insights, text: str) -> UUID:
 
 
 @contextmanager
-def one_job(text: str) -> Generator[tuple[Connection[Any], UUID]]:
-    """A connection, and the id of the job that ``text`` is or begins. Raises as ``database`` and ``job_id`` do."""
-    with database() as own:
-        found = job_id(Insights(own), text)
-        with own.connection() as connection:
-            yield connection, found
+def one_job(text: str) -> Generator[tuple[Queries, UUID]]:
+    """The queries, and the id of the job that ``text`` is or begins. Raises as ``database`` and ``job_id`` do."""
+    with database() as queries:
+        yield queries, job_id(queries, text)
 
 
 def report(error: Exception, *, as_json: bool, expose: bool = False) -> int:
@@ -191,20 +191,19 @@ def _unexpected(error: Exception) -> Problem:
     return Problem("internal_error", f"{message}{place}", "Please report it.", FAILED)
 
 
-def _check_revision(own: OwnConnection) -> None:
+def _check_revision(queries: Queries) -> None:
     try:
-        with own.connection() as connection:
-            row = connection.execute(REVISION).fetchone()
+        revision = find_revision(queries)
     except errors.UndefinedTable:
-        row = None
-    if row is None:
-        raise CommandFailed("not_migrated", "The database has no tables yet.", REMEDY, WRONG)
-    if row[0] < head():
-        message = f"The database is at revision {row[0]}; this version needs {head()}."
+        revision = None
+    if revision is None:
+        raise CommandFailed("not_migrated", f"The schema {queries.schema} has no tables yet.", REMEDY, WRONG)
+    if revision < head():
+        message = f"The schema {queries.schema} is at revision {revision}; this version needs {head()}."
         raise CommandFailed("not_migrated", message, REMEDY, WRONG)
-    if row[0] > head():
+    if revision > head():
         # While a new version is being rolled out, the old one still answers.
         sys.stderr.write(
-            f"Notice: the database is at revision {row[0]}, newer than this version knows ({head()}): it was brought "
-            "there by generation-worker migrate of a newer one, so install that\n"
+            f"Notice: the schema {queries.schema} is at revision {revision}, newer than this version knows ({head()}): "
+            "it was brought there by generation-worker migrate of a newer one, so install that\n"
         )

@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 from annotated_types import Interval
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from generation_worker.domain.schema import SCHEMA_NAME, SCHEMA_RULE
+
 
 class ConfigurationError(Exception):
     """The configuration cannot be used.
@@ -240,6 +242,7 @@ WebhookSecrets = Annotated[tuple[WebhookSecret, ...], BeforeValidator(_split_sec
 WebAddress = Annotated[str, AfterValidator(_check_web_address)]
 PublicAddress = Annotated[str, AfterValidator(_check_public_address)]
 WorkerId = Annotated[str, _matching(r"[!-~]{1,100}", "1 to 100 printable ASCII characters without spaces")]
+SchemaName = Annotated[str, _matching(SCHEMA_NAME.pattern, SCHEMA_RULE)]
 Bucket = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}", "a bucket's name, not its address")]
 AccountId = Annotated[str, _matching(r"[A-Za-z0-9-]{1,64}", "the account's id, not an address")]
 Region = Annotated[str, _matching(r"[a-z0-9-]{1,40}", "a region such as us-east-1")]

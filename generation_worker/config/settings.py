@@ -41,6 +41,7 @@ from generation_worker.config.kinds import (
     Region,
     ReplicateModel,
     Retention,
+    SchemaName,
     Secret,
     Setting,
     WebAddress,
@@ -51,6 +52,7 @@ from generation_worker.config.kinds import (
     group,
 )
 from generation_worker.domain.fleet import HIGHEST_CONCURRENCY, HIGHEST_RATE, LONGEST_POLL, SHORTEST_POLL
+from generation_worker.domain.schema import SCHEMA
 from generation_worker.domain.token import LARGEST_BODY_KB, LARGEST_JSON_KB
 
 DATABASE_EXAMPLE = "postgresql://user:password@host:5432/database"
@@ -90,6 +92,8 @@ class Settings(BaseSettings):
     direct_url: SecretStr | None = database("DIRECT_URL", None,
         "Its address without a pooler, for migrations and LISTEN.",
         secret=True, default_words="`DATABASE_URL`", example=DATABASE_EXAMPLE)
+    database_schema: SchemaName = database("DATABASE_SCHEMA", SCHEMA,
+        "Schema of our tables and functions. `?schema=` in an address is the app's.")
 
     concurrency: int = worker("WORKER_CONCURRENCY", 5,
         "Jobs that one worker does at once.",
@@ -413,7 +417,7 @@ class Settings(BaseSettings):
             raise ConfigurationError(
                 [f"DATABASE_URL is not set: give the address of the Postgres database, such as {DATABASE_EXAMPLE}"]
             )
-        return parse_database_url(self.database_url.get_secret_value())
+        return parse_database_url(self.database_url.get_secret_value(), schema=self.database_schema)
 
     def direct_database(self) -> DatabaseAddress | None:
         """The database without a pooler: DIRECT_URL, or DATABASE_URL if that is no pooler's address.
@@ -428,7 +432,11 @@ class Settings(BaseSettings):
         Raises ConfigurationError if one cannot be read; ``load_settings`` has made sure that they can.
         """
         urls = {"DIRECT_URL": self.direct_url, "DATABASE_URL": self.database_url}
-        return {name: parse_database_url(url.get_secret_value(), name) for name, url in urls.items() if url is not None}
+        return {
+            name: parse_database_url(url.get_secret_value(), name, schema=self.database_schema)
+            for name, url in urls.items()
+            if url is not None
+        }
 
     def secret_values(self) -> list[str]:
         """Every secret as plain text, passwords inside addresses too, so that logs can hide them."""

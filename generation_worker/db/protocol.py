@@ -92,7 +92,9 @@ def claim_of(rows: list[Row]) -> Claim:
     return Claim(
         jobs=[job_of(row) for row in rows if row["what"] == "started"],
         refused=[
-            Refusal(row["id"], row["user_id"], row["age"], row["traceparent"]) for row in rows if row["what"] == "refused"
+            Refusal(row["id"], row["user_id"], row["age"], row["traceparent"])
+            for row in rows
+            if row["what"] == "refused"
         ],
         room_in=min((row["opens_in"] for row in closed), default=None),
         broken=any(row["all_breakers_open"] for row in closed),
@@ -101,7 +103,7 @@ def claim_of(rows: list[Row]) -> Claim:
 
 def job_of(row: Row) -> Job:
     """From a row of a claim or a reclaim; what one of them does not have is None."""
-    values = {name: row.get(name) for name in JOB_COLUMNS}
+    values: dict[str, Any] = {name: row.get(name) for name in JOB_COLUMNS}
     return Job(**values, place=Place(row["priority"], row["position"], row["id"]))
 
 
@@ -328,7 +330,7 @@ class PostgresStore(Runner):
         )
 
     def touch_worker(self, card: WorkerCard, *, busy: int, stuck: int, known: str = "") -> FleetNews | None:
-        named = {"worker": card.id, "concurrency": card.concurrency, **key_columns(card.keys)}
+        named: dict[str, Any] = {"worker": card.id, "concurrency": card.concurrency, **key_columns(card.keys)}
         rows = self._rows("touch_worker", **named, busy=busy, stuck=stuck, known=known)
         return news_of(**rows[0]) if rows else None
 

@@ -44,7 +44,7 @@ def test_looking_and_enqueueing_load_nothing_heavy(arguments: list[str]):
 @pytest.mark.usefixtures("no_settings")
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"]], ids=" ".join)
 def test_help_loads_no_command(arguments: list[str]):
-    modules = {f"generation_worker.cli.{target.partition(':')[0]}" for target, _ in COMMANDS.values()}
+    modules = {f"generation_worker.cli.{entry.target.partition(':')[0]}" for entry in COMMANDS.values()}
     assert loaded(HEAVY | OF_A_COMMAND | modules, *arguments) == "loaded: []"
 
 
