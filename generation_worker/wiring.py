@@ -44,11 +44,11 @@ from generation_worker.worker.attempt import Attempt
 from generation_worker.worker.courier import Courier
 from generation_worker.worker.lease import BEATS_PER_LEASE, STATEMENTS_PER_BEAT
 from generation_worker.worker.maintenance import AUDIT_TASK, Auditor, Task
-from generation_worker.worker.paid_call import KeyRing
+from generation_worker.worker.paid_call import ProviderKeys
 from generation_worker.worker.settings import Ending, WorkerSettings, overtime_for
-from generation_worker.worker.signals import Notices
+from generation_worker.worker.signals import ProviderHints
 from generation_worker.worker.supervisor import Supervisor
-from generation_worker.worker.worker import FOLLOWED, Equipment
+from generation_worker.worker.worker import FOLLOWED, WorkerDependencies
 
 # Puts together what a worker does in its database, and on which connections.
 
@@ -310,10 +310,10 @@ def assembled(settings: Settings, events: Events) -> Generator[Supervisor]:
             adapter.warm_up()
         pool = build_pool(stack, address, settings.concurrency, events)
         store = build_store(pool, address)
-        keys = KeyRing(providers)
-        notices = Notices()
+        keys = ProviderKeys(providers)
+        notices = ProviderHints()
         attempt = Attempt(store, keys, storage, fetcher, images, events, settings.max_paid_calls, notices=notices)
-        equipment = Equipment(
+        dependencies = WorkerDependencies(
             store=store,
             heartbeat_store=build_heartbeat_store(stack, address, settings.lease_duration),
             signals=build_signals(settings),
@@ -325,7 +325,7 @@ def assembled(settings: Settings, events: Events) -> Generator[Supervisor]:
             courier=build_courier(settings, pool, address, events),
         )
         limited = limited_keys(settings, providers)
-        yield Supervisor(worker_settings(settings, storage, keys.providers, limited), equipment)
+        yield Supervisor(worker_settings(settings, storage, keys.providers, limited), dependencies)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from generation_worker.db.audit_trail import Author, check_reason
 from generation_worker.db.jobs import cancel_job, release_job, replay_job
 from generation_worker.db.query import Queries
 from generation_worker.domain.errors import InvalidPayload
-from generation_worker.domain.refusals import EnqueueRefused, InvalidRequest
+from generation_worker.domain.refusals import InvalidRequest, RequestRefused
 
 ActionName = Literal["cancel", "release", "replay"]
 
@@ -66,7 +66,7 @@ class BulkResult(NamedTuple):
 
     id: UUID
     result: Any
-    refused: EnqueueRefused | InvalidPayload | None = None
+    refused: RequestRefused | InvalidPayload | None = None
 
 
 class JobIdRow(NamedTuple):
@@ -109,7 +109,7 @@ def apply(
     for job_id in choose_jobs(queries, action, chosen, after=after):
         try:
             yield BulkResult(job_id, run(queries, job_id, by=by))
-        except (EnqueueRefused, InvalidPayload) as error:
+        except (RequestRefused, InvalidPayload) as error:
             yield BulkResult(job_id, None, error)
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from generation_worker.db.audit_trail import UNKNOWN, Author, record_change
+from generation_worker.db.jobs import JobCount
 from generation_worker.db.query import FAR, Queries
 from generation_worker.domain.fleet import FOLLOWED, LIMIT, PREFIX, Extent, may_be_unset, problem_with
 from generation_worker.domain.job import NO_PROVIDER, Status
@@ -104,13 +105,6 @@ class LaneFront(NamedTuple):
     seconds: float
     workers: int
     """Living workers that serve this lane; with 0 none of its jobs starts."""
-
-
-class JobCount(NamedTuple):
-    status: Status
-    jobs: int
-    exact: bool
-    """False: an estimate, because there are too many to count cheaply."""
 
 
 class NextDue(NamedTuple):
@@ -323,11 +317,11 @@ def resume(queries: Queries, extent: Extent, *, by: Author) -> bool:
 
 
 def park_paused_jobs(queries: Queries) -> Iterator[int]:
-    """Move paused jobs out of the claims' way, and jobs that are no longer paused back; yields the number of each batch.
+    """Move paused jobs out of the claims' way, and jobs that are no longer paused back; yields how many, batch by batch.
 
     Needs connections in autocommit mode. Correctness does not depend on it, only how many rows a claim reads.
     """
-    for statement, enough in (("hold_jobs", PARK_BATCH // 2), ("free_jobs", 1)):
+    for statement, enough in (("park_paused_jobs", PARK_BATCH // 2), ("unpark_jobs", 1)):
         while True:
             moved = queries.execute(statement, limit=PARK_BATCH)
             yield moved
@@ -344,7 +338,7 @@ def _lock_setting(queries: Queries, name: str) -> SettingValue | None:
 
 
 def _apply_setting(queries: Queries, name: str) -> None:
-    """Gates change in this transaction, for every worker; workers read their other settings when they get the message."""
+    """Gates change in this transaction, for every worker; workers read other settings when they get the message."""
     head, _, key = name.partition(".")
     if head == LIMIT:
         queries.execute("limit_gates", name=key)

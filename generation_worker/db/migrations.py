@@ -198,8 +198,8 @@ def _problem(target: Target, schema: str) -> str | None:
     """Why the tables cannot be made here; None if they can."""
     if target.earlier:
         return (
-            f"The schema {target.earlier[0]} has the tables of a version before 0.1.0, which cannot be taken over: finish or "
-            "cancel its jobs with that version and drop its tables, or use another database."
+            f"The schema {target.earlier[0]} has the tables of a version before 0.1.0, which cannot be taken over: "
+            "finish or cancel its jobs with that version and drop its tables, or use another database."
         )
     if not target.present:
         return None
@@ -211,8 +211,8 @@ def _problem(target: Target, schema: str) -> str | None:
         )
     if target.objects:
         return (
-            f"The schema {schema} is in use already, by something else than generation-worker (it has {target.objects[0]}): "
-            "set DATABASE_SCHEMA to a name that is free."
+            f"The schema {schema} is in use already, by something else than generation-worker (it has "
+            f"{target.objects[0]}): set DATABASE_SCHEMA to a name that is free."
         )
     if not target.owned:
         return (

@@ -9,7 +9,7 @@ from typing import Any
 from generation_worker.db.connections import Runner
 from generation_worker.domain.fleet import PREFIX, concurrency_problem, extent_of, poll_problem
 from generation_worker.domain.gate import BREAKER, BreakerPolicy
-from generation_worker.domain.job import Job, Place, Status
+from generation_worker.domain.job import ClaimCursor, Job, Status
 from generation_worker.domain.settlement import Settlement
 from generation_worker.domain.webhook import LONGEST_FAILING, Judgement, Reply
 from generation_worker.ports import (
@@ -20,9 +20,9 @@ from generation_worker.ports import (
     Delivery,
     DisabledEndpoint,
     Expiry,
-    FleetNews,
     FleetPause,
-    GateNews,
+    FleetState,
+    GateChange,
     Key,
     Promotion,
     Reclaim,
@@ -32,7 +32,7 @@ from generation_worker.ports import (
     Staged,
     StoredObject,
     Suspect,
-    WorkerCard,
+    WorkerInfo,
 )
 
 Row = dict[str, Any]
@@ -79,12 +79,12 @@ class PostgresOutbox(Runner):
 # How the worker's values become rows for its statements, and the rows of their answers its values.
 
 
-def lane_columns(marks: Mapping[str, Place]) -> dict[str, Any]:
+def lane_columns(marks: Mapping[str, ClaimCursor]) -> dict[str, Any]:
     priorities, positions, ids = zip(*marks.values(), strict=True)
     return {"providers": list(marks), "priorities": list(priorities), "positions": list(positions), "ids": list(ids)}
 
 
-JOB_COLUMNS = [name for name in Job._fields if name != "place"]
+JOB_COLUMNS = [name for name in Job._fields if name != "cursor"]
 
 
 def claim_of(rows: list[Row]) -> Claim:
@@ -96,7 +96,7 @@ def claim_of(rows: list[Row]) -> Claim:
             for row in rows
             if row["what"] == "refused"
         ],
-        room_in=min((row["opens_in"] for row in closed), default=None),
+        opens_in=min((row["opens_in"] for row in closed), default=None),
         broken=any(row["all_breakers_open"] for row in closed),
     )
 
@@ -104,14 +104,14 @@ def claim_of(rows: list[Row]) -> Claim:
 def job_of(row: Row) -> Job:
     """From a row of a claim or a reclaim; what one of them does not have is None."""
     values: dict[str, Any] = {name: row.get(name) for name in JOB_COLUMNS}
-    return Job(**values, place=Place(row["priority"], row["position"], row["id"]))
+    return Job(**values, cursor=ClaimCursor(row["priority"], row["position"], row["id"]))
 
 
-def news_of(version: str, settings: Mapping[str, Mapping[str, Any]], webhooks: Mapping[str, Any]) -> FleetNews:
+def news_of(version: str, settings: Mapping[str, Mapping[str, Any]], webhooks: Mapping[str, Any]) -> FleetState:
     """A value that somebody has written past the checks is as if it were not there: no worker may break over it."""
     values = {name: setting["value"] for name, setting in settings.items()}
     concurrency, poll_interval = values.get("concurrency"), values.get("poll_interval")
-    return FleetNews(
+    return FleetState(
         version,
         concurrency=None if concurrency_problem(concurrency) else concurrency,
         poll_interval=None if poll_problem(poll_interval) else poll_interval,
@@ -167,7 +167,7 @@ class PostgresStore(Runner):
     def claim_jobs(
         self,
         worker: str,
-        marks: Mapping[str, Place],
+        marks: Mapping[str, ClaimCursor],
         *,
         keys: Sequence[Key] = (),
         slots: int,
@@ -189,7 +189,7 @@ class PostgresStore(Runner):
         statement = "claim_limited_jobs" if keys else "claim_jobs"
         return claim_of(self._rows(statement, keep=rehearse is None, **values))
 
-    def find_suspects(self, marks: Mapping[str, Place], *, limit: int, left_out: Sequence[str]) -> list[Suspect]:
+    def find_suspects(self, marks: Mapping[str, ClaimCursor], *, limit: int, left_out: Sequence[str]) -> list[Suspect]:
         return self._all(Suspect, "find_suspects", **lane_columns(marks), limit=limit, left_out=list(left_out))
 
     def renew_leases(
@@ -244,9 +244,9 @@ class PostgresStore(Runner):
 
     def finish_call(
         self, job: Job, number: int, report: CallReport, *, policy: BreakerPolicy = BREAKER
-    ) -> GateNews | None:
+    ) -> GateChange | None:
         return self._one_or_none(
-            GateNews,
+            GateChange,
             "finish_call",
             job_id=job.id,
             number=number,
@@ -319,7 +319,7 @@ class PostgresStore(Runner):
     def prune_swept(self, *, retention: float, limit: int) -> int:
         return self._change("prune_swept", retention=retention, limit=limit)
 
-    def register_worker(self, card: WorkerCard) -> None:
+    def register_worker(self, card: WorkerInfo) -> None:
         self._change(
             "register_worker",
             worker=card.id,
@@ -329,16 +329,16 @@ class PostgresStore(Runner):
             **key_columns(card.keys),
         )
 
-    def touch_worker(self, card: WorkerCard, *, busy: int, stuck: int, known: str = "") -> FleetNews | None:
+    def touch_worker(self, card: WorkerInfo, *, busy: int, stuck: int, known: str = "") -> FleetState | None:
         named: dict[str, Any] = {"worker": card.id, "concurrency": card.concurrency, **key_columns(card.keys)}
         rows = self._rows("touch_worker", **named, busy=busy, stuck=stuck, known=known)
         return news_of(**rows[0]) if rows else None
 
-    def hold_jobs(self, *, limit: int) -> int:
-        return self._change("hold_jobs", limit=limit)
+    def park_paused_jobs(self, *, limit: int) -> int:
+        return self._change("park_paused_jobs", limit=limit)
 
-    def free_jobs(self, *, limit: int) -> int:
-        return self._change("free_jobs", limit=limit)
+    def unpark_jobs(self, *, limit: int) -> int:
+        return self._change("unpark_jobs", limit=limit)
 
     def set_asleep(self, worker: str, *, asleep: bool) -> None:
         self._change("set_asleep", worker=worker, asleep=asleep)

@@ -1,4 +1,4 @@
-"""Facts about the database server and our tables in it, for doctor, metrics and migrations. Durations are in seconds."""
+"""Facts about the database server and our tables in it, for doctor and metrics. Durations are in seconds."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ NO_PROVIDER = "none"
 """The lane of jobs that are done here, without a provider."""
 
 
-class Place(NamedTuple):
+class ClaimCursor(NamedTuple):
     """Where a job stands in its lane; claims go from the lowest place up."""
 
     priority: int
@@ -124,7 +124,7 @@ class Job(NamedTuple):
     """The provider's key that the claim has a permit for; None where nothing is limited, or nothing has to be asked."""
     permit: int | None
     """The tenth of a second, from the epoch on, for which the permit counts."""
-    place: Place
+    cursor: ClaimCursor
     waited: float = 0.0
     """Seconds from the moment it might have started to this claim."""
     age: float = 0.0
@@ -149,5 +149,5 @@ class Job(NamedTuple):
         }
 
 
-FRONT = Place(-(2**31), "-infinity", "00000000-0000-0000-0000-000000000000")
+LANE_START = ClaimCursor(-(2**31), "-infinity", "00000000-0000-0000-0000-000000000000")
 """The lowest place there is."""

@@ -9,12 +9,12 @@ import pytest
 
 from generation_worker.db.connections import LOCK, Limits, OwnConnection, open_pool
 from generation_worker.db.protocol import PostgresStore
-from generation_worker.ports import StoreBusy, StoreUnavailable, WorkerCard
+from generation_worker.ports import StoreBusy, StoreUnavailable, WorkerInfo
 from tests.support.database import Connection, Database
 from tests.support.protocol import OneConnection
 from tests.support.waiting import wait_until
 
-CARD = WorkerCard("worker-1", "0.1.0", ["local"], 5)
+CARD = WorkerInfo("worker-1", "0.1.0", ["local"], 5)
 HASTY = Limits(lock=0.05)
 Build = Callable[[Limits], PostgresStore]
 

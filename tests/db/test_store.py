@@ -12,14 +12,14 @@ import pytest
 from generation_worker.db.connections import OwnConnection, open_pool
 from generation_worker.db.protocol import PostgresStore
 from generation_worker.db.statements import load_statements
-from generation_worker.ports import StoreUnavailable, WorkerCard
+from generation_worker.ports import StoreUnavailable, WorkerInfo
 from tests.domain.jobs import a_job
 from tests.support.database import Connection, Database
 from tests.support.jobs import enqueue, grant
 from tests.support.protocol import COMPLETED, OneConnection, Worker
 from tests.support.waiting import wait_until
 
-CARD = WorkerCard("worker-1", "0.1.0", ["local"], 5)
+CARD = WorkerInfo("worker-1", "0.1.0", ["local"], 5)
 NOWHERE = "postgresql://postgres@127.0.0.1:1/nothing?connect_timeout=2"
 
 
