@@ -67,7 +67,9 @@ def main() -> int:
 def _in_reading_order(dump: str) -> list[str]:
     """The dump's blocks: each table with what belongs to it, then the functions, then who may call them."""
     parts = BLOCK.split(dump)[1:]
-    found = [(kind, text) for kind, text in zip(parts[::2], parts[1::2], strict=True) if kind not in ("SCHEMA", "COMMENT")]
+    found = [
+        (kind, text) for kind, text in zip(parts[::2], parts[1::2], strict=True) if kind not in ("SCHEMA", "COMMENT")
+    ]
     kinds, texts = zip(*found, strict=True)
     tables = [
         re.findall(r"CREATE (?:UNLOGGED )?TABLE (\S+)", text)[0]

@@ -156,7 +156,7 @@ def _pool_timeout(found: Translation, value: str) -> None:
 def _schema(found: Translation, value: str) -> None:
     """The app's, for its own tables."""
     if value:
-        found.notices.append("names a schema, which is your app's: it is ignored here, where DATABASE_SCHEMA names ours")
+        found.notices.append("names a schema, which is your app's: it is ignored here; DATABASE_SCHEMA names ours")
 
 
 def _sslaccept(found: Translation, value: str) -> None:

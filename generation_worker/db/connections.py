@@ -118,7 +118,9 @@ def _begin_session(connection: psycopg.Connection[Any], settings: Mapping[str, s
         raise
 
 
-def apply(connection: psycopg.Connection[Any], settings: Mapping[str, str], *, to: Literal["session", "transaction"]) -> None:
+def apply(
+    connection: psycopg.Connection[Any], settings: Mapping[str, str], *, to: Literal["session", "transaction"]
+) -> None:
     """Set settings of the server, by their names there."""
     statement = load_statements()[f"set_for_{to}"]
     connection.execute(statement, {"names": list(settings), "values": list(settings.values())}, prepare=False)

@@ -103,7 +103,7 @@ def claim_of(rows: list[Row]) -> Claim:
 
 def job_of(row: Row) -> Job:
     """From a row of a claim or a reclaim; what one of them does not have is None."""
-    values = {name: row.get(name) for name in JOB_COLUMNS}
+    values: dict[str, Any] = {name: row.get(name) for name in JOB_COLUMNS}
     return Job(**values, cursor=ClaimCursor(row["priority"], row["position"], row["id"]))
 
 
@@ -330,7 +330,7 @@ class PostgresStore(Runner):
         )
 
     def touch_worker(self, card: WorkerInfo, *, busy: int, stuck: int, known: str = "") -> FleetState | None:
-        named = {"worker": card.id, "concurrency": card.concurrency, **key_columns(card.keys)}
+        named: dict[str, Any] = {"worker": card.id, "concurrency": card.concurrency, **key_columns(card.keys)}
         rows = self._rows("touch_worker", **named, busy=busy, stuck=stuck, known=known)
         return news_of(**rows[0]) if rows else None
 

@@ -96,6 +96,26 @@ class SchemaPlace(NamedTuple):
     elsewhere: list[str]
 
 
+class OpenDoor(NamedTuple):
+    """Something that everybody, or a role that stands for everybody, may do with one of our objects."""
+
+    role: str
+    may: str
+    object: str
+
+
+class Backend(NamedTuple):
+    pid: int
+
+
+class ServerClock(NamedTuple):
+    seconds: float
+
+
+class Revision(NamedTuple):
+    version_num: str
+
+
 def read_server(queries: Queries) -> Server:
     """The kind and the settings of the server."""
     return queries.one(Server, "server")
@@ -129,3 +149,24 @@ def list_functions(queries: Queries) -> list[Function]:
 def find_schema(queries: Queries) -> SchemaPlace:
     """Whether this role can use the schema of ``queries``, and where else there are tables of ours."""
     return queries.one(SchemaPlace, "schema_place", schema=queries.schema)
+
+
+def find_revision(queries: Queries) -> str | None:
+    """The revision of the tables; None if they were migrated back to nothing. Raises psycopg.Error without any."""
+    found = queries.one_or_none(Revision, "current_revision")
+    return found.version_num if found else None
+
+
+def list_open_doors(queries: Queries, tables: Sequence[str], functions: Sequence[str]) -> list[OpenDoor]:
+    """What PUBLIC, anon and authenticated may do with the schema and these of our tables and functions."""
+    return queries.all(OpenDoor, "open_doors", schema=queries.schema, tables=list(tables), functions=list(functions))
+
+
+def find_backend(queries: Queries) -> int:
+    """The process of the server that answers."""
+    return queries.one(Backend, "backend").pid
+
+
+def read_clock(queries: Queries) -> float:
+    """The server's clock, in seconds since 1970."""
+    return queries.one(ServerClock, "round_trip").seconds

@@ -1,8 +1,8 @@
 """Reads the SQL statements: one a file in ``sql/protocol/``, named blocks in ``sql/<subject>.sql``.
 
-A named block is a line ``-- name: find_job``, comment lines, and the statement. The files write the prefix ``generation.``
-before every object of ours, and in the names of NOTIFY channels and advisory locks; it is replaced for another schema.
-A percent sign stands doubled: every statement is run with parameters, even if it has none.
+A named block is a line ``-- name: find_job``, comment lines, and the statement. The files write the prefix
+``generation.`` before every object of ours, and in the names of NOTIFY channels and advisory locks; it is replaced for
+another schema. A percent sign stands doubled: every statement is run with parameters, even if it has none.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def names_in(subject: str) -> list[str]:
 
 
 def in_schema(text: str, schema: str) -> str:
-    """`text` for another schema than the one it is written for. Raises ValueError for a name that no schema may have."""
+    """`text` for another schema than the default. Raises ValueError for a name that no schema may have."""
     return text if schema == SCHEMA else PREFIX.sub(f"{quoted(schema)}.", text)
 
 
