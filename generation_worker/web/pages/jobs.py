@@ -22,7 +22,7 @@ from generation_worker.domain.job import FINAL, Status
 from generation_worker.domain.payload import ImageRef, Kind, fill, parse_payload
 from generation_worker.domain.refusals import InvalidRequest
 from generation_worker.web.api.control import JobChoice
-from generation_worker.web.app import Database, part
+from generation_worker.web.app import Database
 from generation_worker.web.auth import Caller
 from generation_worker.web.pages.render import (
     BATCHES,
@@ -43,8 +43,8 @@ from generation_worker.web.requests import PRINTABLE, Cursor, UserId
 from generation_worker.worker.image_keys import KEY, UPLOAD_KEY
 
 PAGE_SIZE = 50
-REASONS_SECONDS = 2.0
-"""How long the reasons of failures are cached for all visitors."""
+CACHE_SECONDS = 2.0
+"""How long the reasons of failures are cached."""
 
 BulkName = Literal["cancel", "release", "retry"]
 
@@ -135,7 +135,12 @@ class JobListPage(NamedTuple):
     more: str | None
 
 
-FailureCodes = CachedQuery[list[FailureCode]]
+def _read_failure_codes(queries: Queries) -> list[FailureCode]:
+    with queries.read_only() as reader:
+        return jobs.failures_by_code(reader)
+
+
+failure_codes = CachedQuery(_read_failure_codes, seconds=CACHE_SECONDS)
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -181,7 +186,6 @@ def list_failed(
     caller: Annotated[Caller, sees("read")],
     filters: Annotated[FailedFilters, Query()],
     queries: Database,
-    failure_codes: Annotated[FailureCodes, part("failure_codes")],
 ) -> Response:
     with queries.read_only() as reader:
         page = jobs.scan_dead_letters(
@@ -192,7 +196,7 @@ def list_failed(
     return render(
         request,
         "failed.html",
-        reasons=failure_codes(),
+        reasons=failure_codes(queries),
         letters=page.letters,
         more=more,
         filters=filters,
@@ -239,16 +243,6 @@ def change_many(
         return go_back(None, f"{flash}. That was all.", otherwise=action.back)
     again = address(f"{MANY}/{name}", **_conditions(form), after=next_after)
     return go_back(None, f"{flash}. There may be more.", otherwise=again)
-
-
-def cached_failure_codes(queries: Queries) -> FailureCodes:
-    """The reasons of failures, for the part ``failure_codes`` of the application."""
-
-    def fetch() -> list[FailureCode]:
-        with queries.read_only() as reader:
-            return jobs.failures_by_code(reader)
-
-    return CachedQuery(fetch, seconds=REASONS_SECONDS)
 
 
 def prompt_in(payload: Any) -> str | None:
