@@ -24,6 +24,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import BaseModel, ValidationError, model_validator
 
 from generation_worker import __version__
+from generation_worker.db.query import Queries
 from generation_worker.domain import estimate as spans
 from generation_worker.web.auth import open_to_all
 from generation_worker.web.problems import Problem
@@ -156,27 +157,31 @@ def _now() -> float:
 
 
 class CachedQuery(Generic[T]):
-    """Shares the result of ``fetch`` between pages for ``seconds``: a hundred open pages query no more than one.
+    """The result of ``fetch``, for at most ``seconds``: a hundred open pages query the database no more than one.
 
     Pages that are opened while it is fetched wait for that result.
     """
 
-    def __init__(self, fetch: Callable[[], T], *, seconds: float, clock: Callable[[], float] = _now) -> None:
+    def __init__(self, fetch: Callable[[Queries], T], *, seconds: float, clock: Callable[[], float] = _now) -> None:
+        self.seconds = seconds
         self._fetch = fetch
-        self._seconds = seconds
         self._clock = clock
         self._lock = threading.Lock()
-        self._cached: tuple[float, T] | None = None
+        self._cached: tuple[Queries, float, T] | None = None
 
-    def __call__(self, *, anew: bool = False) -> T:
+    def __call__(self, queries: Queries, *, anew: bool = False) -> T:
         """``anew`` fetches in any case: for a visitor who has just made a change.
 
-        Raises what ``fetch`` raises, and does not cache that.
+        A result for other ``queries`` is not used: it is of another application in this process. Raises what ``fetch``
+        raises, and does not cache that.
         """
         with self._lock:
-            if anew or self._cached is None or self._clock() - self._cached[0] >= self._seconds:
-                self._cached = (self._clock(), self._fetch())
-            return self._cached[1]
+            if anew or self._cached is None or self._cached[0] is not queries or self._is_old(self._cached[1]):
+                self._cached = (queries, self._clock(), self._fetch(queries))
+            return self._cached[2]
+
+    def _is_old(self, fetched_at: float) -> bool:
+        return self._clock() - fetched_at >= self.seconds
 
 
 class FilterForm(RequestModel):
@@ -272,8 +277,3 @@ def _short(value: object) -> str:
 
 def _pretty(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, indent=2, default=str)
-
-
-# TRANSITION: old names, until the pages of jobs and of the fleet are converted.
-SharedLook = CachedQuery
-Choosing = FilterForm
