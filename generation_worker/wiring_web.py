@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from fastapi import APIRouter, FastAPI
 
 from generation_worker.config import Settings, describe
-from generation_worker.db.access import KeyDesk, SessionDesk, TokenDesk
 from generation_worker.db.bulk import ControlDesk
 from generation_worker.db.connections import DeskConnections, open_desk_pool, read_only
-from generation_worker.db.credits import CreditDesk
 from generation_worker.db.insights import Insights
 from generation_worker.db.jobs import JobDesk
-from generation_worker.db.ledger import meaning
+from generation_worker.db.ledger import explain_invariant
 from generation_worker.db.query import Queries
 from generation_worker.db.streams import StreamDesk
 from generation_worker.db.webhooks import WebhookDesk
@@ -34,16 +32,16 @@ from generation_worker.web.api.streams import events_router
 from generation_worker.web.api.webhooks import deliveries_router, endpoints_router
 from generation_worker.web.app import create_app
 from generation_worker.web.auth import Guard, KeyLimits
-from generation_worker.web.pages.access import audit_router, keys_router
+from generation_worker.web.pages import access as access_pages
+from generation_worker.web.pages import credits as credit_pages
+from generation_worker.web.pages import render, session
 from generation_worker.web.pages.control import changing_router, control_pages, pausing_router
-from generation_worker.web.pages.credits import Desks as UserDesks
-from generation_worker.web.pages.credits import user_router, users_router
 from generation_worker.web.pages.fleet import providers_router, workers_router
 from generation_worker.web.pages.job import job_page_router
 from generation_worker.web.pages.jobs import batch_page_router, failed_router, jobs_page_router, many_router
 from generation_worker.web.pages.overview import overview_router
 from generation_worker.web.pages.pictures import pictures_router
-from generation_worker.web.pages.session import Door, answer_with_pages, entrance_routers
+from generation_worker.web.pages.session import SessionGuard, answer_with_pages
 from generation_worker.web.pages.webhooks import endpoint_router, webhooks_router
 from generation_worker.worker.supervisor import Supervisor
 
@@ -77,16 +75,15 @@ def build_app(
     desk = open_desk(stack, settings)
     if metrics:
         metrics.watch(supervisor.report, partial(fleet_questions, desk))
-    guard = build_guard(settings, desk)
+    queries = Queries(desk, schema=settings.database_schema)
+    guard = build_guard(settings, queries)
     routers = list(build_routers(settings, supervisor, events, metrics))
-    door = Door(guard, SessionDesk(desk))
     if settings.enable_dashboard:
-        routers += build_dashboard(settings, desk, door, keeping.storage, supervisor)
+        routers += build_dashboard(settings, desk, keeping.storage, supervisor)
     streams = build_streams(stack, settings, desk, events) if settings.enable_api else None
     if streams is not None:
         routers += build_api(settings, desk, keeping, streams, supervisor, events)
-    app = create_app(routers, guard, queries=Queries(desk))
-    app.state.door = door
+    app = create_app(routers, guard, queries=queries, sessions=SessionGuard(guard, queries))
     if settings.enable_dashboard:
         answer_with_pages(app)
     if streams is not None:
@@ -146,12 +143,14 @@ def build_api(
 
 
 def build_dashboard(
-    settings: Settings, desk: DeskConnections, door: Door, storage: Storage, supervisor: Supervisor
+    settings: Settings, desk: DeskConnections, storage: Storage, supervisor: Supervisor
 ) -> Iterator[APIRouter]:
     """The pages for people, by subject. They ask the same desks as the routes under /worker."""
     ask = partial(fleet_questions, desk)
     jobs, control = JobDesk(desk), ControlDesk(desk)
-    yield from entrance_routers(door)
+    yield render.router
+    yield session.router
+    yield session.redirects
     yield overview_router(ask)
     yield jobs_page_router(jobs, ask)
     yield job_page_router(jobs, control, ask)
@@ -159,18 +158,16 @@ def build_dashboard(
     yield batch_page_router(jobs, ask)
     yield failed_router(ask)
     yield many_router(control)
-    yield users_router(ask)
-    yield user_router(UserDesks(ask, CreditDesk(desk), jobs, control))
+    yield credit_pages.router
     yield providers_router(ask)
-    yield workers_router(ask, meaning)
+    yield workers_router(ask, explain_invariant)
     yield control_pages(control, partial(describe, settings))
     yield pausing_router(control, supervisor.wake)
     yield changing_router(control)
-    yield audit_router(ask)
+    yield access_pages.router
     webhooks = WebhookDesk(desk, allow_private=settings.webhook_allow_private)
     yield webhooks_router(ask, webhooks)
     yield endpoint_router(webhooks, webhooks)
-    yield keys_router(ask, KeyDesk(desk))
 
 
 @contextmanager
@@ -180,9 +177,9 @@ def fleet_questions(desk: DeskConnections) -> Generator[Insights]:
         yield Insights(lent)
 
 
-def build_guard(settings: Settings, desk: DeskConnections) -> Guard:
+def build_guard(settings: Settings, queries: Queries) -> Guard:
     limits = KeyLimits(settings.api_requests_per_minute, settings.api_most_waiting, settings.api_max_body_kb * KIB)
-    return Guard(TokenDesk(desk), limits)
+    return Guard(queries, limits)
 
 
 def open_desk(stack: ExitStack, settings: Settings) -> DeskConnections:

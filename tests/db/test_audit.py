@@ -11,9 +11,9 @@ from psycopg import sql
 from psycopg_pool import ConnectionPool
 
 from generation_worker.db.connections import SingleConnection, open_pool
-from generation_worker.db.ledger import MOST_PER_INVARIANT, audit, count_violations, meaning
+from generation_worker.db.ledger import MOST_PER_INVARIANT, count_violations, explain_invariant, find_violations
 from generation_worker.db.statements import load_statements
-from tests.support.database import Connection, Database
+from tests.support.database import Connection, Database, queries_on
 from tests.support.jobs import (
     NOT_LEASED,
     NOW,
@@ -75,7 +75,7 @@ def put_call(connection: Connection, job_id: UUID, number: int = 1, **columns: A
 
 
 def found(connection: Connection) -> set[str]:
-    return {violation.invariant for violation in audit(connection, max_paid_calls=MAX_PAID_CALLS)}
+    return {violation.invariant for violation in find_violations(queries_on(connection), max_paid_calls=MAX_PAID_CALLS)}
 
 
 def change(table: str, changes: str, where: str) -> Callable[[Connection, dict[str, UUID]], None]:
@@ -284,13 +284,13 @@ def test_every_invariant_is_broken_here():
 
 def test_a_violation_names_the_offender_and_the_numbers(connection: Connection, books: dict[str, UUID]):
     change("credit_account", "balance = 11", "user_id = 'bob'")(connection, books)
-    (violation,) = audit(connection, max_paid_calls=MAX_PAID_CALLS)
+    (violation,) = find_violations(queries_on(connection), max_paid_calls=MAX_PAID_CALLS)
     assert violation.row == {"user_id": "bob", "balance": 11, "sum_of_entries": 10}
 
 
 @pytest.mark.parametrize("invariant", sorted(load_statements()))
 def test_every_invariant_says_what_a_row_means(invariant: str):
-    assert meaning(invariant).startswith("A row is ")
+    assert explain_invariant(invariant).startswith("A row is ")
     assert not load_statements()[invariant].rstrip().endswith(b";")
 
 
@@ -300,7 +300,7 @@ def test_what_is_broken_everywhere_is_reported_a_hundred_times(connection: Conne
     connection.execute(
         "INSERT INTO credit_account (user_id, balance) SELECT 'u' || n, 1 FROM generate_series(1, 200) n"
     )
-    assert len(audit(connection, max_paid_calls=MAX_PAID_CALLS)) == 100
+    assert len(find_violations(queries_on(connection), max_paid_calls=MAX_PAID_CALLS)) == 100
 
 
 def test_pruned_jobs_leave_books_that_hold(connection: Connection, books: dict[str, UUID]):

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from generation_worker.db.audit_trail import UNKNOWN, AuditEvent, Author, record
+from generation_worker.db.audit_trail import UNKNOWN, AuditEvent, Author, record_change
 from generation_worker.db.credits import adjust_credits, grant_credits
 from generation_worker.db.enqueue import cancel
 from generation_worker.db.fleet import set_fleet_setting
@@ -16,7 +16,7 @@ from generation_worker.db.insights import Insights
 from generation_worker.db.jobs import cancel_job, replay_job
 from generation_worker.domain.refusals import InsufficientCredits, InvalidRequest, JobNotFound, JobNotReplayable
 from tests.support import jobs
-from tests.support.database import Connection, Database
+from tests.support.database import Connection, Database, queries_on
 from tests.support.populated import Population, SingleConnection, populate
 from tests.support.refusals import APPEND_ONLY, refused
 
@@ -161,7 +161,7 @@ def test_it_shares_the_fate_of_the_callers_transaction(
     "change", ["UPDATE audit_event SET actor = 'bob'", "DELETE FROM audit_event", "TRUNCATE audit_event"]
 )
 def test_nobody_changes_it_afterwards(connection: Connection, change: str):
-    record(connection, ADA, "job.cancel", "job:1")
+    record_change(queries_on(connection), ADA, "job.cancel", "job:1")
     with refused(APPEND_ONLY, match="audit_event is append-only"):
         connection.execute(change.encode())
     assert len(events(connection)) == 1
@@ -169,10 +169,10 @@ def test_nobody_changes_it_afterwards(connection: Connection, change: str):
 
 def test_looking_for_what_somebody_did_to_something(connection: Connection):
     one, other = UUID(int=1), UUID(int=2)
-    record(connection, Author("cli:ada"), "job.cancel", f"job:{one}")
-    record(connection, Author("cli:bob"), "job.replay", f"job:{one}")
-    record(connection, Author("key:5"), "setting.set", "setting:price.text_to_image")
-    record(connection, UNKNOWN, "job.cancel", f"job:{other}")
+    record_change(queries_on(connection), Author("cli:ada"), "job.cancel", f"job:{one}")
+    record_change(queries_on(connection), Author("cli:bob"), "job.replay", f"job:{one}")
+    record_change(queries_on(connection), Author("key:5"), "setting.set", "setting:price.text_to_image")
+    record_change(queries_on(connection), UNKNOWN, "job.cancel", f"job:{other}")
 
     def found(**filters: Any) -> list[int]:
         first = events(connection)[-1].id

@@ -9,7 +9,7 @@ import pytest
 from psycopg import sql
 
 from generation_worker.db.access import create_token, revoke_token
-from generation_worker.db.audit_trail import Author, record
+from generation_worker.db.audit_trail import Author, record_change
 from generation_worker.db.enqueue import replay
 from generation_worker.db.insights import Insights
 from generation_worker.db.jobs import ResultInsights, cancel_job
@@ -18,7 +18,7 @@ from generation_worker.db.query import FAR
 from generation_worker.db.statements import load_statements
 from generation_worker.domain.refusals import InvalidRequest
 from tests.support import jobs
-from tests.support.database import Connection, Database
+from tests.support.database import Connection, Database, queries_on
 from tests.support.populated import WORKER, Population, SingleConnection, populate
 
 ALL = ("pending", "scheduled", "rate_limited", "processing", "completed", "failed", "cancelled")
@@ -274,7 +274,7 @@ def test_gates_say_who_holds_their_keys_and_until_when_they_are_closed(connectio
 
 def test_how_far_a_look_at_the_audit_trail_reaches(connection: Connection, insights: Insights):
     for n in range(5):
-        record(connection, Author("cli:ada"), "job.cancel", f"job:{n}")
+        record_change(queries_on(connection), Author("cli:ada"), "job.cancel", f"job:{n}")
     events = insights.audit_events()
     assert [event.target for event in insights.audit_events(target="job:0", cap=4)] == []
     assert [event.target for event in insights.audit_events(target="job:0")] == ["job:0"]
@@ -480,8 +480,8 @@ def test_a_users_jobs_are_counted_up_to_a_cap(connection: Connection):
 
 
 def test_keys_page_by_page(connection: Connection, insights: Insights):
-    made = [create_token(connection, f"key {n}", ["read"], user_id="ada" if n % 2 else None).token for n in range(7)]
-    revoke_token(connection, made[3].id)
+    made = [create_token(queries_on(connection), f"key {n}", ["read"], user_id="ada" if n % 2 else None).token for n in range(7)]
+    revoke_token(queries_on(connection), made[3].id)
     connection.execute("UPDATE api_token SET created_at = '2026-01-01' WHERE name IN ('key 1', 'key 2')")
     found: list[str] = []
     while page := insights.api_keys(before=found[-1] if found else None, limit=2):

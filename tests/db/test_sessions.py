@@ -8,7 +8,7 @@ import pytest
 
 from generation_worker.db.access import SessionDesk, create_token
 from generation_worker.db.connections import DeskConnections, open_desk_pool
-from tests.support.database import Connection, Database
+from tests.support.database import Connection, Database, queries_on
 
 FIRST, SECOND = b"1" * 32, b"2" * 32
 
@@ -21,7 +21,7 @@ def sessions(database: Database) -> Iterator[SessionDesk]:
 
 @pytest.fixture
 def token_id(connection: Connection) -> str:
-    return create_token(connection, "ann", ["read"]).token.id
+    return create_token(queries_on(connection), "ann", ["read"]).token.id
 
 
 def ended(connection: Connection, number: int, token_id: str) -> None:

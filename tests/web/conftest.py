@@ -17,7 +17,7 @@ from generation_worker.db.connections import DeskConnections, open_desk_pool
 from generation_worker.domain.token import Scope
 from generation_worker.web.app import WebServer, create_app
 from generation_worker.web.auth import Guard, KeyLimits
-from tests.support.database import Connection, Database
+from tests.support.database import Connection, Database, queries_on
 from tests.support.populated import Population, populate
 from tests.web.api import Api, api, as_new, client_of
 
@@ -60,7 +60,7 @@ def key(connection: Connection) -> MakeKey:
     """Makes a key, and gives the headers that show it."""
 
     def make(*scopes: Scope, user: str | None = None, **limits: Any) -> dict[str, str]:
-        made = create_token(connection, "test", scopes, user_id=user, **limits)
+        made = create_token(queries_on(connection), "test", scopes, user_id=user, **limits)
         return {"Authorization": f"Bearer {made.key}"}
 
     return make

@@ -25,7 +25,7 @@ from generation_worker.web.auth import (
     scope_of,
 )
 from generation_worker.web.problems import Problem
-from tests.support.database import Connection
+from tests.support.database import Connection, queries_on
 from tests.web.conftest import LIMITS, MakeKey, Serve
 
 
@@ -156,10 +156,10 @@ def shown(key: str) -> Request:
 def test_a_revoked_key_is_believed_for_a_second_at_most(connection: Connection, desk: DeskConnections):
     clock = Clock()
     guard = Guard(TokenDesk(desk), LIMITS, clock)
-    made = create_token(connection, "test", ["read"])
+    made = create_token(queries_on(connection), "test", ["read"])
     assert guard.admit(shown(made.key)).name == f"key:{made.token.id}"
     assert BELIEVED_FOR <= 1
-    revoke_token(connection, made.token.id)
+    revoke_token(queries_on(connection), made.token.id)
     clock.now += BELIEVED_FOR
     with pytest.raises(Problem) as caught:
         guard.admit(shown(made.key))
@@ -167,15 +167,15 @@ def test_a_revoked_key_is_believed_for_a_second_at_most(connection: Connection, 
 
 
 def test_an_expired_key_lets_nobody_in(connection: Connection, guard: Guard):
-    made = create_token(connection, "test", ["read"], lasts=3600)
+    made = create_token(queries_on(connection), "test", ["read"], lasts=3600)
     connection.execute("UPDATE api_token SET expires_at = now() - interval '1 second'")
     with pytest.raises(Problem, match="expired"):
         guard.admit(shown(made.key))
 
 
 def test_to_revoke_the_last_key_opens_nothing(connection: Connection, client: httpx.Client):
-    made = create_token(connection, "test", ["read"])
-    revoke_token(connection, made.token.id)
+    made = create_token(queries_on(connection), "test", ["read"])
+    revoke_token(queries_on(connection), made.token.id)
     assert said(client.get("/worker/read")) == (401, "key_required")
 
 
@@ -184,7 +184,7 @@ def test_the_first_key_ends_the_time_without_keys(connection: Connection, desk: 
     guard = Guard(TokenDesk(desk), LIMITS, clock)
     nothing = Request({"type": "http", "headers": [(b"host", b"localhost")], "client": ("127.0.0.1", 1)})
     assert guard.admit(nothing).name == "loopback"
-    create_token(connection, "test", ["read"])
+    create_token(queries_on(connection), "test", ["read"])
     clock.now += BELIEVED_FOR
     with pytest.raises(Problem) as caught:
         guard.admit(nothing)
@@ -193,7 +193,7 @@ def test_the_first_key_ends_the_time_without_keys(connection: Connection, desk: 
 
 def test_the_fleet_keeps_a_keys_pace_together(connection: Connection, desk: DeskConnections):
     """Two processes, one key of 12 a minute: two may come at once, whichever process they reach."""
-    made = create_token(connection, "test", ["read"], requests_per_minute=12)
+    made = create_token(queries_on(connection), "test", ["read"], requests_per_minute=12)
     guards = [Guard(TokenDesk(desk), LIMITS) for _ in range(2)]
     for guard in guards:
         guard.admit(shown(made.key))
@@ -207,7 +207,7 @@ def test_the_fleet_keeps_a_keys_pace_together(connection: Connection, desk: Desk
 
 
 def test_who_was_turned_away_costs_no_further_question(connection: Connection, desk: DeskConnections):
-    made = create_token(connection, "test", ["read"])
+    made = create_token(queries_on(connection), "test", ["read"])
     guard = Guard(TokenDesk(desk), KeyLimits(requests_per_minute=1, most_waiting=1, most_json=1000))
     guard.admit(shown(made.key))
     for _ in range(3):
@@ -217,15 +217,15 @@ def test_who_was_turned_away_costs_no_further_question(connection: Connection, d
 
 
 def test_another_keys_pace_is_its_own(connection: Connection, guard: Guard):
-    slow = create_token(connection, "slow", ["read"], requests_per_minute=1)
+    slow = create_token(queries_on(connection), "slow", ["read"], requests_per_minute=1)
     guard.admit(shown(slow.key))
-    guard.admit(shown(create_token(connection, "other", ["read"]).key))
+    guard.admit(shown(create_token(queries_on(connection), "other", ["read"]).key))
     with pytest.raises(Problem):
         guard.admit(shown(slow.key))
 
 
 def test_knowing_a_keys_public_part_uses_up_nothing(connection: Connection, guard: Guard):
-    made = create_token(connection, "test", ["read"], requests_per_minute=1)
+    made = create_token(queries_on(connection), "test", ["read"], requests_per_minute=1)
     for _ in range(3):
         with pytest.raises(Problem, match="unknown"):
             guard.admit(shown(made.key[:-64] + "0" * 64))
@@ -233,7 +233,7 @@ def test_knowing_a_keys_public_part_uses_up_nothing(connection: Connection, guar
 
 
 def test_the_last_use_is_written_once_a_minute(connection: Connection, guard: Guard):
-    made = create_token(connection, "test", ["read"])
+    made = create_token(queries_on(connection), "test", ["read"])
 
     def last_use() -> Any:
         row = connection.execute("SELECT last_used_at FROM api_token").fetchone()
@@ -255,7 +255,7 @@ def TokenDesk_of(guard: Guard) -> TokenDesk:
 
 
 def test_nothing_that_is_stored_is_a_key(connection: Connection):
-    made = create_token(connection, "test", ["read"])
+    made = create_token(queries_on(connection), "test", ["read"])
     row = connection.execute("SELECT api_token::text FROM api_token").fetchone()
     assert row is not None
     secret = made.key.rpartition("_")[2]

@@ -87,7 +87,7 @@ class Page:
     @property
     def said(self) -> str | None:
         """What was done by the form before."""
-        return next((each.text for each in self.tree.all("p", class_="said")), None)
+        return next((each.text for each in self.tree.all("p", class_="flash")), None)
 
     @property
     def problem(self) -> str | None:

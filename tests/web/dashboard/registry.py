@@ -12,6 +12,7 @@ from typing import Any
 from generation_worker.db.access import create_token
 from generation_worker.domain.token import Scope
 from tests.support import jobs
+from tests.support.database import queries_on
 from tests.support.webhooks import put_endpoint
 from tests.web.registry import World
 
@@ -87,7 +88,7 @@ def _message(world: World) -> str:
 
 
 def _another_key(world: World) -> str:
-    made = create_token(world.connection, "another", ["read"])
+    made = create_token(queries_on(world.connection), "another", ["read"])
     return f"/dashboard/keys/{made.token.id}/revoke"
 
 

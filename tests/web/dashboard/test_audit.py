@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from generation_worker.db.audit_trail import Author, record
+from generation_worker.db.audit_trail import Author, record_change
 from generation_worker.web.pages import access as audit
 from generation_worker.web.pages.access import Difference, differences, link_of
-from tests.support.database import Connection
+from tests.support.database import Connection, queries_on
 from tests.web.dashboard.browser import Page
 from tests.web.dashboard.conftest import SignIn
 
@@ -18,7 +18,7 @@ PATH = "/dashboard/audit"
 
 
 def write(connection: Connection, action: str, target: str, *, by: str = "cli:ada", **more: Any) -> None:
-    record(connection, Author(by, more.pop("reason", None)), action, target, **more)
+    record_change(queries_on(connection), Author(by, more.pop("reason", None)), action, target, **more)
 
 
 def targets(page: Page) -> list[str]:

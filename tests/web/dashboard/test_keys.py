@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from generation_worker.db.access import create_token
-from tests.support.database import Connection
+from tests.support.database import Connection, queries_on
 from tests.web.dashboard.conftest import SignIn
 
 KEYS = "/dashboard/keys"
@@ -12,7 +12,7 @@ KEYS = "/dashboard/keys"
 def test_keys_are_listed_without_their_secrets(sign_in: SignIn, connection: Connection):
     browser = sign_in("read")
     app = create_token(
-        connection, "the <app>", ["enqueue", "read"], user_id="ada", most_waiting=7, requests_per_minute=30
+        queries_on(connection), "the <app>", ["enqueue", "read"], user_id="ada", most_waiting=7, requests_per_minute=30
     )
     page = browser.open(KEYS)
     rows = {row["name"]: row for row in page.rows("Keys")}
@@ -30,7 +30,7 @@ def test_keys_are_listed_without_their_secrets(sign_in: SignIn, connection: Conn
 def test_keys_page_by_page_of_one_user_and_those_that_are_gone(sign_in: SignIn, connection: Connection):
     browser = sign_in("read")
     for n in range(60):
-        create_token(connection, f"key {n}", ["read"], user_id="ada" if n < 55 else None)
+        create_token(queries_on(connection), f"key {n}", ["read"], user_id="ada" if n < 55 else None)
     connection.execute("UPDATE api_token SET revoked_at = now() WHERE name = 'key 3'")
     page, found = browser.send(browser.open(KEYS).forms[-1], user_id="ada"), list[str]()
     while True:
@@ -47,7 +47,7 @@ def test_keys_page_by_page_of_one_user_and_those_that_are_gone(sign_in: SignIn, 
 
 def test_a_revoked_key_lets_nobody_in(sign_in: SignIn, connection: Connection):
     admin = sign_in("admin")
-    made = create_token(connection, "leaked", ["read"])
+    made = create_token(queries_on(connection), "leaked", ["read"])
     form = next(f for f in admin.open(KEYS).forms if f.action == f"{KEYS}/{made.token.id}/revoke")
     done = admin.send(form, reason="it was in a log")
     assert done.said == "The key leaked lets nobody in any more."

@@ -10,7 +10,7 @@ import pytest
 
 from generation_worker.db.access import revoke_token
 from generation_worker.web.pages.session import LASTS
-from tests.support.database import Connection, Database
+from tests.support.database import Connection, Database, queries_on
 from tests.support.waiting import wait_until
 from tests.web.api import api
 from tests.web.dashboard.browser import Browser
@@ -130,7 +130,7 @@ def test_what_ends_a_session(sign_in: SignIn, connection: Connection, ending: st
 def test_a_revoked_key_ends_its_sessions(sign_in: SignIn, connection: Connection):
     browsers = [sign_in("read"), sign_in("read")]
     [(first,), (_,)] = connection.execute("SELECT token_id FROM dashboard_session ORDER BY expires_at").fetchall()
-    revoke_token(connection, first)
+    revoke_token(queries_on(connection), first)
     wait_until(lambda: not is_in(browsers[0]), "the session has ended")
     assert is_in(browsers[1])
 
@@ -174,7 +174,7 @@ def test_what_lets_nobody_in(open_browser: OpenBrowser, secret: Secret, connecti
     assert (page.status, page.problem) == (403, "key_of_one_user")
     assert sessions(connection) == 0
     assert "generation-worker" not in browser.client.cookies
-    revoke_token(connection, key.split("_")[2])
+    revoke_token(queries_on(connection), key.split("_")[2])
     sign_in = partial(browser.post, "/dashboard/sign-in", {"key": key})
     wait_until(lambda: sign_in().status_code == 401, "the key is not believed any more")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from generation_worker.db.ledger import meaning
+from generation_worker.db.ledger import explain_invariant
 from generation_worker.db.protocol import PostgresStore
 from tests.support import jobs
 from tests.support.database import Connection
@@ -95,7 +95,7 @@ def test_a_rule_of_the_books_that_does_not_hold(sign_in: SignIn, connection: Con
     PostgresStore(SingleConnection(connection)).save_findings("audit", {"violations": found})
     page = sign_in("read").open(PATH)
     assert "balance_is_the_sum_of_entries: 3 rows" in page.text
-    assert meaning("balance_is_the_sum_of_entries") in page.text
+    assert explain_invariant("balance_is_the_sum_of_entries") in page.text
     assert "attempts_within_bounds: could not be checked in its time" in page.text
     assert "of_later: 100 rows or more Another version of the worker" in page.text
     assert "final_means_finished" not in page.text
