@@ -15,7 +15,7 @@ import httpx
 import pytest
 from fastapi import APIRouter
 
-from generation_worker.config.load import declarations
+from generation_worker.config.settings import declarations
 from generation_worker.db.access import create_token
 from generation_worker.log.setup import LineWriter
 from generation_worker.web.app import WebServer, create_app
