@@ -60,7 +60,7 @@ def test_filters_as_the_form_sends_them(sign_in: SignIn, population: Population)
 def test_pages_add_up(sign_in: SignIn, population: Population, monkeypatch: pytest.MonkeyPatch):
     browser = sign_in("read")
     everything = listed(browser.open("/dashboard/jobs?user_id=ada"))
-    monkeypatch.setattr(page_of_jobs, "ON_A_PAGE", 4)
+    monkeypatch.setattr(page_of_jobs, "PAGE_SIZE", 4)
     page = browser.open("/dashboard/jobs?user_id=ada")
     found = listed(page)
     while "Older" in page.links:

@@ -35,7 +35,7 @@ def put(served: Api) -> Put:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "TURN_WITHIN", 0.2)
+    monkeypatch.setattr(pictures, "TURN_TIMEOUT", 0.2)
 
 
 def result(**image: Any) -> dict[str, Any]:
@@ -140,9 +140,9 @@ def test_a_storage_that_hangs_keeps_nobody_else_waiting(
     job = completed(connection, key="images/a.png")
     browser = open_browser(str(served_alone.client.base_url))
     assert browser.sign_in(secret("read")).status == 200
-    with ThreadPoolExecutor(pictures.AT_ONCE) as pool:
+    with ThreadPoolExecutor(pictures.CONCURRENCY) as pool:
         try:
-            hung = [pool.submit(browser.client.get, at(job)) for _ in range(pictures.AT_ONCE)]
+            hung = [pool.submit(browser.client.get, at(job)) for _ in range(pictures.CONCURRENCY)]
             for _ in hung:
                 assert reading.acquire(timeout=30)
             answers = [browser.client.get(at(job)) for _ in range(3)]

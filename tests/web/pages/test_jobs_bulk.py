@@ -52,7 +52,7 @@ def test_release_and_retry(sign_in: SignIn, connection: Connection, population: 
 def test_going_on_until_it_is_done(
     sign_in: SignIn, connection: Connection, population: Population, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("generation_worker.db.bulk.AT_ONCE", 0)
+    monkeypatch.setattr("generation_worker.db.bulk.REQUEST_SECONDS", 0)
     browser = sign_in("read", "operate")
     page = browser.open("/dashboard/many/cancel?status=pending")
     page = browser.send(page.form("Cancel 4 jobs"), reason="too many")
@@ -79,7 +79,7 @@ def test_going_on_leaves_what_was_refused_behind(
 ):
     """Each of ada's two is refused in a round of its own, and then it is over."""
     connection.execute("SELECT adjust_credits('ada', -balance) FROM credit_account WHERE user_id = 'ada'")
-    monkeypatch.setattr("generation_worker.db.bulk.AT_ONCE", 0)
+    monkeypatch.setattr("generation_worker.db.bulk.REQUEST_SECONDS", 0)
     browser = sign_in("read", "operate")
     page = browser.send(browser.open("/dashboard/many/retry?status=failed").form("Retry 2 jobs"))
     page = browser.send(page.form("Go on"))

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from generation_worker.db import jobs as job_desk
+from generation_worker.db import jobs as job_queries
 from generation_worker.db.query import BEGINNING
 from generation_worker.db.statements import load_statements
 from tests.support import jobs
@@ -63,7 +63,7 @@ def test_a_key_of_one_user_lists_that_user(client: httpx.Client, population: Pop
 def test_a_filter_that_lets_little_through_still_comes_to_its_end(
     client: httpx.Client, population: Population, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(job_desk, "LOOKED_AT", 2)
+    monkeypatch.setattr(job_queries, "LIST_SCAN_LIMIT", 2)
     page = good(client.get("/worker/jobs", params={"status": "completed"}))
     assert page["jobs"] == []
     assert page["next_cursor"] is not None

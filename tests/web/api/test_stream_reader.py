@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,22 +20,22 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from generation_worker.db import connections as desk_pool
-from generation_worker.db import query as desk
 from generation_worker.db.access import create_token, revoke_token
-from generation_worker.db.streams import Opening, Reading, Since
+from generation_worker.db.query import Queries, Row
+from generation_worker.db.streams import JobChanges, ReadPoint, StreamStart
 from generation_worker.events import Events
 from generation_worker.web import app as server
 from generation_worker.web.api import stream_reader as streams
 from generation_worker.web.api import streams as event_stream
-from generation_worker.web.api.stream_reader import MOST_ENDED, MOST_JOBS, SHOWN, News, Watch
+from generation_worker.web.api.stream_reader import MOST_ENDED, MOST_JOBS, REPORTED, Stream, StreamUpdate
 from tests.support import jobs
 from tests.support.database import Connection, Database, queries_on
 from tests.support.listening import Crowd
 from tests.support.waiting import wait_until
 from tests.web.answers import problem
+from tests.web.api.test_streams import cancel, of_batch, of_job, of_user
 from tests.web.conftest import MakeKey
 from tests.web.served_api import Api, api
-from tests.web.test_events import cancel, of_batch, of_job, of_user
 
 READER = "streams"
 """The name of the reader's thread."""
@@ -64,13 +64,13 @@ def one_stream(database: Database, tmp_path: Path) -> Iterator[Api]:
 def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each of the API's statements was sent."""
     counted: Counter[str] = Counter()
-    ask = desk.ask
+    fetch = Queries._fetch
 
-    def counting(connection: Any, statement: str, **values: Any) -> Any:
+    def counting(self: Queries, factory: Any, statement: str, values: Any) -> Any:
         counted[statement] += 1
-        return ask(connection, statement, **values)
+        return fetch(self, factory, statement, values)
 
-    monkeypatch.setattr(desk, "ask", counting)
+    monkeypatch.setattr(Queries, "_fetch", counting)
     return counted
 
 
@@ -98,13 +98,13 @@ def test_a_hundred_listeners_have_one_reader(connection: Connection, crowd: Crow
     listening = [crowd.listen(of_job(made[n % 50]), wait=False) for n in range(100)]
     for stream in listening:
         stream.wait_for(lambda it: it.statuses == ["pending"], "each begins")
-    assert asked["open_watch"] == 100
+    assert asked["start_stream"] == 100
     assert readers() == 1
     assert sessions(connection) - of_others <= desk_pool.CONNECTIONS
     before = asked.total()
-    looks = asked["watched_jobs"]
-    wait_until(lambda: asked["watched_jobs"] >= looks + 3, "three looks are taken")
-    assert asked.total() - before <= 2 * (asked["watched_jobs"] - looks) + 1, asked
+    looks = asked["read_changes"]
+    wait_until(lambda: asked["read_changes"] >= looks + 3, "three looks are taken")
+    assert asked.total() - before <= 2 * (asked["read_changes"] - looks) + 1, asked
     assert sum(thread.name.startswith("AnyIO") for thread in threading.enumerate()) <= 40
     for job in made:
         cancel(connection, job)
@@ -112,9 +112,9 @@ def test_a_hundred_listeners_have_one_reader(connection: Connection, crowd: Crow
         stream.wait_for_end()
         assert stream.statuses == ["pending", "cancelled"]
     wait_until(lambda: readers() == 0, "nobody reads when nobody listens")
-    looks = asked["watched_jobs"]
+    looks = asked["read_changes"]
     assert has_room_after(crowd, made[0])
-    assert asked["watched_jobs"] == looks
+    assert asked["read_changes"] == looks
 
 
 def has_room_after(crowd: Crowd, job: UUID) -> bool:
@@ -126,7 +126,7 @@ def has_room_after(crowd: Crowd, job: UUID) -> bool:
 
 def test_many_hints_are_few_looks(monkeypatch: pytest.MonkeyPatch, connection: Connection, crowd: Crowd, served: Api):
     """What a busy worker does wakes the reader, and never has it read without a pause."""
-    monkeypatch.setattr(streams, "LOOK_EVERY", 3600.0)
+    monkeypatch.setattr(streams, "READ_INTERVAL", 3600.0)
     job = jobs.put_job(connection)
     stream = crowd.listen(of_job(job))
     stream.wait_for(lambda it: it.statuses == ["pending"], "it begins")
@@ -186,7 +186,7 @@ def test_who_never_reads_and_goes_leaves_nothing(one_stream: Api, connection: Co
 
 
 def test_who_never_reads_and_stays_is_dropped(one_stream: Api, connection: Connection, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(event_stream, "SENT_WITHIN", 0.2)
+    monkeypatch.setattr(event_stream, "SEND_TIMEOUT", 0.2)
     job = jobs.put_job(connection)
     with closing(blocked(connection, one_stream)):
         wait_until(lambda: has_room(one_stream.client, job), "there is room again")
@@ -289,18 +289,18 @@ NOW = datetime.now(UTC)
 
 
 def seen(job: UUID, **changes: Any) -> dict[str, Any]:
-    return {**dict.fromkeys(SHOWN), "id": job, "user_id": "ada", "status": "processing", **changes}
+    return {**dict.fromkeys(REPORTED), "id": job, "user_id": "ada", "status": "processing", **changes}
 
 
 def test_what_waits_for_a_slow_client_is_the_latest_of_each_job() -> None:
     made = [uuid4() for _ in range(3 * MOST_JOBS)]
 
-    async def take_and_tell() -> News | None:
-        watch = Watch("key:a", Opening(Since(1, NOW), {}, frozenset()), user="ada")
+    async def take_and_tell() -> StreamUpdate | None:
+        stream = Stream("key:a", StreamStart(ReadPoint(1, NOW), {}, frozenset()), user="ada")
         for attempt in range(1, 6):
             rows = {job: seen(job, attempt=attempt) for job in made}
-            watch.take(Reading(Since(attempt, NOW), rows))
-        return watch.news()
+            stream.take(JobChanges(ReadPoint(attempt, NOW), rows))
+        return stream.next_update()
 
     news = asyncio.run(take_and_tell())
     assert news is not None
@@ -313,59 +313,59 @@ def test_of_those_that_ended_a_bounded_number_is_remembered() -> None:
     """None is told of twice while it is remembered; after many others it would be."""
 
     async def follow() -> list[int]:
-        watch = Watch("key:a", Opening(Since(1, NOW), {}, frozenset()), user="ada")
+        stream = Stream("key:a", StreamStart(ReadPoint(1, NOW), {}, frozenset()), user="ada")
         told: list[int] = []
         several = [[uuid4() for _ in range(MOST_ENDED // 2)] for _ in range(3)]
         for ended in (several[0], several[0], several[1], several[0], several[2], several[0]):
-            watch.take(Reading(Since(1, NOW), {job: seen(job, status="completed") for job in ended}))
-            news = watch.news()
+            stream.take(JobChanges(ReadPoint(1, NOW), {job: seen(job, status="completed") for job in ended}))
+            news = stream.next_update()
             told.append(len(news.rows) if news else 0)
-        assert watch.following == 0
+        assert stream.following == 0
         return told
 
     half = MOST_ENDED // 2
     assert asyncio.run(follow()) == [half, 0, half, 0, half, half]
 
 
-class Slow:
-    """A database whose first look ends when it is told, with what was found; the later ones find nothing."""
+class SlowQueries(Queries):
+    """A database whose first read ends when it is told to, with ``found``; later reads find nothing."""
 
-    def __init__(self, found: dict[UUID, Any]) -> None:
-        self.asked: list[tuple[set[UUID], int]] = []
+    def __init__(self, found: Row) -> None:
+        self.reads: list[tuple[set[UUID], int]] = []
         self.found = found
         self.go_on = threading.Event()
 
-    def look(self, jobs: Collection[UUID], users: Collection[str], lanes: Collection[str], since: Since) -> Reading:
-        self.asked.append((set(jobs), since.horizon))
+    def rows(self, statement: str, **values: Any) -> list[Row]:
+        if statement == "gone_callers":
+            return []
+        self.reads.append((set(values["jobs"]), values["horizon"]))
         self.go_on.wait()
-        return Reading(Since(9, NOW), self.found if len(self.asked) == 1 else {})
-
-    def gone_callers(self, names: Sequence[str]) -> set[str]:
-        return set()
+        row = self.found if len(self.reads) == 1 else {"id": None, "watched": None}
+        return [{"horizon": 9, "read_at": NOW, **row}]
 
 
 def test_who_begins_while_a_look_is_under_way_neither_goes_back_nor_misses_anything(monkeypatch: pytest.MonkeyPatch):
     """It has seen later rows than that look brings; and what has changed since it began, only the next look can see."""
-    monkeypatch.setattr(streams, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(streams, "READ_INTERVAL", 0.01)
     first, second = uuid4(), uuid4()
-    slow = Slow({second: seen(second, status="pending")})
+    slow = SlowQueries(seen(second, status="pending"))
 
     async def begin_meanwhile() -> tuple[int, list[str]]:
         open_streams = streams.Streams(slow, Events(), streams.StreamLimits(9, 9))
-        watches = [watching(first, 3), watching(second, 5)]
-        open_streams.add(watches[0])
-        await asyncio.to_thread(wait_until, lambda: len(slow.asked) == 1, "a look begins")
-        open_streams.add(watches[1])
+        opened = [following(first, 3), following(second, 5)]
+        open_streams.add(opened[0])
+        await asyncio.to_thread(wait_until, lambda: len(slow.reads) == 1, "a look begins")
+        open_streams.add(opened[1])
         slow.go_on.set()
-        await asyncio.to_thread(wait_until, lambda: len(slow.asked) >= 2, "another look begins")
-        told = [row["status"] for news in [watches[1].news()] if news for row in news.rows]
-        for watch in watches:
-            open_streams.remove(watch)
-        return slow.asked[1][1], told
+        await asyncio.to_thread(wait_until, lambda: len(slow.reads) >= 2, "another look begins")
+        told = [row["status"] for news in [opened[1].next_update()] if news for row in news.rows]
+        for stream in opened:
+            open_streams.remove(stream)
+        return slow.reads[1][1], told
 
-    def watching(job: UUID, horizon: int) -> Watch:
-        return Watch("key:a", Opening(Since(horizon, NOW), {job: seen(job)}, frozenset()))
+    def following(job: UUID, horizon: int) -> Stream:
+        return Stream("key:a", StreamStart(ReadPoint(horizon, NOW), {job: seen(job)}, frozenset()))
 
     assert asyncio.run(begin_meanwhile()) == (5, [])
-    assert slow.asked[0] == ({first}, 3)
-    assert slow.asked[1][0] == {first, second}
+    assert slow.reads[0] == ({first}, 3)
+    assert slow.reads[1][0] == {first, second}

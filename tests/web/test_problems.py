@@ -5,18 +5,18 @@ from __future__ import annotations
 import pytest
 from fastapi import APIRouter
 
-from generation_worker.domain.refusals import EnqueueRefused
+from generation_worker.domain.refusals import RequestRefused
 from generation_worker.web.auth import open_to_all
 from tests.web.answers import problem
 from tests.web.conftest import Serve
 
 
-def refusals(base: type[EnqueueRefused] = EnqueueRefused) -> list[type[EnqueueRefused]]:
+def refusals(base: type[RequestRefused] = RequestRefused) -> list[type[RequestRefused]]:
     return [found for each in base.__subclasses__() for found in (each, *refusals(each))]
 
 
 @pytest.mark.parametrize("refusal", refusals(), ids=lambda refusal: refusal.code)
-def test_each_has_a_status(serve: Serve, refusal: type[EnqueueRefused]):
+def test_each_has_a_status(serve: Serve, refusal: type[RequestRefused]):
     router = APIRouter()
 
     @router.get("/ask")

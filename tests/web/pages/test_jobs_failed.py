@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from generation_worker.db import jobs as results
+from generation_worker.db import jobs as job_queries
 from generation_worker.web.pages import jobs as page_of_failed
 from tests.support import jobs
 from tests.support.database import Connection
@@ -49,9 +47,8 @@ def test_pages_add_up_however_little_the_filter_lets_through(
     sign_in: SignIn, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ):
     put = [jobs.put_job(connection, "failed", error_code="rare" if n % 7 == 0 else "common") for n in range(20)]
-    monkeypatch.setattr(page_of_failed, "ON_A_PAGE", 2)
-    defaults: Any = results.ResultInsights.look_at_dead_letters.__kwdefaults__
-    monkeypatch.setitem(defaults, "cap", 3)
+    monkeypatch.setattr(page_of_failed, "PAGE_SIZE", 2)
+    monkeypatch.setattr(job_queries, "FAR", 3)
     browser = sign_in("read")
 
     def found(path: str) -> list[str]:

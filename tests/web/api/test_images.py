@@ -12,7 +12,6 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from fastapi import APIRouter
 from PIL import Image
 
 from generation_worker.domain.errors import StorageUnavailable
@@ -20,7 +19,7 @@ from generation_worker.images.tools import ImageTools
 from generation_worker.ports import Picture
 from generation_worker.storage.disk import DiskStorage
 from generation_worker.web.api import images as routes
-from generation_worker.web.api.images import AT_ONCE, images_router
+from generation_worker.web.api.images import CONCURRENCY, Uploads, router
 from generation_worker.web.auth import Guard
 from generation_worker.worker.image_keys import UPLOAD_KEY, upload_folder
 from tests.support import jobs
@@ -141,13 +140,12 @@ def slow() -> Iterator[Slow]:
     tools.close()
 
 
-@pytest.fixture
-def router(slow: Slow, tmp_path: Path) -> APIRouter:
-    return images_router(DiskStorage(tmp_path), slow, most_bytes=1000, kept_for=0)
+def uploads(images: Slow, storage: DiskStorage) -> Uploads:
+    return Uploads(storage, images, most_bytes=1000, retention=0)
 
 
-def test_it_is_not_too_large(serve: Serve, guard: Guard, router: APIRouter, slow: Slow):
-    client = serve(router, guard=guard)
+def test_it_is_not_too_large(serve: Serve, guard: Guard, slow: Slow, tmp_path: Path):
+    client = serve(router, guard=guard, uploads=uploads(slow, DiskStorage(tmp_path)))
     slow.go.set()
     found = problem(sent(client, bytes(1001)), 413, "body_too_large")
     assert found["remedy"].startswith("Send a smaller image.")
@@ -161,29 +159,31 @@ def test_it_is_not_too_large(serve: Serve, guard: Guard, router: APIRouter, slow
     assert kept["kept_until"] is kept["url"] is None
 
 
-def test_few_are_held_at_once(serve: Serve, guard: Guard, router: APIRouter, slow: Slow, monkeypatch: Any):
-    monkeypatch.setattr(routes, "TURN_WITHIN", 0.2)
-    client = serve(router, guard=guard)
+def test_few_are_held_at_once(serve: Serve, guard: Guard, slow: Slow, tmp_path: Path, monkeypatch: Any):
+    monkeypatch.setattr(routes, "TURN_TIMEOUT", 0.2)
+    client = serve(router, guard=guard, uploads=uploads(slow, DiskStorage(tmp_path)))
     answers: list[httpx.Response] = []
-    threads = [threading.Thread(target=lambda: answers.append(sent(client, file()))) for _ in range(AT_ONCE)]
+    threads = [threading.Thread(target=lambda: answers.append(sent(client, file()))) for _ in range(CONCURRENCY)]
     for thread in threads:
         thread.start()
-    wait_until(lambda: slow.asked == AT_ONCE, "all turns are taken")
+    wait_until(lambda: slow.asked == CONCURRENCY, "all turns are taken")
     turned_away = sent(client, file())
     problem(turned_away, 503, "too_busy")
     assert int(turned_away.headers["retry-after"]) > 0
     slow.go.set()
     for thread in threads:
         thread.join(60)
-    assert [answer.status_code for answer in answers] == [201] * AT_ONCE
+    assert [answer.status_code for answer in answers] == [201] * CONCURRENCY
 
 
-def test_what_is_late_or_breaks_off_holds_up_nobody(serve: Serve, guard: Guard, router: APIRouter, monkeypatch: Any):
-    monkeypatch.setattr(routes, "READ_WITHIN", 0.2)
-    client = serve(router, guard=guard)
+def test_what_is_late_or_breaks_off_holds_up_nobody(
+    serve: Serve, guard: Guard, slow: Slow, tmp_path: Path, monkeypatch: Any
+):
+    monkeypatch.setattr(routes, "READ_TIMEOUT", 0.2)
+    client = serve(router, guard=guard, uploads=uploads(slow, DiskStorage(tmp_path)))
     head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
     head += "Content-Type: image/png\r\nContent-Length: 900\r\n\r\n"
-    for _ in range(AT_ONCE + 1):
+    for _ in range(CONCURRENCY + 1):
         with socket.create_connection(("127.0.0.1", client.base_url.port or 0), timeout=60) as late:
             late.sendall(head.encode() + b"abc")
             assert b"body_late" in late.makefile("rb").read()
@@ -193,7 +193,7 @@ def test_a_storage_or_image_process_that_is_away_is_not_the_senders_fault(
     serve: Serve, guard: Guard, slow: Slow, tmp_path: Path
 ):
     slow.go.set()
-    client = serve(images_router(Away(tmp_path), slow, most_bytes=1000, kept_for=0), guard=guard)
+    client = serve(router, guard=guard, uploads=uploads(slow, Away(tmp_path)))
     problem(sent(client, file()), 503, "storage_unavailable")
     slow.close()
     answer = sent(client, file())

@@ -123,7 +123,7 @@ def test_a_lease_that_is_renewed_is_no_event(connection: Connection, crowd: Crow
 
 
 def test_places_in_line_are_told_anew(connection: Connection, crowd: Crowd, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(streams, "PLACES_EVERY", 0.1)
+    monkeypatch.setattr(streams, "POSITIONS_INTERVAL", 0.1)
     first, _, job = (jobs.put_job(connection) for _ in range(3))
     stream = crowd.listen(of_job(job))
     stream.wait_for(lambda it: [each["queue_position"] for each in it.jobs] == [2], "two go before it")
@@ -262,7 +262,7 @@ def test_what_was_committed_late_is_told(connection: Connection, database: Datab
 
 def test_only_who_has_heard_all_has_an_id(connection: Connection, crowd: Crowd, monkeypatch: pytest.MonkeyPatch):
     """Cut between two jobs of one look, a stream goes on with both."""
-    monkeypatch.setattr(event_stream, "AT_ONCE", 2)
+    monkeypatch.setattr(event_stream, "CHUNK", 2)
     batch = uuid4()
     for n in range(5):
         jobs.put_job(connection, batch_id=batch, batch_index=n)

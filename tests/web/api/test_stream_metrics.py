@@ -17,9 +17,9 @@ from tests.support.database import Connection, Database
 from tests.support.listening import Crowd
 from tests.support.waiting import wait_until
 from tests.web.answers import problem
+from tests.web.api.test_streams import of_job, of_user
 from tests.web.conftest import MakeKey
 from tests.web.served_api import api
-from tests.web.test_events import of_job, of_user
 
 REFUSED = "worker_event_streams_refused_total"
 
@@ -41,7 +41,7 @@ def test_what_is_open_and_what_was_refused(
         assert series(found, REFUSED) == {("streams",): 0, ("jobs",): 0, ("key",): 0}
 
         listening = [crowd.listen(of_job(job), headers=ada)]
-        monkeypatch.setattr(streams, "MOST_WATCHED", 1)
+        monkeypatch.setattr(streams, "MOST_FOLLOWED", 1)
         problem(served.client.get(of_job(job), headers=ada), 503, "too_many_streams")
         monkeypatch.undo()
         listening.append(crowd.listen(of_job(job), headers=ada))

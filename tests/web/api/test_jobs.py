@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from generation_worker.db import jobs as job_desk
 from generation_worker.db.audit_trail import Author
 from generation_worker.db.fleet import pause, resume
 from generation_worker.domain.fleet import EVERYTHING, Extent
+from generation_worker.web.api import jobs as job_routes
 from generation_worker.web.api.jobs import EnqueueTextToImage
 from tests.support import jobs
 from tests.support.database import Connection, Database
@@ -227,7 +227,7 @@ def test_the_place_in_line_and_an_estimate(client: httpx.Client, population: Pop
 
 
 def test_far_back_there_is_no_estimate(client: httpx.Client, population: Population, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(job_desk, "FAR", 2)
+    monkeypatch.setattr(job_routes, "FAR", 2)
     shown = good(client.get(f"/worker/jobs/{population.bobs}"))
     assert (shown["queue_position"], shown["eta_seconds"]) == (2, None)
 
