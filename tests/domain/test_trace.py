@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generation_worker.domain.job import attempt_span_id, heard_traceparent, is_traceparent, job_span_id, trace_id_of
+from generation_worker.domain.job import attempt_span_id, read_traceparent, is_traceparent, job_span_id, trace_id_of
 from tests.support.jobs import NO_TRACEPARENTS, TRACEPARENT
 
 JOB = "0190a000-0000-7000-8000-000000000001"
@@ -55,10 +55,10 @@ def test_what_is_not_of_the_form_is_no_traceparent(text: str) -> None:
     ],
 )
 def test_what_comes_along_is_kept_if_it_can_be_read(heard: str | None, kept: str | None) -> None:
-    assert heard_traceparent(heard) == kept
+    assert read_traceparent(heard) == kept
 
 
 @given(st.text())
 def test_whatever_comes_along_does_no_harm(text: str) -> None:
-    kept = heard_traceparent(text)
+    kept = read_traceparent(text)
     assert kept is None or is_traceparent(kept)

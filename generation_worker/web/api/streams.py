@@ -140,7 +140,7 @@ class EventStream(StreamingResponse):
 router = APIRouter(tags=["jobs"], route_class=GuardedRoute)
 
 
-@router.get(JOBS + "/{job_id}/events", response_class=EventStream, responses=ENDING)
+@router.get(JOBS + "/{job_id}/events", status_code=200, response_class=EventStream, responses=ENDING)
 async def job_events(
     request: Request,
     caller: Annotated[Caller, needs("read")],
@@ -160,7 +160,7 @@ async def job_events(
     return _opened(request, streams, storage, Stream(caller.name, start, positions=True))
 
 
-@router.get(BATCHES + "/{batch_id}/events", response_class=EventStream, responses=ENDING)
+@router.get(BATCHES + "/{batch_id}/events", status_code=200, response_class=EventStream, responses=ENDING)
 async def batch_events(
     request: Request,
     caller: Annotated[Caller, needs("read")],
@@ -180,7 +180,7 @@ async def batch_events(
     return _opened(request, streams, storage, Stream(caller.name, start))
 
 
-@router.get(EVENTS, response_class=EventStream, responses=ENDLESS)
+@router.get(EVENTS, status_code=200, response_class=EventStream, responses=ENDLESS)
 async def user_events(
     request: Request,
     caller: Annotated[Caller, needs("read")],

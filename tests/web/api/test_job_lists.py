@@ -9,9 +9,9 @@ import pytest
 
 from generation_worker.db import jobs as job_queries
 from generation_worker.db.query import BEGINNING
-from generation_worker.db.statements import load_statements
 from tests.support import jobs
 from tests.support.database import Connection
+from tests.support.plans import explain, most_rows
 from tests.support.populated import Population
 from tests.web.answers import good, problem
 from tests.web.conftest import MakeKey
@@ -110,8 +110,8 @@ def test_a_page_costs_the_same_however_many_jobs_there_are(connection: Connectio
         "limit": 21,
     }
     for statement in ("list_jobs", "list_jobs_of_user"):
-        assert rows_read(connection, statement, values | {"cap": 21, "statuses": None}) <= 21
-        assert rows_read(connection, statement, values | {"cap": 5000, "statuses": ["failed"]}) <= 5000
+        assert most_rows(explain(connection, statement, values | {"cap": 21, "statuses": None})) <= 21
+        assert most_rows(explain(connection, statement, values | {"cap": 5000, "statuses": ["failed"]})) <= 5000
 
 
 RUNNING = """
@@ -130,20 +130,4 @@ def test_a_page_costs_the_same_however_many_jobs_of_others_run(connection: Conne
         **{"user": "user-0", "before_time": BEGINNING.at, "before_id": BEGINNING.id},
         **{"kind": None, "statuses": None, "limit": 21, "cap": 21},
     }
-    assert rows_read(connection, "list_jobs_of_user", values) <= 21
-
-
-def rows_read(connection: Connection, statement: str, values: dict[str, Any]) -> float:
-    """The most rows that one scan of the table has looked at."""
-    plan = b"EXPLAIN (ANALYZE, FORMAT JSON) " + load_statements()[statement]
-    row = connection.execute(plan, values).fetchone()
-    assert row is not None
-    return _most(row[0][0]["Plan"])
-
-
-def _most(node: dict[str, Any]) -> float:
-    scanned = 0.0
-    if node.get("Relation Name") == "generation_job":
-        names = ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck")
-        scanned = sum(float(node.get(name, 0)) for name in names) * float(node["Actual Loops"])
-    return max([scanned, *(_most(child) for child in node.get("Plans", []))])
+    assert most_rows(explain(connection, "list_jobs_of_user", values)) <= 21

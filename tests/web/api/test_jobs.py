@@ -20,7 +20,7 @@ from generation_worker.domain.fleet import EVERYTHING, Extent
 from generation_worker.web.api import jobs as job_routes
 from generation_worker.web.api.jobs import EnqueueTextToImage
 from tests.support import jobs
-from tests.support.database import Connection, Database
+from tests.support.database import Connection, Database, queries_on
 from tests.support.populated import Population
 from tests.web.answers import good, problem
 from tests.web.conftest import MakeKey
@@ -266,17 +266,18 @@ def test_the_scheme_that_a_proxy_reports_is_in_the_links(client: httpx.Client, p
 
 def test_what_is_paused_has_no_estimate(client: httpx.Client, connection: Connection, population: Population):
     [first, *_] = population.pending
+    queries = queries_on(connection)
     assert good(client.get(f"/worker/jobs/{first}"))["paused"] is False
     for extent in (EVERYTHING, Extent("provider", "local"), Extent("kind", "text_to_image"), Extent("user", "ada")):
-        pause(connection, extent, by=Author("test"))
+        pause(queries, extent, by=Author("test"))
         shown = good(client.get(f"/worker/jobs/{first}"))
         assert (shown["paused"], shown["eta_seconds"]) == (True, None)
         made = good(client.post("/worker/jobs", json=ASKED), 202)
         assert (made["paused"], made["eta_seconds"]) == (True, None)
         assert good(client.get(f"/worker/jobs/{population.scheduled}"))["paused"]
         assert good(client.get(f"/worker/jobs/{population.processing}"))["paused"] is False
-        resume(connection, extent, by=Author("test"))
-    pause(connection, Extent("user", "bob"), by=Author("test"))
+        resume(queries, extent, by=Author("test"))
+    pause(queries, Extent("user", "bob"), by=Author("test"))
     shown = good(client.get(f"/worker/jobs/{first}"))
     assert (shown["paused"], shown["eta_seconds"] is None) == (False, False)
 

@@ -86,7 +86,7 @@ def test_a_place_in_line_and_what_keeps_it_there(sign_in: SignIn, connection: Co
     browser = sign_in("read")
     assert facts(browser.open(at(population.pending[0])))["place in line"] == "next"
     assert facts(browser.open(at(population.bobs)))["place in line"] == "3 before it"
-    assert "comes in" in browser.open(at(population.rate_limited)).tree.one("ul", class_="findings").text
+    assert "next attempt is in" in browser.open(at(population.rate_limited)).tree.one("ul", class_="findings").text
     assert "Its last attempt went wrong" in browser.open(at(population.scheduled)).text
     assert "What it waits for" not in browser.open(at(population.bobs)).text
     jobs.configure(connection, **{"paused__user__bob": {"reason": "owes"}})
@@ -114,7 +114,7 @@ def test_a_running_job(sign_in: SignIn, connection: Connection, population: Popu
     assert asked.said == "It was asked to stop; it may still complete first."
     assert not asked.has_form("Cancel")
     taken = browser.send(asked.form("Release"), reason="stuck")
-    assert taken.said == "The job is taken from worker-1; another worker takes over."
+    assert taken.said == "The job is taken from worker-1; another worker takes it over."
     assert [event[0] for event in recorded(connection)] == ["job.cancel", "job.release"]
 
 
@@ -127,7 +127,7 @@ def test_a_waiting_job_is_put_first_or_made_due(sign_in: SignIn, connection: Con
     assert page.said == "The job is due now."
     connection.execute("INSERT INTO fleet_setting (name, value) VALUES ('paused', '{}')")
     page = browser.send(browser.open(at(population.rate_limited)).form("Run next"))
-    assert page.said == "The job is at the front of its lane. It is paused all the same."
+    assert page.said == "The job is at the front of its lane. It is still paused."
     assert recorded(connection)[0] == ("job.run_next", f"job:{population.bobs}", "a friend", True)
 
 

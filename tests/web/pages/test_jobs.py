@@ -80,7 +80,7 @@ def test_found_by_how_an_id_begins(sign_in: SignIn, connection: Connection, popu
     several = browser.send(page.form("Find"), find="ABCDEF")
     assert listed(several) == [str(job) for job in reversed(begin_alike)]
     for nothing in ("ffffffff", "%", "'; --", MARKUP):
-        assert "No job has an id that begins so" in browser.send(page.form("Find"), find=nothing).text
+        assert "No job has such an id" in browser.send(page.form("Find"), find=nothing).text
 
 
 def test_what_users_wrote_is_text(sign_in: SignIn, connection: Connection):

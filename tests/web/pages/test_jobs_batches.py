@@ -22,7 +22,7 @@ def test_its_jobs_and_pictures(sign_in: SignIn, connection: Connection):
     page = browser.open(f"/dashboard/batches/{batch}")
     assert listed(page) == [str(job) for job in made]
     assert "3 jobs of ada" in page.text
-    assert "still at work" in page.text
+    assert "not all ended" in page.text
     [picture] = page.tree.one("div", class_="thumbs").all("img")
     assert picture.attributes["src"] == f"/dashboard/jobs/{made[0]}/images/0"
     link = urlsplit(page.links["Cancel many…"])

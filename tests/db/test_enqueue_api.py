@@ -30,9 +30,9 @@ from generation_worker import (
     replay,
 )
 from generation_worker.db.audit_trail import Author
-from generation_worker.db.fleet import set_fleet_setting
+from generation_worker.db.fleet import set_setting
 from tests.support import jobs
-from tests.support.database import Connection, Database
+from tests.support.database import Connection, Database, queries_on
 from tests.support.jobs import PROMPT, TRACEPARENT
 
 OTHER = TRACEPARENT.replace("0af", "1af")
@@ -99,7 +99,7 @@ def test_after_a_refusal_a_savepoint_lets_the_transaction_go_on(database: Databa
 def test_the_callers_row_factory_does_not_matter(database: Database):
     connection = database.connect(row_factory=dict_row)
     assert enqueue(connection, "text_to_image", "ada", PROMPT)[0].status == "pending"
-    assert set_fleet_setting(connection, "default_provider", "local") == "local"
+    assert set_setting(queries_on(connection), "default_provider", "local") == "local"
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_cancelling(connection: Connection):
 def test_a_replay_is_a_new_job_at_todays_price(connection: Connection):
     [dead] = enqueue(connection, "text_to_image", "ada", PROMPT, priority=2, max_attempts=2)
     fail_job(connection, dead.id)
-    set_fleet_setting(connection, "price.text_to_image", 3)
+    set_setting(queries_on(connection), "price.text_to_image", 3)
     new = replay(connection, dead.id)
     row = jobs.job(connection, new.id)
     assert (row["retry_of"], row["cost"], row["debited"], row["status"]) == (dead.id, 3, False, "pending")
@@ -278,7 +278,7 @@ def test_credits(connection: Connection):
     ],
 )
 def test_fleet_settings(connection: Connection, name: str, value: Any, kept: Any):
-    assert set_fleet_setting(connection, name, value, by=Author("cli:ada")) == kept
+    assert set_setting(queries_on(connection), name, value, by=Author("cli:ada")) == kept
     row = connection.execute("SELECT value, updated_by FROM fleet_setting WHERE name = %s", [name]).fetchone()
     assert row == (kept, "cli:ada")
 
@@ -305,7 +305,7 @@ def test_fleet_settings(connection: Connection, name: str, value: Any, kept: Any
 )
 def test_fleet_settings_that_are_wrong(connection: Connection, name: str, value: Any, said: str):
     with pytest.raises(InvalidRequest, match=said):
-        set_fleet_setting(connection, name, value)
+        set_setting(queries_on(connection), name, value)
 
 
 def test_python_and_sql_write_the_same_row(connection: Connection):
