@@ -174,7 +174,7 @@ def test_a_request_that_is_wrong_names_its_field(connection: Connection, changes
 
 
 def test_other_errors_of_the_database_stay_its_own(empty_database: Database):
-    with pytest.raises(psycopg.errors.UndefinedFunction):
+    with pytest.raises(psycopg.errors.InvalidSchemaName):
         enqueue(empty_database.connect(), "text_to_image", "ada", PROMPT)
 
 

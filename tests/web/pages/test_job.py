@@ -87,7 +87,7 @@ def test_a_place_in_line_and_what_keeps_it_there(sign_in: SignIn, connection: Co
     assert facts(browser.open(at(population.pending[0])))["place in line"] == "next"
     assert facts(browser.open(at(population.bobs)))["place in line"] == "3 before it"
     assert "next attempt is in" in browser.open(at(population.rate_limited)).tree.one("ul", class_="findings").text
-    assert "Its last attempt went wrong" in browser.open(at(population.scheduled)).text
+    assert "Its last attempt failed" in browser.open(at(population.scheduled)).text
     assert "What it waits for" not in browser.open(at(population.bobs)).text
     jobs.configure(connection, **{"paused__user__bob": {"reason": "owes"}})
     connection.execute(
