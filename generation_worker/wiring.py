@@ -111,7 +111,8 @@ def build_signals(settings: Settings) -> PostgresSignals | None:
 
 
 def build_audit(settings: Settings, pool: ConnectionPool[Any], store: Store, events: Events) -> Task:
-    audit = partial(count_violations, Queries(pool), max_paid_calls=settings.max_paid_calls, seconds=AUDIT_SECONDS)
+    queries = Queries(pool, schema=settings.database_schema)
+    audit = partial(count_violations, queries, max_paid_calls=settings.max_paid_calls, seconds=AUDIT_SECONDS)
     return Task(AUDIT_TASK, settings.cleanup_interval, Auditor(store, audit, events).check)
 
 

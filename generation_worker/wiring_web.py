@@ -85,7 +85,7 @@ def build_app(
     streams = build_streams(stack, settings, desk, events) if settings.enable_api else None
     if streams is not None:
         routers += build_api(settings, desk, keeping, streams, supervisor, events)
-    app = create_app(routers, guard, queries=Queries(desk))
+    app = create_app(routers, guard, queries=Queries(desk, schema=settings.database_schema))
     app.state.door = door
     if settings.enable_dashboard:
         answer_with_pages(app)

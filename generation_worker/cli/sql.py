@@ -41,7 +41,7 @@ def psql(context: typer.Context) -> None:
         sys.stderr.write(f"Notice: a pooler takes no search path; begin with: SET {path.replace('=', ' = ', 1)};\n")
     else:
         params["options"] = f"{params.get('options', '')} -c {path}".strip()
-    os.execve(program, [program, "-d", make_conninfo(**params), *context.args], environment)  # noqa: S606
+    os.execve(program, [program, "-d", make_conninfo("", **params), *context.args], environment)  # noqa: S606
 
 
 def sql(

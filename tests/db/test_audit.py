@@ -250,7 +250,7 @@ BREAK: list[tuple[str, Callable[[Connection, dict[str, UUID]], None]]] = [
 
 CHECKS = """
 SELECT conrelid::regclass::text, conname::text, pg_get_constraintdef(oid) FROM pg_constraint
- WHERE contype = 'c' AND connamespace = 'public'::regnamespace
+ WHERE contype = 'c' AND connamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'generation_job'::regclass)
 """
 
 
