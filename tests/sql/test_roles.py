@@ -9,17 +9,17 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from generation_worker.db.insights import Insights
 from psycopg.errors import InsufficientPrivilege
 from psycopg.types.json import Jsonb
 
-from generation_worker.db.insights import Insights
-from generation_worker.db.ledger import audit
+from generation_worker.db.ledger import find_violations
 from generation_worker.db.statements import load_statements
 from generation_worker.doctor.postgres import judge_rights, our_tables
 from tests.canaries.values import PASSWORD
 from tests.sql.conftest import FOLDER, Psql
 from tests.support import jobs
-from tests.support.database import Connection, Database, listen
+from tests.support.database import Connection, Database, listen, queries_on
 from tests.support.jobs import PROMPT
 from tests.support.populated import Population, SingleConnection, populate
 from tests.support.processes import WorkerProcess
@@ -154,7 +154,7 @@ def test_the_reader_answers_every_question_but_what_a_job_asks_for(become: Becom
         except InsufficientPrivilege:
             refused.append(name)
     assert refused == ["job", "job_glances"]
-    assert audit(role, max_paid_calls=2) == []
+    assert find_violations(queries_on(role), max_paid_calls=2) == []
     assert Insights(SingleConnection(role)).account("ada") is not None
 
 
@@ -221,7 +221,7 @@ def test_a_whole_worker(connection: Connection, database: Database, roles: dict[
         assert "permission denied" not in worker.said()
         assert worker.events("listen.live")
     assert {jobs.job(connection, each)["status"] for each in made} == {"completed"}
-    assert audit(connection, max_paid_calls=2) == []
+    assert find_violations(queries_on(connection), max_paid_calls=2) == []
 
 
 def test_the_worker_listens_and_notifies(become: Become):

@@ -10,6 +10,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from generation_worker.db import migrations, statements
+from generation_worker.db.query import Queries
 from generation_worker.db.statements import in_schema, quoted
 from generation_worker.domain.schema import SCHEMA as DEFAULT
 from tests.canaries import tables
@@ -157,6 +158,11 @@ class Database:
         """Not after ALTER DATABASE … SET, which only a new session heeds, nor in a database for one test alone."""
         usual = "SELECT NOT EXISTS (SELECT FROM pg_db_role_setting)"
         return self._keeper is not None and self._keeper.execute(usual).fetchone() == (True,)
+
+
+def queries_on(connection: Connection) -> Queries:
+    """The product's queries on a connection of the tests, within its transaction."""
+    return Queries.on(connection, schema=SCHEMA)
 
 
 def _connect(conninfo: str, **options: Any) -> Connection:
