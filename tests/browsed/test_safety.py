@@ -14,7 +14,7 @@ from tests.browsed.conftest import LONGEST, enter
 from tests.support import jobs
 from tests.support.database import queries_on
 from tests.support.webhooks import put_endpoint
-from tests.web.dashboard.registry import SEEN
+from tests.web.pages.registry import SEEN
 from tests.web.registry import World
 
 RUN = "window.ran=1,alert(1)"

@@ -28,7 +28,7 @@ from tests.support import jobs
 from tests.support.database import Connection, Database, queries_on
 from tests.support.servers import with_login
 from tests.support.webhooks import Box, put_endpoint
-from tests.web.api import api
+from tests.web.served_api import api
 
 SECRET, OLD_SECRET, OTHER_SECRET = (
     "whsec_" + base64.b64encode(word * 6).decode() for word in (b"shop", b"before", b"thief")

@@ -33,8 +33,8 @@ from tests.support.database import Connection, Database, queries_on
 from tests.support.listening import Crowd
 from tests.support.waiting import wait_until
 from tests.web.answers import problem
-from tests.web.api import Api, api
 from tests.web.conftest import MakeKey
+from tests.web.served_api import Api, api
 from tests.web.test_events import cancel, of_batch, of_job, of_user
 
 READER = "streams"

@@ -157,7 +157,10 @@ def _now() -> float:
 
 
 class CachedQuery(Generic[T]):
-    """The result of ``fetch``, for at most ``seconds``: a hundred open pages query the database no more than one."""
+    """The result of ``fetch``, for at most ``seconds``: a hundred open pages query the database no more than one.
+
+    Pages that are opened while it is fetched wait for that result.
+    """
 
     def __init__(self, fetch: Callable[[Queries], T], *, seconds: float, clock: Callable[[], float] = _now) -> None:
         self.seconds = seconds

@@ -13,7 +13,7 @@ from generation_worker.web.pages.overview import LATE, Finding, findings
 from tests.support import jobs
 from tests.support.database import Connection
 from tests.support.populated import Population, SingleConnection
-from tests.web.dashboard.conftest import SignIn
+from tests.web.pages.conftest import SignIn
 
 ID = UUID("01900000-0000-7000-8000-000000000001")
 WELL: dict[str, Any] = {

@@ -110,7 +110,7 @@ def api(database: Database, directory: Path, **overrides: str) -> Generator[Api]
         metrics = build_metrics(settings, events)
         app = build_app(stack, settings, supervisor, events, metrics, uploads=uploads)  # pyright: ignore[reportArgumentType]
         clock = Clock()
-        app.state.guard._clock = app.state.door._clock = clock
+        app.state.guard._clock = app.state.sessions._clock = clock
         server = WebServer(app, host="127.0.0.1", port=0)
         stack.callback(server.stop)
         server.start()

@@ -12,7 +12,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 import httpx
 
-from tests.web.dashboard.html import Element, read
+from tests.web.pages.html import Element, read
 
 NAVIGATION = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Accept": "text/html"}
 FORM = "application/x-www-form-urlencoded"

@@ -57,7 +57,7 @@ OPEN = {
     ("POST", "/dashboard/sign-out"),
     ("GET", "/dashboard/static/{digest}/{name:path}"),
 }
-"""For whoever comes; test_ways and test_sign_in ask them."""
+"""For whoever comes; test_render_links and test_session_sign_in request them."""
 CONTROL = "/dashboard/control"
 JOB = "/dashboard/jobs/{job_id}"
 HOOKS = "/dashboard/webhooks"

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from generation_worker.db.access import revoke_token
-from generation_worker.web.pages.session import LASTS
+from generation_worker.web.pages.session import SESSION_SECONDS
 from tests.support.database import Connection, Database, queries_on
 from tests.support.waiting import wait_until
-from tests.web.api import api
-from tests.web.dashboard.browser import Browser
-from tests.web.dashboard.conftest import OpenBrowser, SignIn
+from tests.web.pages.browser import Browser
+from tests.web.pages.conftest import OpenBrowser, SignIn
+from tests.web.served_api import api
 
 Secret = Callable[..., str]
 
@@ -59,7 +59,7 @@ def test_the_cookie_over_http(open_browser: OpenBrowser, secret: Secret):
     name, value = sent.headers["set-cookie"].split(";")[0].split("=")
     assert (name, len(value)) == ("generation-worker", 64)
     attributes = {part.strip().lower() for part in sent.headers["set-cookie"].split(";")[1:]}
-    assert attributes == {"httponly", "samesite=strict", "path=/", f"max-age={LASTS:.0f}"}
+    assert attributes == {"httponly", "samesite=strict", "path=/", f"max-age={SESSION_SECONDS:.0f}"}
 
 
 @pytest.mark.parametrize("told", ["https", "HTTPS, http"])
@@ -136,10 +136,10 @@ def test_a_revoked_key_ends_its_sessions(sign_in: SignIn, connection: Connection
 
 
 def test_half_a_day_ends_it(sign_in: SignIn, connection: Connection):
-    assert LASTS == 12 * 3600
+    assert SESSION_SECONDS == 12 * 3600
     sign_in("read")
     [(left,)] = connection.execute("SELECT extract(epoch FROM expires_at - now()) FROM dashboard_session").fetchall()
-    assert LASTS - 600 < left <= LASTS
+    assert SESSION_SECONDS - 600 < left <= SESSION_SECONDS
 
 
 def test_any_process_knows_a_session(

@@ -9,7 +9,7 @@ import pytest
 from tests.support import jobs
 from tests.support.database import Connection
 from tests.support.populated import Population
-from tests.web.dashboard.conftest import SignIn
+from tests.web.pages.conftest import SignIn
 from tests.web.test_segments import USERS as STRANGE
 
 UNREACHABLE = {".", ".."}

@@ -9,8 +9,8 @@ from generation_worker.db.protocol import PostgresStore
 from tests.support import jobs
 from tests.support.database import Connection
 from tests.support.populated import WORKER, Population, SingleConnection
-from tests.web.dashboard.browser import Page
-from tests.web.dashboard.conftest import SignIn
+from tests.web.pages.browser import Page
+from tests.web.pages.conftest import SignIn
 
 PATH = "/dashboard/workers"
 

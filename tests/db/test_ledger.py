@@ -10,10 +10,11 @@ import pytest
 from psycopg import sql
 from psycopg_pool import ConnectionPool
 
-from generation_worker.db.connections import SingleConnection, open_pool
+from generation_worker.db.connections import open_pool
 from generation_worker.db.ledger import MOST_PER_INVARIANT, count_violations, explain_invariant, find_violations
-from generation_worker.db.statements import load_statements
-from tests.support.database import Connection, Database, queries_on
+from generation_worker.db.query import Queries
+from generation_worker.db.statements import load_statements, names_in
+from tests.support.database import SCHEMA, Connection, Database, queries_on
 from tests.support.jobs import (
     NOT_LEASED,
     NOW,
@@ -250,7 +251,7 @@ BREAK: list[tuple[str, Callable[[Connection, dict[str, UUID]], None]]] = [
 
 CHECKS = """
 SELECT conrelid::regclass::text, conname::text, pg_get_constraintdef(oid) FROM pg_constraint
- WHERE contype = 'c' AND connamespace = 'public'::regnamespace
+ WHERE contype = 'c' AND connamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'generation_job'::regclass)
 """
 
 
@@ -279,7 +280,7 @@ def test_what_does_not_hold_is_reported_by_its_own_name(
 
 
 def test_every_invariant_is_broken_here():
-    assert {name for name, _ in BREAK} == set(load_statements())
+    assert {name for name, _ in BREAK} == set(names_in("ledger"))
 
 
 def test_a_violation_names_the_offender_and_the_numbers(connection: Connection, books: dict[str, UUID]):
@@ -288,7 +289,7 @@ def test_a_violation_names_the_offender_and_the_numbers(connection: Connection, 
     assert violation.row == {"user_id": "bob", "balance": 11, "sum_of_entries": 10}
 
 
-@pytest.mark.parametrize("invariant", sorted(load_statements()))
+@pytest.mark.parametrize("invariant", sorted(names_in("ledger")))
 def test_every_invariant_says_what_a_row_means(invariant: str):
     assert explain_invariant(invariant).startswith("A row is ")
     assert not load_statements()[invariant].rstrip().endswith(b";")
@@ -304,8 +305,8 @@ def test_what_is_broken_everywhere_is_reported_a_hundred_times(connection: Conne
 
 
 def test_pruned_jobs_leave_books_that_hold(connection: Connection, books: dict[str, UUID]):
-    store = load_statements()["prune_jobs"]
-    assert connection.execute(store, {"retention": 0, "limit": 100}).rowcount == 2
+    prune = load_statements(SCHEMA)["prune_jobs"]
+    assert connection.execute(prune, {"retention": 0, "limit": 100}).rowcount == 2
     assert found(connection) == set()
 
 
@@ -356,11 +357,11 @@ def pool(database: Database) -> Iterator[ConnectionPool[Any]]:
 
 @pytest.mark.usefixtures("books")
 def test_violations_are_counted_invariant_by_invariant(connection: Connection, pool: ConnectionPool[Any]) -> None:
-    counts = count_violations(pool, max_paid_calls=MAX_PAID_CALLS, seconds=30)
-    assert counts == dict.fromkeys(load_statements(), 0)
+    counts = count_violations(Queries(pool, schema=SCHEMA), max_paid_calls=MAX_PAID_CALLS, seconds=30)
+    assert counts == dict.fromkeys(names_in("ledger"), 0)
     for n in range(MOST_PER_INVARIANT + 7):
         put_row(connection, "credit_account", user_id=f"user-{n}", balance=5, entries=0)
-    counts = count_violations(pool, max_paid_calls=MAX_PAID_CALLS, seconds=30)
+    counts = count_violations(Queries(pool, schema=SCHEMA), max_paid_calls=MAX_PAID_CALLS, seconds=30)
     assert {name: rows for name, rows in counts.items() if rows} == {
         "balance_is_the_sum_of_entries": MOST_PER_INVARIANT
     }
@@ -376,6 +377,6 @@ def test_an_invariant_that_takes_too_long_is_left_out_and_the_others_are_not(
     asker.execute(first.encode())
     with blocker.transaction():
         blocker.execute("LOCK TABLE credit_account IN ACCESS EXCLUSIVE MODE")
-        counts = count_violations(SingleConnection(asker), max_paid_calls=MAX_PAID_CALLS, seconds=seconds)
+        counts = count_violations(queries_on(asker), max_paid_calls=MAX_PAID_CALLS, seconds=seconds)
     assert counts["balance_is_the_sum_of_entries"] is None
     assert counts["processing_means_leased"] == 0

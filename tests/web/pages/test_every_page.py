@@ -13,12 +13,12 @@ from generation_worker.domain.token import SCOPES, Scope, allows
 from generation_worker.web.auth import scope_of
 from tests.support.database import Connection
 from tests.support.populated import Population
-from tests.web.api import Api
 from tests.web.conftest import MakeKey
-from tests.web.dashboard.browser import Browser, Page
-from tests.web.dashboard.conftest import OpenBrowser
-from tests.web.dashboard.registry import DONE, OPEN, PICTURES, SEEN, Done, Seen
+from tests.web.pages.browser import Browser, Page
+from tests.web.pages.conftest import OpenBrowser
+from tests.web.pages.registry import DONE, OPEN, PICTURES, SEEN, Done, Seen
 from tests.web.registry import World
+from tests.web.served_api import Api
 from tests.web.test_tenants import routes_in
 
 NOTED = {"dashboard_session", "api_token", "api_token_pace"}

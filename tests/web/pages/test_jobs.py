@@ -10,8 +10,8 @@ from generation_worker.web.pages import jobs as page_of_jobs
 from tests.support import jobs
 from tests.support.database import Connection
 from tests.support.populated import Population
-from tests.web.dashboard.browser import Page
-from tests.web.dashboard.conftest import SignIn
+from tests.web.pages.browser import Page
+from tests.web.pages.conftest import SignIn
 
 MARKUP = '<script>alert("x")</script> & <b>bold</b>'
 

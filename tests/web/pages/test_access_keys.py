@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from generation_worker.db.access import create_token
 from tests.support.database import Connection, queries_on
-from tests.web.dashboard.conftest import SignIn
+from tests.web.pages.conftest import SignIn
 
 KEYS = "/dashboard/keys"
 
@@ -50,7 +50,7 @@ def test_a_revoked_key_lets_nobody_in(sign_in: SignIn, connection: Connection):
     made = create_token(queries_on(connection), "leaked", ["read"])
     form = next(f for f in admin.open(KEYS).forms if f.action == f"{KEYS}/{made.token.id}/revoke")
     done = admin.send(form, reason="it was in a log")
-    assert done.said == "The key leaked lets nobody in any more."
+    assert done.said == "The key leaked is revoked."
     assert "leaked" not in [row["name"] for row in done.rows("Keys")]
     assert admin.client.get("/worker/status", headers={"Authorization": f"Bearer {made.key}"}).status_code == 401
     recorded = connection.execute("SELECT target, reason FROM audit_event WHERE action = 'token.revoke'").fetchall()

@@ -10,22 +10,22 @@ import pytest
 from fastapi import APIRouter, Request, Response
 from fastapi import Form as FormBody
 
-from generation_worker.db.access import SessionDesk
-from generation_worker.db.connections import DeskConnections
+from generation_worker.db.query import Queries
 from generation_worker.web.app import WebServer, create_app
 from generation_worker.web.auth import Caller, Guard
+from generation_worker.web.pages import render as assets
+from generation_worker.web.pages import session
 from generation_worker.web.pages.render import go_back, render
 from generation_worker.web.pages.session import (
     MOST_BYTES,
     MOST_FIELDS,
-    Door,
     Form,
     PageRoute,
+    SessionGuard,
     answer_with_pages,
-    entrance_routers,
     sees,
 )
-from tests.web.dashboard.browser import FORM, Browser, Page
+from tests.web.pages.browser import FORM, Browser, Page
 
 Done = list[tuple[str, str | None, str]]
 """Who, why and what."""
@@ -62,10 +62,9 @@ def done() -> Done:
 
 
 @pytest.fixture
-def address(guard: Guard, desk: DeskConnections, done: Done) -> Iterator[str]:
-    door = Door(guard, SessionDesk(desk))
-    app = create_app([*entrance_routers(door), doing_router(done)], guard)
-    app.state.door = door
+def address(guard: Guard, queries: Queries, done: Done) -> Iterator[str]:
+    routers = [assets.router, session.router, doing_router(done)]
+    app = create_app(routers, guard, sessions=SessionGuard(guard, queries))
     answer_with_pages(app)
     server = WebServer(app, host="127.0.0.1", port=0)
     server.start()

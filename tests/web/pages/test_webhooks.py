@@ -10,8 +10,8 @@ import pytest
 from tests.support.database import Connection
 from tests.support.jobs import put_row
 from tests.support.webhooks import SECRET, endpoint, put_endpoint
-from tests.web.dashboard.browser import Page
-from tests.web.dashboard.conftest import SignIn
+from tests.web.pages.browser import Page
+from tests.web.pages.conftest import SignIn
 
 WEBHOOKS = "/dashboard/webhooks"
 

@@ -9,12 +9,13 @@ import pytest
 from fastapi import APIRouter, Request
 from fastapi.routing import APIRoute
 
-from generation_worker.db.access import TokenDesk, create_token, revoke_token
-from generation_worker.db.connections import DeskConnections
+from generation_worker.db import access
+from generation_worker.db.access import create_token, revoke_token
+from generation_worker.db.query import Queries
 from generation_worker.domain.token import read_key
 from generation_worker.web.app import create_app
 from generation_worker.web.auth import (
-    BELIEVED_FOR,
+    CACHE_SECONDS,
     Caller,
     Guard,
     GuardedRoute,
@@ -153,14 +154,14 @@ def shown(key: str) -> Request:
     return Request({"type": "http", "headers": [header, (b"host", b"localhost")], "client": ("127.0.0.1", 1)})
 
 
-def test_a_revoked_key_is_believed_for_a_second_at_most(connection: Connection, desk: DeskConnections):
+def test_a_revoked_key_is_believed_for_a_second_at_most(connection: Connection, queries: Queries):
     clock = Clock()
-    guard = Guard(TokenDesk(desk), LIMITS, clock)
+    guard = Guard(queries, LIMITS, clock)
     made = create_token(queries_on(connection), "test", ["read"])
     assert guard.admit(shown(made.key)).name == f"key:{made.token.id}"
-    assert BELIEVED_FOR <= 1
+    assert CACHE_SECONDS <= 1
     revoke_token(queries_on(connection), made.token.id)
-    clock.now += BELIEVED_FOR
+    clock.now += CACHE_SECONDS
     with pytest.raises(Problem) as caught:
         guard.admit(shown(made.key))
     assert caught.value.details.code == "invalid_key"
@@ -179,22 +180,22 @@ def test_to_revoke_the_last_key_opens_nothing(connection: Connection, client: ht
     assert said(client.get("/worker/read")) == (401, "key_required")
 
 
-def test_the_first_key_ends_the_time_without_keys(connection: Connection, desk: DeskConnections):
+def test_the_first_key_ends_the_time_without_keys(connection: Connection, queries: Queries):
     clock = Clock()
-    guard = Guard(TokenDesk(desk), LIMITS, clock)
+    guard = Guard(queries, LIMITS, clock)
     nothing = Request({"type": "http", "headers": [(b"host", b"localhost")], "client": ("127.0.0.1", 1)})
     assert guard.admit(nothing).name == "loopback"
     create_token(queries_on(connection), "test", ["read"])
-    clock.now += BELIEVED_FOR
+    clock.now += CACHE_SECONDS
     with pytest.raises(Problem) as caught:
         guard.admit(nothing)
     assert caught.value.details.code == "key_required"
 
 
-def test_the_fleet_keeps_a_keys_pace_together(connection: Connection, desk: DeskConnections):
+def test_the_fleet_keeps_a_keys_pace_together(connection: Connection, queries: Queries):
     """Two processes, one key of 12 a minute: two may come at once, whichever process they reach."""
     made = create_token(queries_on(connection), "test", ["read"], requests_per_minute=12)
-    guards = [Guard(TokenDesk(desk), LIMITS) for _ in range(2)]
+    guards = [Guard(queries, LIMITS) for _ in range(2)]
     for guard in guards:
         guard.admit(shown(made.key))
     for guard in guards:
@@ -203,12 +204,12 @@ def test_the_fleet_keeps_a_keys_pace_together(connection: Connection, desk: Desk
         assert caught.value.details.code == "too_many_requests"
         assert 1 <= int(caught.value.headers["Retry-After"]) <= 5
     connection.execute("UPDATE api_token_pace SET next_at = next_at - interval '1 minute'")
-    Guard(TokenDesk(desk), LIMITS).admit(shown(made.key))
+    Guard(queries, LIMITS).admit(shown(made.key))
 
 
-def test_who_was_turned_away_costs_no_further_question(connection: Connection, desk: DeskConnections):
+def test_who_was_turned_away_costs_no_further_question(connection: Connection, queries: Queries):
     made = create_token(queries_on(connection), "test", ["read"])
-    guard = Guard(TokenDesk(desk), KeyLimits(requests_per_minute=1, most_waiting=1, most_json=1000))
+    guard = Guard(queries, KeyLimits(requests_per_minute=1, most_waiting=1, most_json=1000))
     guard.admit(shown(made.key))
     for _ in range(3):
         with pytest.raises(Problem):
@@ -232,7 +233,7 @@ def test_knowing_a_keys_public_part_uses_up_nothing(connection: Connection, guar
     guard.admit(shown(made.key))
 
 
-def test_the_last_use_is_written_once_a_minute(connection: Connection, guard: Guard):
+def test_the_last_use_is_written_once_a_minute(connection: Connection, queries: Queries, guard: Guard):
     made = create_token(queries_on(connection), "test", ["read"])
 
     def last_use() -> Any:
@@ -246,12 +247,8 @@ def test_the_last_use_is_written_once_a_minute(connection: Connection, guard: Gu
     guard.admit(shown(made.key))
     assert last_use() == first != None  # noqa: E711 - both
     connection.execute("UPDATE api_token SET last_used_at = now() - interval '2 minutes'")
-    TokenDesk_of(guard).note_use(made.token.id)
+    access.note_use(queries, made.token.id)
     assert last_use() > first
-
-
-def TokenDesk_of(guard: Guard) -> TokenDesk:
-    return guard._tokens  # pyright: ignore[reportPrivateUsage, reportReturnType]
 
 
 def test_nothing_that_is_stored_is_a_key(connection: Connection):

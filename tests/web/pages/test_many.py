@@ -7,9 +7,9 @@ import pytest
 from tests.support import jobs
 from tests.support.database import Connection
 from tests.support.populated import WORKER, Population
-from tests.web.dashboard.browser import Page
-from tests.web.dashboard.conftest import SignIn
-from tests.web.dashboard.test_job import recorded
+from tests.web.pages.browser import Page
+from tests.web.pages.conftest import SignIn
+from tests.web.pages.test_job import recorded
 
 
 def title(page: Page) -> str:

@@ -19,8 +19,8 @@ from generation_worker.worker.image_keys import upload_key
 from tests.support import jobs
 from tests.support.database import Connection
 from tests.support.waiting import wait_until
-from tests.web.api import Api
-from tests.web.dashboard.conftest import OpenBrowser, SignIn
+from tests.web.pages.conftest import OpenBrowser, SignIn
+from tests.web.served_api import Api
 
 Put = Callable[[str, bytes], None]
 

@@ -13,10 +13,10 @@ import pytest
 from generation_worker.web.pages.render import DIRECTORY, asset, way_back
 from tests.support.database import Connection, Database
 from tests.support.waiting import wait_until
-from tests.web.api import api
-from tests.web.dashboard.browser import NAVIGATION, Browser, Page
-from tests.web.dashboard.conftest import OpenBrowser, SignIn
-from tests.web.dashboard.html import read
+from tests.web.pages.browser import NAVIGATION, Browser, Page
+from tests.web.pages.conftest import OpenBrowser, SignIn
+from tests.web.pages.html import read
+from tests.web.served_api import api
 
 OURS = [
     "/dashboard",

@@ -8,18 +8,18 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from generation_worker.db.insights import Insights
 
 from generation_worker import wiring_web
 from generation_worker.db.connections import DeskConnections
-from generation_worker.db.insights import Insights
 from generation_worker.web.pages import fleet as providers
 from generation_worker.web.pages import fleet as workers
 from generation_worker.web.pages import overview
 from generation_worker.web.pages.render import SharedLook
 from generation_worker.wiring_web import fleet_questions
 from tests.support.database import Database
-from tests.web.api import api
-from tests.web.dashboard.conftest import OpenBrowser
+from tests.web.pages.conftest import OpenBrowser
+from tests.web.served_api import api
 
 MANY = 20
 

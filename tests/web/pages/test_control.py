@@ -9,9 +9,9 @@ import pytest
 
 from tests.support import jobs
 from tests.support.database import Connection, Database
-from tests.web.api import Api, api
-from tests.web.dashboard.browser import Browser, Page
-from tests.web.dashboard.conftest import OpenBrowser, SignIn
+from tests.web.pages.browser import Browser, Page
+from tests.web.pages.conftest import OpenBrowser, SignIn
+from tests.web.served_api import Api, api
 
 PATH = "/dashboard/control"
 

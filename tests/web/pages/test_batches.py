@@ -7,8 +7,8 @@ from uuid import uuid4
 
 from tests.support import jobs
 from tests.support.database import Connection
-from tests.web.dashboard.conftest import SignIn
-from tests.web.dashboard.test_jobs import listed
+from tests.web.pages.conftest import SignIn
+from tests.web.pages.test_jobs import listed
 
 
 def test_its_jobs_and_pictures(sign_in: SignIn, connection: Connection):

@@ -13,8 +13,8 @@ from tests.support.database import Connection
 from tests.support.populated import Population
 from tests.support.waiting import wait_until
 from tests.support.webhooks import Box, put_endpoint
-from tests.web.dashboard.browser import Page
-from tests.web.dashboard.conftest import SignIn
+from tests.web.pages.browser import Page
+from tests.web.pages.conftest import SignIn
 
 
 def at(job: object) -> str:

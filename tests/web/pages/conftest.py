@@ -11,9 +11,9 @@ import pytest
 
 from generation_worker.domain.token import Scope
 from generation_worker.web.pages import render as look
-from tests.web.api import Api
 from tests.web.conftest import MakeKey
-from tests.web.dashboard.browser import Browser
+from tests.web.pages.browser import Browser
+from tests.web.served_api import Api
 
 OpenBrowser = Callable[..., Browser]
 SignIn = Callable[..., Browser]

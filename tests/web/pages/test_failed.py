@@ -12,8 +12,8 @@ from tests.support import jobs
 from tests.support.database import Connection
 from tests.support.populated import Population
 from tests.support.waiting import wait_until
-from tests.web.dashboard.conftest import SignIn
-from tests.web.dashboard.test_jobs import MARKUP, listed, row
+from tests.web.pages.conftest import SignIn
+from tests.web.pages.test_jobs import MARKUP, listed, row
 
 
 def test_by_code_and_one_by_one(sign_in: SignIn, population: Population):

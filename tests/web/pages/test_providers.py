@@ -10,8 +10,8 @@ from tests.support import jobs
 from tests.support.database import Connection
 from tests.support.gates import FAR, OTHER, Fleet
 from tests.support.populated import Population
-from tests.web.dashboard.browser import Browser, Page
-from tests.web.dashboard.conftest import SignIn
+from tests.web.pages.browser import Browser, Page
+from tests.web.pages.conftest import SignIn
 
 PATH = "/dashboard/providers"
 

@@ -9,10 +9,10 @@ import pytest
 
 from generation_worker.db.audit_trail import Author, record_change
 from generation_worker.web.pages import access as audit
-from generation_worker.web.pages.access import Difference, differences, link_of
+from generation_worker.web.pages.access import Difference, differences, link_to
 from tests.support.database import Connection, queries_on
-from tests.web.dashboard.browser import Page
-from tests.web.dashboard.conftest import SignIn
+from tests.web.pages.browser import Page
+from tests.web.pages.conftest import SignIn
 
 PATH = "/dashboard/audit"
 
@@ -54,7 +54,7 @@ def test_events_are_chosen_by_how_they_begin(sign_in: SignIn, connection: Connec
     assert targets(page) == ["setting:concurrency"]
     assert page.form("Show").fields["target"] == "setting:"
     page = browser.send(form, actor="nobody")
-    assert "Nothing was changed by anybody, as far as was asked." in page.text
+    assert "No event matches." in page.text
 
 
 def test_since(sign_in: SignIn, connection: Connection):
@@ -92,24 +92,24 @@ def test_page_by_page(sign_in: SignIn, connection: Connection, monkeypatch: pyte
 def test_what_matches_seldom_is_looked_for_piece_by_piece(
     sign_in: SignIn, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ):
-    """No page reads more of a long trail than its reach, and each says where it has stopped."""
-    monkeypatch.setattr(audit, "REACH", 10)
+    """No page reads more of a long trail than its cap, and each says where it has stopped."""
+    monkeypatch.setattr(audit, "CAP", 10)
     write(connection, "job.cancel", "job:rare")
     for _ in range(25):
         write(connection, "setting.set", "setting:concurrency")
     browser = sign_in("read")
     page = browser.open(f"{PATH}?target=job:")
     assert targets(page) == []
-    assert "Looked back as far as" in page.text
+    assert "Events were searched back to" in page.text
     looks = 1
     while not targets(page):
-        page = browser.open(page.links["Look further back"])
+        page = browser.open(page.links["Search further back"])
         looks += 1
     assert targets(page) == ["job:rare"]
     assert looks == 3
-    assert "Look further back" not in page.links
+    assert "Search further back" not in page.links
     page = browser.open(f"{PATH}?target=job:&since={datetime.now(UTC) + timedelta(hours=1):%Y-%m-%dT%H:%M}")
-    assert "Look further back" not in page.links, "before that moment there is nothing to look for"
+    assert "Search further back" not in page.links, "before that moment there is nothing to look for"
 
 
 @pytest.mark.parametrize(
@@ -141,4 +141,4 @@ def test_differences(before: Any, after: Any, expected: list[tuple[Any, ...]]):
     ],
 )
 def test_where_the_thing_itself_is(target: str, link: str | None):
-    assert link_of(target) == link
+    assert link_to(target) == link
