@@ -11,11 +11,11 @@ import httpx
 import pytest
 from fastapi import APIRouter
 
-from generation_worker.db import jobs as job_desk
 from generation_worker.db.access import create_token
 from generation_worker.db.connections import DeskConnections, open_desk_pool
 from generation_worker.db.query import Queries
 from generation_worker.domain.token import Scope
+from generation_worker.web.api import jobs as jobs_api
 from generation_worker.web.app import WebServer, create_app
 from generation_worker.web.auth import Guard, KeyLimits
 from tests.support.database import SCHEMA, Connection, Database, queries_on
@@ -34,8 +34,8 @@ def serve() -> Iterator[Serve]:
     """Serves the routers that it is given, and returns a client for them."""
     with ExitStack() as stack:
 
-        def start(*routers: APIRouter, guard: Guard | None = None) -> httpx.Client:
-            server = WebServer(create_app(routers, guard), host="127.0.0.1", port=0)
+        def start(*routers: APIRouter, guard: Guard | None = None, **parts: Any) -> httpx.Client:
+            server = WebServer(create_app(routers, guard, **parts), host="127.0.0.1", port=0)
             stack.callback(server.stop)
             server.start()
             url = f"http://127.0.0.1:{server.port}"
@@ -93,7 +93,7 @@ def _served(_migrated: Database, tmp_path_factory: pytest.TempPathFactory) -> It
 @pytest.fixture
 def served(database: Database, _served: Api, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     """The whole API, on loopback: one server for all who ask and are answered. To put it together takes the longest."""
-    monkeypatch.setattr(job_desk, "PACE_KEPT", 0.0)  # nobody is told how quick things were in an earlier test
+    monkeypatch.setattr(jobs_api, "PACE_SECONDS", 0.0)  # nobody is told how quick things were in an earlier test
     with as_new(_served) as running:
         yield running
 
