@@ -12,9 +12,9 @@ from generation_worker.db.statements import PREFIX, names_in, statement_sources
 
 PAGE = Path(__file__).parents[1] / "sql" / "ledger_check.sql"
 HEAD = r"""-- READS ONLY
--- What must hold at any moment, all in one look: no row means that accounts, jobs, attempts and calls agree. Each row
--- names what does not hold and the offender; what to do stands in the comment above that part. Generated from what
--- `generation-worker credits audit` asks.
+-- Checks what must hold at any moment: no row means that accounts, jobs, attempts and calls agree. Each row names an
+-- invariant and a row that breaks it; the comment above that part says what to do. Generated from the queries of
+-- `generation-worker credits audit`.
 SET search_path = generation, pg_catalog, pg_temp; -- the schema of DATABASE_SCHEMA
 \if :{?max_paid_calls}
 \else

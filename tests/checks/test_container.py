@@ -80,4 +80,4 @@ def test_a_worker_has_stopped_before_it_is_killed() -> None:
 
 
 def routes() -> set[str]:
-    return {getattr(route, "path", "") for route in health_router(dict).routes}
+    return {getattr(route, "path", "") for route in health_router.routes}

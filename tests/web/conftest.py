@@ -15,7 +15,7 @@ from generation_worker.db.access import create_token
 from generation_worker.db.connections import DeskConnections, open_desk_pool
 from generation_worker.db.query import Queries
 from generation_worker.domain.token import Scope
-from generation_worker.web.api import jobs as job_routes
+from generation_worker.web.api import jobs as jobs_api
 from generation_worker.web.app import WebServer, create_app
 from generation_worker.web.auth import Guard, KeyLimits
 from tests.support.database import SCHEMA, Connection, Database, queries_on
@@ -93,7 +93,7 @@ def _served(_migrated: Database, tmp_path_factory: pytest.TempPathFactory) -> It
 @pytest.fixture
 def served(database: Database, _served: Api, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     """The whole API, on loopback: one server for all who ask and are answered. To put it together takes the longest."""
-    monkeypatch.setattr(job_routes, "PACE_SECONDS", 0.0)  # no estimate is made from an earlier test's jobs
+    monkeypatch.setattr(jobs_api, "PACE_SECONDS", 0.0)  # nobody is told how quick things were in an earlier test
     with as_new(_served) as running:
         yield running
 

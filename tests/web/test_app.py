@@ -54,7 +54,7 @@ def router() -> APIRouter:
 
 @pytest.fixture
 def client(serve: Serve, guard: Guard) -> httpx.Client:
-    return serve(router(), health_router(dict), guard=guard)
+    return serve(router(), health_router, guard=guard, report=dict)
 
 
 def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from generation_worker.db.credits import Posting
 from generation_worker.db.fleet import FleetSetting
 from generation_worker.db.query import BEGINNING, read_number_cursor, write_number_cursor
 from generation_worker.domain.fleet import EVERYTHING, Extent
+from generation_worker.web.api import control
 from generation_worker.web.api.credits import LARGEST_GRANT
 from generation_worker.web.app import BySegments, Database
 from generation_worker.web.auth import Caller
@@ -145,7 +146,7 @@ def pause_user(
     form: Annotated[Form, FormBody()],
     queries: Database,
 ) -> Response:
-    is_new = fleet.pause(queries, Extent("user", user_id), by=Author(caller.name, form.reason))
+    is_new = control.pause(queries, Extent("user", user_id), by=Author(caller.name, form.reason))
     done = f"Jobs of {user_id} are not started any more" if is_new else "They were paused before; the reason is new"
     return _to_user(form, user_id, f"{done}.")
 
@@ -157,7 +158,7 @@ def resume_user(
     form: Annotated[Form, FormBody()],
     queries: Database,
 ) -> Response:
-    was_paused = fleet.resume(queries, Extent("user", user_id), by=Author(caller.name, form.reason))
+    was_paused = control.resume(queries, Extent("user", user_id), by=Author(caller.name, form.reason))
     done = f"Jobs of {user_id} are started again" if was_paused else "They were not paused; nothing was changed"
     return _to_user(form, user_id, f"{done}.")
 

@@ -95,9 +95,9 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
     return answer
 
 
-def go_back(asked: str | None, flash: str, *, otherwise: str = HOME) -> Response:
-    """The response to a form: leads to the page ``asked``, which shows the message ``flash`` once."""
-    answer = RedirectResponse(way_back(asked, otherwise), 303)
+def go_back(requested: str | None, flash: str, *, otherwise: str = HOME) -> Response:
+    """The response to a form: leads to the page ``requested``, which shows the message ``flash`` once."""
+    answer = RedirectResponse(way_back(requested, otherwise), 303)
     answer.set_cookie(FLASH, quote(flash[:500]), max_age=FLASH_SECONDS, path=HOME, httponly=True, samesite="strict")
     return answer
 
@@ -107,14 +107,14 @@ def has_just_acted(request: Request) -> bool:
     return FLASH in request.cookies
 
 
-def way_back(asked: str | None, otherwise: str = HOME) -> str:
-    """``asked`` if it is a page of ours: no link to us leads to another site."""
-    if asked is None or not (asked.isascii() and asked.isprintable()) or any(c in asked for c in "\\ "):
+def way_back(requested: str | None, otherwise: str = HOME) -> str:
+    """``requested`` if it is a page of ours: no link to us leads to another site."""
+    if requested is None or not (requested.isascii() and requested.isprintable()) or any(c in requested for c in "\\ "):
         return otherwise
-    path = asked.partition("?")[0].partition("#")[0]
+    path = requested.partition("?")[0].partition("#")[0]
     segments = [unquote(segment) for segment in path.split("/")]
     leads_out = not path.startswith(f"{HOME}/") or any(segment in ("", ".", "..") for segment in segments[2:])
-    return otherwise if (path != HOME and leads_out) or path in (SIGN_IN, SIGN_OUT) else asked
+    return otherwise if (path != HOME and leads_out) or path in (SIGN_IN, SIGN_OUT) else requested
 
 
 def path_of(request: Request) -> str:

@@ -44,7 +44,7 @@ READING = ("GET", "HEAD")
 FORM_TYPE = "application/x-www-form-urlencoded"
 OPEN_AGAIN = "Open the page again and repeat what you did."
 BULL_BOARD = "/admin/queues"
-"""Where people look for the dashboard who are used to Bull Board."""
+"""The address that people who know Bull Board try first."""
 
 
 class SignInNeeded(Exception):

@@ -50,13 +50,13 @@ def test_everything_is_paused_with_a_reason_and_goes_on(operator: Browser, conne
     page = operator.open(PATH)
     assert "Nothing is paused." in page.text
     page = operator.send(page.form("Pause everything"), reason="a <b>leak</b>")
-    assert page.said == "Everything is paused now; what runs goes on."
+    assert page.said == "Everything is paused now; running jobs continue."
     [row] = page.rows("Paused")
     assert (row["what"], row["why"]) == ("everything", "a <b>leak</b>")
     assert row["by"].startswith("dashboard:")
     assert not page.has_form("Pause everything")
     page = operator.send(page.form("Resume everything"), reason="mended")
-    assert page.said == "Everything goes on."
+    assert page.said == "Everything is resumed."
     assert "Nothing is paused." in page.text
     assert events(connection) == [("pause", "setting:paused", "a <b>leak</b>"), ("resume", "setting:paused", "mended")]
     [actor] = connection.execute("SELECT DISTINCT actor FROM audit_event WHERE action = 'pause'").fetchall()[0]
@@ -78,13 +78,13 @@ def test_one_thing_is_paused(operator: Browser, connection: Connection, form: st
     assert [row["what"] for row in page.rows("Paused")] == [f"{what} {name}"]
     page = operator.send(page.form(f"Resume {what} {name}"))
     assert kept(connection, setting) is None
-    assert page.said == f"The {what} {name} goes on."
+    assert page.said == f"The {what} {name} is resumed."
 
 
 def test_paused_again_it_says_so(operator: Browser):
     form = operator.open(PATH).form("Pause everything")
     operator.send(form)
-    assert operator.send(form).said == "Everything was paused already; the reason is noted."
+    assert operator.send(form).said == "Everything was paused already; the reason is recorded."
     form = operator.open(PATH).form("Resume everything")
     operator.send(form)
     assert operator.send(form).said == "Everything was not paused."
@@ -120,25 +120,25 @@ def test_what_cannot_be_paused_is_refused(operator: Browser, connection: Connect
 
 def test_the_fleet_is_woken(operator: Browser, served: Api):
     page = operator.send(operator.open(PATH).form("Wake the fleet"))
-    assert page.said == "Every worker looks for work now."
+    assert page.said == "Every worker polls now."
     assert served.supervisor.woken == 1
 
 
 def test_a_setting_is_changed_and_taken_back(admin: Browser, connection: Connection):
     page = admin.open(PATH)
     before = setting(page, "concurrency")
-    assert before["in force"] == "5"
+    assert before["value"] == "5"
     assert "WORKER_CONCURRENCY of the process that answers (default)" in before["set by"]
-    assert setting(page, "poll_interval")["in force"] == "1"
+    assert setting(page, "poll_interval")["value"] == "1"
     page = admin.send(page.form("Change concurrency"), value="8", reason="a quiet night")
     assert page.said == "concurrency is 8 now."
     assert kept(connection, "concurrency") == 8
     found = setting(page, "concurrency")
-    assert found["in force"] == "8"
+    assert found["value"] == "8"
     assert found["set by"].startswith("dashboard:")
-    page = admin.send(page.form("Take back concurrency"))
+    page = admin.send(page.form("Unset concurrency"))
     assert kept(connection, "concurrency") is None
-    assert setting(page, "concurrency")["in force"] == "5"
+    assert setting(page, "concurrency")["value"] == "5"
     assert events(connection) == [
         ("setting.set", "setting:concurrency", "a quiet night"), ("setting.unset", "setting:concurrency", None),
     ]  # fmt: skip
@@ -161,7 +161,7 @@ def test_each_setting_of_the_fleet(admin: Browser, connection: Connection, name:
     page = admin.send(admin.open(PATH).form("Set another"), name=name, value=value)
     assert page.status == 200, page.text
     assert kept(connection, name) == expected
-    assert setting(page, name)["in force"] == value
+    assert setting(page, name)["value"] == value
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_what_is_wrong_is_named_and_nothing_is_changed(
 
 def test_what_has_nothing_behind_it_cannot_be_taken_back(admin: Browser, connection: Connection):
     page = admin.open(PATH)
-    assert not page.has_form("Take back seconds_per_credit")
+    assert not page.has_form("Unset seconds_per_credit")
     form = page.form("Set another")
     fields = {"proof": form.fields["proof"], "name": "seconds_per_credit"}
     assert admin.post(f"{PATH}/settings/unset", fields).status_code == 422
@@ -212,7 +212,7 @@ def test_each_scope_sees_and_does_what_the_api_lets_it(sign_in: SignIn, connecti
         fields = {"proof": proof, "what": "everything"} if route in ("pause", "resume") else {"proof": proof}
         assert Page(reader.post(f"{PATH}/{route}", fields)).problem == "missing_scope", route
     page = operator.open(PATH)
-    assert setting(page, "concurrency")["in force"] == "5"
+    assert setting(page, "concurrency")["value"] == "5"
     assert not page.has_form("Change concurrency")
     fields = {"proof": page.forms[0].fields["proof"], "name": "concurrency", "value": "8"}
     for route in ("settings", "settings/unset"):
@@ -229,5 +229,5 @@ def test_secrets_are_never_shown(database: Database, tmp_path: Path, open_browse
 
 
 def setting(page: Page, name: str) -> dict[str, str]:
-    [row] = [row for row in page.rows("Settings that the whole fleet") if row["setting"].split()[0] == name]
+    [row] = [row for row in page.rows("Settings of the whole fleet") if row["setting"].split()[0] == name]
     return row

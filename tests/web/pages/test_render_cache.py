@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Self
 
 import pytest
-from generation_worker.db.insights import Insights
 
 from generation_worker import wiring_web
-from generation_worker.db.connections import DeskConnections
-from generation_worker.web.pages import fleet as providers
-from generation_worker.web.pages import fleet as workers
-from generation_worker.web.pages import overview
-from generation_worker.web.pages.render import SharedLook
-from generation_worker.wiring_web import fleet_questions
+from generation_worker.db.query import Queries
+from generation_worker.web.pages import fleet, overview
+from generation_worker.web.pages.render import CachedQuery
 from tests.support.database import Database
 from tests.web.pages.conftest import OpenBrowser
 from tests.web.served_api import api
 
 MANY = 20
+QUERIES = Queries(Any)  # pyright: ignore[reportArgumentType]
 
 
 class Clock:
@@ -38,7 +37,7 @@ class Questions:
         self.asked = 0
         self.let = threading.Event()
 
-    def __call__(self) -> int:
+    def __call__(self, _queries: Queries) -> int:
         self.asked += 1
         assert self.let.wait(30)
         return self.asked
@@ -46,12 +45,12 @@ class Questions:
 
 def test_many_who_look_at_once_ask_no_more_than_one():
     questions = Questions()
-    look, seen = SharedLook(questions, seconds=1.5, clock=Clock()), list[int]()
+    look, seen = CachedQuery(questions, seconds=1.5, clock=Clock()), list[int]()
     together = threading.Barrier(MANY + 1)
 
     def open_page() -> None:
         together.wait(30)
-        seen.append(look())
+        seen.append(look(QUERIES))
 
     threads = [threading.Thread(target=open_page) for _ in range(MANY)]
     for thread in threads:
@@ -66,29 +65,37 @@ def test_many_who_look_at_once_ask_no_more_than_one():
 def test_it_holds_for_its_time_and_not_for_longer():
     questions, clock = Questions(), Clock()
     questions.let.set()
-    look = SharedLook(questions, seconds=1.5, clock=clock)
-    assert look() == 1
+    look = CachedQuery(questions, seconds=1.5, clock=clock)
+    assert look(QUERIES) == 1
     clock.now += 1.4
-    assert look() == 1
+    assert look(QUERIES) == 1
     clock.now += 0.1
-    assert look() == 2
-    assert look(anew=True) == 3
-    assert look() == 3
+    assert look(QUERIES) == 2
+    assert look(QUERIES, anew=True) == 3
+    assert look(QUERIES) == 3
 
 
 def test_what_went_wrong_is_not_kept():
     answers = iter([ConnectionError("away"), 1])
 
-    def take() -> int:
+    def take(_queries: Queries) -> int:
         answer = next(answers)
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    look = SharedLook(take, seconds=1.5, clock=Clock())
+    look = CachedQuery(take, seconds=1.5, clock=Clock())
     with pytest.raises(ConnectionError):
-        look()
-    assert look() == 1
+        look(QUERIES)
+    assert look(QUERIES) == 1
+
+
+def test_another_application_of_the_process_has_its_own():
+    questions = Questions()
+    questions.let.set()
+    look = CachedQuery(questions, seconds=1.5, clock=Clock())
+    assert look(QUERIES) == 1
+    assert look(Queries(Any)) == 2  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize(("path", "looks"), [("/dashboard", 2), ("/dashboard/providers", 2), ("/dashboard/workers", 1)])
@@ -102,14 +109,17 @@ def test_pages_that_are_open_at_once_share_their_looks(
 ):
     asked: list[str] = []
 
-    def counted(desk: DeskConnections) -> AbstractContextManager[Insights]:
-        asked.append(path)
-        return fleet_questions(desk)
+    class CountedQueries(Queries):
+        @contextmanager
+        def read_only(self, *, seconds: float = 2.0) -> Generator[Self]:
+            asked.append(path)
+            with super().read_only(seconds=seconds) as questions:
+                yield questions
 
-    monkeypatch.setattr(wiring_web, "fleet_questions", counted)
-    for page in (overview, providers, workers):
-        monkeypatch.setattr(page, "SECONDS", 3600)
-    monkeypatch.setattr(providers, "SECONDS_OF_CALLS", 3600)
+    monkeypatch.setattr(wiring_web, "Queries", CountedQueries)
+    caches = [*overview.chart_caches.values(), overview.overview_cache]
+    for cache in (*caches, fleet.calls_cache, fleet.providers_cache, fleet.workers_cache):
+        monkeypatch.setattr(cache, "seconds", 3600)
     with api(database, tmp_path, API_REQUESTS_PER_MINUTE="60000") as running, ThreadPoolExecutor(MANY) as people:
         browser = open_browser(str(running.client.base_url))
         pages = list(people.map(browser.open, [path] * MANY))

@@ -70,13 +70,13 @@ def test_a_secret_is_shown_on_the_answer_and_never_again(sign_in: SignIn, connec
     assert secret not in str(made.answer.headers)
     assert "hx-get" not in made.answer.text
     assert audited(connection) == ("webhook.add", f"endpoint:{endpoint_id}", "the app")
-    shown = browser.open(made.links["I have it: go on to the endpoint"])
+    shown = browser.open(made.links["I have copied it: continue to the endpoint"])
     for page in (shown, browser.open(WEBHOOKS), browser.open("/dashboard")):
         assert secret not in page.answer.text
     new = browser.send(shown.form("New secret"), keep_hours="2")
     assert secret_of(new) == endpoint(connection, endpoint_id)["secret"] != secret
     assert new.answer.headers["cache-control"] == "no-store"
-    assert "the old one signs as well for 2 h" in new.text
+    assert "the old one also signs for 2 h" in new.text
     assert secret_of(new) not in browser.open(f"{WEBHOOKS}/{endpoint_id}").answer.text
 
 

@@ -10,21 +10,21 @@ from generation_worker.metrics import Metrics
 from generation_worker.web.api.fleet import metrics_router
 from generation_worker.web.app import create_app
 from tests.metrics.reading import OPENMETRICS, samples, value
-from tests.metrics.scripted_questions import ScriptedQuestions
+from tests.metrics.scripted_queries import ScriptedQueries
 
 REPORT = {"version": "1", **dict.fromkeys(("concurrency", "busy", "stuck", "unwritten", "ready", "listening"), 1)}
 
 
 @pytest.fixture
-def questions() -> ScriptedQuestions:
-    return ScriptedQuestions(jobs={"pending": 3})
+def queries() -> ScriptedQueries:
+    return ScriptedQueries(jobs={"pending": 3})
 
 
 @pytest.fixture
-def client(questions: ScriptedQuestions) -> TestClient:
+def client(queries: ScriptedQueries) -> TestClient:
     metrics = Metrics(Events(), ("local",))
-    metrics.watch(lambda: REPORT, questions.ask)
-    return TestClient(create_app([metrics_router(metrics.scrape)]))
+    metrics.watch(lambda: REPORT, queries)
+    return TestClient(create_app([metrics_router], scrape=metrics.scrape))
 
 
 @pytest.mark.parametrize(
@@ -42,8 +42,8 @@ def test_each_format(client: TestClient, accept: str, content_type: str) -> None
     assert value(samples(answer.content, answer.headers["content-type"]), "worker_jobs_pending") == 3
 
 
-def test_a_scraper_may_leave_the_database_alone(client: TestClient, questions: ScriptedQuestions) -> None:
+def test_a_scraper_may_leave_the_database_alone(client: TestClient, queries: ScriptedQueries) -> None:
     answer = client.get("/metrics", params={"fleet": "false"})
     assert b"worker_busy" in answer.content
     assert b"worker_jobs_pending" not in answer.content
-    assert questions.asked == 0
+    assert queries.asked == 0

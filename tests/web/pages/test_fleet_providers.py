@@ -55,7 +55,7 @@ def test_a_key_with_its_limit(sign_in: SignIn, fleet: Fleet):
     assert sum(int(text.split()[0]) for text in used.values()) == 2
     assert used["far-1"].endswith(f"of {FAR.calls_per_minute}")
     assert found["far-1"]["limit"] == "3 a minute as the workers were started"
-    assert found["far-1"]["held by"] == "worker-1"
+    assert found["far-1"]["workers with it"] == "worker-1"
     assert found["far-1"]["state"] == "ok"
     assert {meter.attributes["max"] for meter in page.tree.all("meter")} == {"3", "2"}
 
@@ -65,7 +65,7 @@ def test_what_keeps_calls_back(sign_in: SignIn, fleet: Fleet):
     fleet.call("refused")
     found = keys(sign_in("read").open(PATH))["far-1"]
     assert found["state"].startswith("open it refused; since ")
-    assert "tried again in " in found["state"]
+    assert "next try in " in found["state"]
 
 
 def test_failures_in_a_row_and_a_provider_that_says_it_is_too_early(sign_in: SignIn, fleet: Fleet):
@@ -74,7 +74,7 @@ def test_failures_in_a_row_and_a_provider_that_says_it_is_too_early(sign_in: Sig
     fleet.call("limited", wait=50)
     found = keys(sign_in("read").open(PATH))["far-1"]
     assert found["failures in a row"] == "1"
-    assert found["state"].startswith("limited it limited; tried again in ")
+    assert found["state"].startswith("limited it limited; next try in ")
 
 
 def test_the_calls_of_the_last_hour_and_those_paid_in_vain(sign_in: SignIn, fleet: Fleet, connection: Connection):
@@ -97,25 +97,25 @@ def test_what_waits_and_duplicates(sign_in: SignIn, population: Population, conn
         [job],
     )
     page = sign_in("read").open(PATH)
-    assert "1 living worker serves it. Waiting: 5 in line, 1 scheduled, 1 rate limited." in page.text
+    assert "1 living worker serves it. Waiting: 5 pending, 1 scheduled, 1 rate limited." in page.text
     assert "1 calls for 1 jobs of the last day were, or may have been, paid for more than once" in page.text
 
 
 def test_a_lane_that_nobody_serves(sign_in: SignIn, population: Population, connection: Connection):
     connection.execute("UPDATE worker_process SET seen_at = now() - interval '3 minutes'")
-    assert "No living worker serves it. Waiting: 4 in line" in sign_in("read").open(PATH).text
+    assert "No living worker serves it. Waiting: 4 pending" in sign_in("read").open(PATH).text
 
 
 def test_a_provider_is_paused_and_goes_on(sign_in: SignIn, population: Population, connection: Connection):
     browser = sign_in("read", "operate")
     page = browser.send(browser.open(PATH).form("Pause local"), reason="out of order")
     assert page.path == PATH
-    assert page.said == "The provider local is paused now; what runs goes on."
+    assert page.said == "The provider local is paused now; running jobs continue."
     query = "SELECT value FROM fleet_setting WHERE name = 'paused.provider.local'"
     assert connection.execute(query).fetchone() == ({"reason": "out of order"},)
     assert ": out of order." in page.text
     page = browser.send(page.form("Resume provider local"))
-    assert page.said == "The provider local goes on."
+    assert page.said == "The provider local is resumed."
     assert page.has_form("Pause local")
 
 
@@ -132,7 +132,7 @@ def test_limits_are_changed_for_a_key_and_for_all_of_a_provider(sign_in: SignIn,
     page = browser.send(page.form("Limit of each key calls_per_minute.far"), value="5")
     limits = dict(connection.execute("SELECT key_label, calls_per_minute FROM provider_gate").fetchall())
     assert limits == {"far-1": 9, "far-2": 5}
-    page = browser.send(page.form("Take back calls_per_minute.far-1"))
+    page = browser.send(page.form("Unset calls_per_minute.far-1"))
     assert keys(page)["far-1"]["limit"].startswith("5 a minute set for far by dashboard:")
 
 

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from generation_worker.domain.webhook import USUAL, Judgement, Reply
+from generation_worker.domain.webhook import DEFAULT_EVENTS, Judgement, Reply
 from tests.cli.conftest import Command
 from tests.support.database import Connection
 from tests.support.jobs import put_row
@@ -32,7 +32,7 @@ def test_the_secret_is_shown_once(process: Command, connection: Connection):
     assert done.status == 0
     shown = dict(line.split(None, 1) for line in done.out.splitlines()[:-1])
     row = endpoint(connection, shown["id"])
-    assert (row["url"], row["events"], row["user_id"]) == (URL, list(USUAL), None)
+    assert (row["url"], row["events"], row["user_id"]) == (URL, list(DEFAULT_EVENTS), None)
     assert row["secret"] == shown["secret"]
     assert len(base64.b64decode(shown["secret"].removeprefix("whsec_"))) == 32
     everything = (

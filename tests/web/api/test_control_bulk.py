@@ -81,7 +81,7 @@ def test_one_that_is_refused_is_told_and_keeps_no_other(
 def test_a_few_seconds_worth_at_a_time(
     client: httpx.Client, connection: Connection, population: Population, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("generation_worker.db.bulk.AT_ONCE", 0)
+    monkeypatch.setattr("generation_worker.db.bulk.REQUEST_SECONDS", 0)
     asked: dict[str, Any] = {"filter": {"status": "pending"}}
     rounds = 0
     while asked.get("after") or not rounds:

@@ -8,7 +8,7 @@ import pytest
 from generation_worker.db.audit_trail import Author
 from generation_worker.db.fleet import pause
 from generation_worker.domain.fleet import EVERYTHING, Extent
-from tests.support.database import Connection
+from tests.support.database import Connection, queries_on
 from tests.support.populated import WORKER, Population
 from tests.web.answers import good, problem
 from tests.web.conftest import MakeKey
@@ -34,13 +34,13 @@ def test_the_status_of_the_fleet(client: httpx.Client, connection: Connection, p
     assert [lane["provider"] for lane in status["waiting"]] == ["local"]
     assert status["stats"] == good(client.get("/worker/stats"))
     assert status["paused"] == []
-    pause(connection, Extent("provider", "local"), by=Author("cli:ada", "out of order"))
+    pause(queries_on(connection), Extent("provider", "local"), by=Author("cli:ada", "out of order"))
     status = good(client.get("/worker/status"))
     [paused] = status["paused"]
     assert (paused["what"], paused["name"], paused["reason"]) == ("provider", "local", "out of order")
     assert paused["by"] == "cli:ada"
     assert status["status"] == "running"
-    pause(connection, EVERYTHING, by=Author("cli:ada"))
+    pause(queries_on(connection), EVERYTHING, by=Author("cli:ada"))
     assert good(client.get("/worker/status"))["status"] == "paused"
     connection.execute("UPDATE worker_process SET seen_at = now() - interval '3 minutes'")
     assert good(client.get("/worker/status"))["status"] == "stopped"

@@ -17,8 +17,9 @@ from generation_worker.events import Events
 from generation_worker.ports import StoreUnavailable
 from generation_worker.providers.replicate import ReplicateWebhook
 from generation_worker.web.api import provider_webhooks as webhooks
-from generation_worker.web.api.provider_webhooks import BODIES, webhook_router
+from generation_worker.web.api.provider_webhooks import BODIES, WebhookReceiver, router
 from generation_worker.web.auth import open_to_all
+from generation_worker.worker import signals
 from tests.simulators.replicate_bodies import succeeded
 from tests.simulators.replicate_hooks import OTHER_SECRET, SECRET, signed
 from tests.support.waiting import wait_until
@@ -30,10 +31,12 @@ BODY = json.dumps(succeeded(None)).encode()
 ID = succeeded(None)["id"]
 
 
-class Inbox:
-    """Keeps what it is told. ``here``: somebody in this process waits; ``away``: the database does not answer."""
+class Inbox(signals.Inbox):
+    """Keeps the notices. ``here``: somebody in this process waits; ``away``: the database does not answer."""
 
-    def __init__(self) -> None:
+    __setattr__ = object.__setattr__  # the real one is frozen
+
+    def __init__(self) -> None:  # pyright: ignore[reportMissingSuperCall]
         self.here = False
         self.away = False
         self.hang = threading.Event()
@@ -71,8 +74,11 @@ def told(events: Events) -> Told:
 
 @pytest.fixture
 def client(serve: Serve, inbox: Inbox, events: Events) -> httpx.Client:
-    readers = {"replicate": ReplicateWebhook([SECRET])}
-    return serve(other_routes(), webhook_router(readers, inbox, events))
+    return serve(other_routes(), router, webhook_receivers=receivers(inbox, events))
+
+
+def receivers(inbox: Inbox, events: Events) -> dict[str, WebhookReceiver]:
+    return {"replicate": WebhookReceiver("replicate", ReplicateWebhook([SECRET]), inbox, events)}
 
 
 def other_routes() -> APIRouter:
@@ -251,7 +257,7 @@ def test_other_routes_answer_while_webhooks_hang(
 
 
 def test_only_providers_with_a_secret_have_a_path(serve: Serve, inbox: Inbox, events: Events) -> None:
-    client = serve(webhook_router({"replicate": ReplicateWebhook([SECRET])}, inbox, events))
+    client = serve(router, webhook_receivers=receivers(inbox, events))
     assert client.post("/worker/providers/gemini/webhook", content=BODY).status_code == 404
     assert client.get(PATH).status_code == 405
     assert serve().post(PATH, content=BODY, headers=signed(BODY, "msg_1")).status_code == 404
@@ -263,6 +269,6 @@ def test_refusals_are_told_once_in_a_while(client: httpx.Client, told: Told, mon
     client.post(PATH, content=b"", headers=signed(b"", "msg_1"))
     told_of = [(fields["error_code"], fields["times"]) for name, fields in told.events if name == "webhook.refused"]
     assert told_of == [("invalid_signature", 1), ("invalid_body", 1)]
-    monkeypatch.setattr(webhooks, "COMPLAIN_EVERY", 0.0)
+    monkeypatch.setattr(webhooks, "REPORT_EVERY", 0.0)
     client.post(PATH, content=BODY)
     assert told.fields("webhook.refused")["times"] == 5

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from generation_worker.db.protocol import PostgresStore
-from generation_worker.web.pages.overview import LATE, Finding, findings
+from generation_worker.web.pages.overview import OVERDUE, Alert, list_alerts
 from tests.support import jobs
 from tests.support.database import Connection
 from tests.support.populated import Population, SingleConnection
@@ -22,7 +22,7 @@ WELL: dict[str, Any] = {
     "gates": [SimpleNamespace(provider="gemini", key_label="gemini-1", state="limited", reason="429")],
     "processing": [SimpleNamespace(id=ID, lease_seconds=-119.0)],
     "endpoints": [SimpleNamespace(id=ID, state="ok", reason=None)],
-    "tasks": [SimpleNamespace(name="prune", seconds=86_400.0, overdue=LATE, last_error=None, found=None)],
+    "tasks": [SimpleNamespace(name="prune", seconds=86_400.0, overdue=OVERDUE, last_error=None, found=None)],
     "duplicates": SimpleNamespace(jobs=0, calls=0, example=None),
 }
 
@@ -32,7 +32,7 @@ def task(**values: Any) -> SimpleNamespace:
 
 
 def test_where_all_is_well_there_is_none():
-    assert findings(**WELL) == []
+    assert list_alerts(**WELL) == []
 
 
 @pytest.mark.parametrize(
@@ -49,14 +49,14 @@ def test_where_all_is_well_there_is_none():
         (
             {"workers": [SimpleNamespace(id="w", state="silent", stuck=3)]},
             "bad",
-            "No worker has been heard of",
+            "No worker has sent a heartbeat",
             "workers",
         ),
         ({"workers": [SimpleNamespace(id="w", state="stuck", stuck=3)]}, "bad", "w has 3 stuck jobs", "workers"),
         (
             {"waiting": [SimpleNamespace(provider="far", seconds=90.0, workers=0)]},
             "bad",
-            "Jobs for far wait for 1m 30s",
+            "Jobs for far have waited for 1m 30s",
             "providers",
         ),
         (
@@ -68,10 +68,10 @@ def test_where_all_is_well_there_is_none():
         (
             {"gates": [SimpleNamespace(provider="far", key_label="far-1", state="probing", reason=None)]},
             "bad",
-            "no reason is known",
+            "far-1 fail (for an unknown reason)",
             "providers",
         ),
-        ({"processing": [SimpleNamespace(id=ID, lease_seconds=-121.0)]}, "bad", "ran out 2m 1s ago", f"jobs/{ID}"),
+        ({"processing": [SimpleNamespace(id=ID, lease_seconds=-121.0)]}, "bad", "expired 2m 1s ago", f"jobs/{ID}"),
         (
             {"endpoints": [SimpleNamespace(id=ID, state="disabled", reason="gone")]},
             "warn",
@@ -88,7 +88,7 @@ def test_where_all_is_well_there_is_none():
     ],
 )
 def test_each_finding(wrong: dict[str, Any], level: str, says: str, link: str):
-    [found] = findings(**{**WELL, **wrong})
+    [found] = list_alerts(**{**WELL, **wrong})
     assert (found.level, found.link) == (level, f"/dashboard/{link}")
     assert says in found.text
 
@@ -98,12 +98,12 @@ def test_the_bad_ones_come_first():
         "tasks": [task(last_error="no disk")],
         "gates": [SimpleNamespace(provider="far", key_label="far-1", state="open", reason="401")],
     }
-    assert [found.level for found in findings(**{**WELL, **wrong})] == ["bad", "warn"]
+    assert [found.level for found in list_alerts(**{**WELL, **wrong})] == ["bad", "warn"]
 
 
 def test_a_task_that_was_never_done_is_not_late():
     """A worker without a storage has nothing to sweep."""
-    found: list[Finding] = findings(**{**WELL, "tasks": [task(seconds=None, overdue=86_400.0)]})
+    found: list[Alert] = list_alerts(**{**WELL, "tasks": [task(seconds=None, overdue=86_400.0)]})
     assert found == []
 
 
@@ -117,8 +117,8 @@ def test_the_overview_shows_them_and_they_lead_to_pages(
     page = browser.open("/dashboard")
     shown = {link.text: link.attributes["href"] for item in page.tree.all("li", class_="bad") for link in item.all("a")}
     assert sorted(shown) == [
-        "No worker has been heard of for two minutes.",
-        "The books do not hold: final_means_finished, 2 rows.",
+        "No worker has sent a heartbeat for two minutes.",
+        "The ledger is wrong: final_means_finished, 2 rows.",
     ]
     for address in shown.values():
         assert browser.open(address.partition("#")[0]).status == 200

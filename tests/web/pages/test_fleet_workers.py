@@ -29,7 +29,7 @@ def test_who_works_and_on_what(sign_in: SignIn, population: Population):
         "1 of 5",
         "local",
     )
-    [job] = page.rows("What each does now")
+    [job] = page.rows("Running jobs")
     assert (job["user"], job["kind"], job["attempt"]) == ("ada", "text_to_image", "1 of 4")
     assert job["lease"].endswith(" left")
     assert f"/dashboard/jobs/{population.processing}" in page.links.values()
@@ -39,7 +39,7 @@ def test_what_users_are_called_is_text(sign_in: SignIn, connection: Connection):
     name = "a/b <script>alert(1)</script>%2F?"
     jobs.put_job(connection, "processing", user_id=name)
     page = sign_in("read").open(PATH)
-    assert page.rows("What each does now")[0]["user"] == name
+    assert page.rows("Running jobs")[0]["user"] == name
     assert "<script>alert" not in page.answer.text
     address = page.links[name]
     assert address == "/dashboard/users/a%2Fb%20%3Cscript%3Ealert%281%29%3C%2Fscript%3E%252F%3F"
@@ -52,11 +52,11 @@ def test_jobs_of_a_worker_that_fell_silent(sign_in: SignIn, connection: Connecti
         "UPDATE generation_job SET lease_expires_at = now() - interval '1 minute' WHERE status = 'processing'"
     )
     page = sign_in("read").open(PATH)
-    assert "No worker has been heard of for two minutes." in page.text
+    assert "No worker has sent a heartbeat for two minutes." in page.text
     assert [row["worker"] for row in page.rows("Silent")] == [WORKER]
     assert "Of workers that are silent or gone" in page.text
-    [job] = page.rows("What each does now")
-    assert job["lease"] == "ran out"
+    [job] = page.rows("Running jobs")
+    assert job["lease"] == "expired"
     assert WORKER in job["job"]
 
 
@@ -69,7 +69,7 @@ def test_stuck_jobs_and_several_versions(sign_in: SignIn, connection: Connection
     assert {row["worker"]: (row["state"], row["stuck"]) for row in page.rows("Processes")} == {
         WORKER: ("stuck", "2"), "worker-2": ("idle", "0"),
     }  # fmt: skip
-    assert "They are of several versions" in page.text
+    assert "They run several versions" in page.text
 
 
 def test_the_tasks_of_maintenance(sign_in: SignIn, connection: Connection):
@@ -79,7 +79,7 @@ def test_the_tasks_of_maintenance(sign_in: SignIn, connection: Connection):
     connection.execute("UPDATE maintenance_task SET next_at = now() - interval '2 hours' WHERE name = 'hold'")
     tasks = {row[0]: row for row in first_table(sign_in("read").open(PATH), "Maintenance")}
     assert tasks["sweep"][3] == "failed: the storage is away"
-    assert tasks["prune"][3] == "went well"
+    assert tasks["prune"][3] == "succeeded"
     assert tasks["expire"][2].startswith("never")
     assert tasks["hold"][2] == "never due for 2h"
     assert all(row[1] for row in tasks.values()), "each task says what it does"
@@ -96,8 +96,8 @@ def test_a_rule_of_the_books_that_does_not_hold(sign_in: SignIn, connection: Con
     page = sign_in("read").open(PATH)
     assert "balance_is_the_sum_of_entries: 3 rows" in page.text
     assert explain_invariant("balance_is_the_sum_of_entries") in page.text
-    assert "attempts_within_bounds: could not be checked in its time" in page.text
-    assert "of_later: 100 rows or more Another version of the worker" in page.text
+    assert "attempts_within_bounds: the check took too long" in page.text
+    assert "of_later: 100 rows or more A worker of another version" in page.text
     assert "final_means_finished" not in page.text
     assert "generation-worker credits audit" in page.text
 

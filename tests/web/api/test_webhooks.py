@@ -10,8 +10,9 @@ import pytest
 
 from generation_worker.db import webhooks
 from generation_worker.db.audit_trail import Author
+from generation_worker.db.query import Queries
 from generation_worker.domain.refusals import DeliveryNotFound, EndpointNotFound
-from generation_worker.domain.webhook import USUAL, Judgement, Reply
+from generation_worker.domain.webhook import DEFAULT_EVENTS, Judgement, Reply
 from tests.support.database import Connection
 from tests.support.jobs import put_row
 from tests.support.webhooks import Box, endpoint, outbox, put_endpoint
@@ -39,7 +40,7 @@ def test_an_endpoint_from_its_beginning_to_its_end(client: httpx.Client, connect
     assert endpoint(connection, made["id"])["secret"] == made["secret"]
     one = f"{WEBHOOKS}/{made['id']}"
     shown = good(client.get(one, headers=admin))
-    assert (shown["url"], shown["events"], shown["user_id"], shown["state"]) == (URL, list(USUAL), None, "ok")
+    assert (shown["url"], shown["events"], shown["user_id"], shown["state"]) == (URL, list(DEFAULT_EVENTS), None, "ok")
     assert "whsec_" not in client.get(one, headers=admin).text + client.get(WEBHOOKS, headers=admin).text
     rotated = good(client.post(f"{one}/rotate", headers=admin))
     assert rotated["secret"] != made["secret"]
@@ -166,7 +167,7 @@ def test_a_users_key_sees_that_users_endpoints_only_and_changes_nothing(
         problem(client.post(f"{DELIVERIES}/{messages[adas]}/replay", headers=headers), 403, "missing_scope")
 
 
-def test_who_acts_for_one_user_touches_that_users_endpoints_only(connection: Connection):
+def test_who_acts_for_one_user_touches_that_users_endpoints_only(connection: Connection, queries: Queries):
     """No key of one user may change endpoints today; whoever lets them is safe."""
     adas, everyones = put_endpoint(connection, user_id="ada"), put_endpoint(connection)
     by = Author("key:x")
@@ -177,11 +178,11 @@ def test_who_acts_for_one_user_touches_that_users_endpoints_only(connection: Con
             webhooks.send_test,
         ):  # fmt: skip
             with pytest.raises(EndpointNotFound):
-                change(connection, told, owner="ada", by=by)
+                change(queries, told, owner="ada", by=by)
         with pytest.raises(DeliveryNotFound):
-            webhooks.replay_delivery(connection, message, owner="ada", by=by)
+            webhooks.replay_delivery(queries, message, owner="ada", by=by)
     give_up(connection)
     moment = endpoint(connection, everyones)["created_at"]
-    assert webhooks.replay_since(connection, moment, owner="ada", by=by) == 0
-    webhooks.disable_endpoint(connection, adas, owner="ada", by=by)
+    assert webhooks.replay_since(queries, moment, owner="ada", by=by) == 0
+    webhooks.disable_endpoint(queries, adas, owner="ada", by=by)
     assert endpoint(connection, adas)["disabled_at"] is not None

@@ -12,11 +12,13 @@ import httpx
 import pytest
 from fastapi.routing import APIRoute
 
+from generation_worker.db.connections import DeskConnections
+from generation_worker.db.query import Queries
 from generation_worker.domain.token import ID_LENGTH, SECRET_BYTES, Token, hash_secret, write_key
-from generation_worker.web.api.control import bulk_router, config_router, control_router, front_router
+from generation_worker.web.api.control import jobs_router, router
 from generation_worker.web.auth import Guard
 from tests.support import jobs
-from tests.support.database import Connection, Database
+from tests.support.database import SCHEMA, Connection, Database
 from tests.web.answers import problem
 from tests.web.conftest import LIMITS, MakeKey
 from tests.web.served_api import Api
@@ -70,9 +72,7 @@ def changed(connection: Connection) -> Any:
 
 
 def test_these_are_all_of_them_and_each_documents_what_it_answers():
-    nobody: Any = None
-    routers = (control_router(nobody, lambda: None), front_router(nobody), bulk_router(nobody))
-    routes = [route for router in (*routers, config_router(nobody, list)) for route in router.routes]
+    routes = [*router.routes, *jobs_router.routes]
     documented = {
         (method, route.path.replace("{job_id}", str(JOB))): set(route.responses)
         for route in routes
@@ -101,25 +101,22 @@ def test_nobody_without_a_key_of_the_right_kind(
     assert changed(connection) == before
 
 
-class BoundTokens:
-    """Keys that may do everything and are bound to ada: what the database has no room for."""
+class BoundTokens(Queries):
+    """Finds keys that may do everything and are bound to ada, which the database does not allow."""
 
-    def find_token(self, token_id: str) -> Token | None:
+    def one_or_none(self, row: type[Any], statement: str, **values: Any) -> Any:
+        assert statement == "find_token"
         limits = (None, None, None)
-        return Token(token_id, "test", hash_secret(SECRET), ["admin"], "ada", *limits, usable=True, use_unrecorded=False)
-
-    def has_tokens(self) -> bool:
-        return True
-
-    def note_use(self, token_id: str) -> None: ...
-
-    def draw_request(self, token_id: str, *, gap: float, ahead: float) -> float:
-        return 0.0
+        return Token(
+            values["id"], "test", hash_secret(SECRET), ["admin"], "ada", *limits, usable=True, use_unrecorded=False
+        )
 
 
 @every_route
-def test_whoever_sees_one_user_controls_nothing(served: Api, connection: Connection, asked: Asked):
-    served.app.state.guard = Guard(BoundTokens(), LIMITS)
+def test_whoever_sees_one_user_controls_nothing(
+    served: Api, desk: DeskConnections, connection: Connection, asked: Asked
+):
+    served.app.state.guard = Guard(BoundTokens(desk, schema=SCHEMA), LIMITS)
     bound = {"Authorization": f"Bearer {write_key('0' * ID_LENGTH, SECRET)}"}
     before = changed(connection)
     problem(ask(served.client, asked, headers=bound), 403, "key_of_one_user")
