@@ -21,3 +21,16 @@ def blocks_read(connection: Connection, statement: str, values: Mapping[str, obj
     """How many blocks it read."""
     plan = explain(connection, statement, values)
     return plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+
+
+def most_rows(node: dict[str, object]) -> float:
+    """The most rows that one scan of the table has looked at."""
+    scanned = 0.0
+    if node.get("Relation Name") == "generation_job":
+        seen = (
+            node.get(name, 0) for name in ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck")
+        )
+        scanned = sum(float(str(rows)) for rows in seen)
+    children = node.get("Plans", [])
+    assert isinstance(children, list)
+    return max([scanned, *(most_rows(child) for child in children)])  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
