@@ -6,21 +6,29 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from generation_worker.db.audit_trail import Author, Pause
-from generation_worker.db.fleet import BATCH, pause, pauses_of, put_aside, resume
-from generation_worker.db.insights import Insights
+from generation_worker.db import fleet
+from generation_worker.db.audit_trail import Author, list_events
+from generation_worker.db.fleet import PARK_BATCH, Pause, list_pauses, park_paused_jobs, pauses_of_job
 from generation_worker.domain.fleet import EVERYTHING, Extent, extent_of
 from generation_worker.domain.refusals import InvalidRequest
 from generation_worker.ports import Key
-from tests.support.database import Connection, Database
+from tests.support.database import Connection, Database, queries_on
 from tests.support.jobs import enqueue, grant, put_job
-from tests.support.protocol import RELEASED, OneConnection, Worker, attempts, everything
+from tests.support.protocol import RELEASED, Worker, attempts, everything
 from tests.support.waiting import wait_for_lock_waiters
 
 ADA = Author("cli:ada", "a fire")
 IMAGE = {"image": {"key": "a.png"}, "operations": [{"type": "thumbnail", "size": 64}]}
 PROVIDER, KIND, USER = Extent("provider", "local"), Extent("kind", "text_to_image"), Extent("user", "ada")
 EXTENTS = [EVERYTHING, PROVIDER, KIND, USER]
+
+
+def pause(connection: Connection, extent: Extent, *, by: Author) -> bool:
+    return fleet.pause(queries_on(connection), extent, by=by)
+
+
+def resume(connection: Connection, extent: Extent, *, by: Author) -> bool:
+    return fleet.resume(queries_on(connection), extent, by=by)
 
 
 @pytest.fixture
@@ -47,11 +55,11 @@ def held(connection: Connection) -> int:
 
 
 def paused_now(connection: Connection) -> list[Pause]:
-    return Insights(OneConnection(connection)).pauses()
+    return list_pauses(queries_on(connection))
 
 
 def aside(connection: Connection) -> int:
-    return sum(put_aside(connection))
+    return sum(park_paused_jobs(queries_on(connection)))
 
 
 @pytest.mark.parametrize("tidy", [False, True], ids=["as it is", "put aside"])
@@ -133,7 +141,7 @@ def test_jobs_may_be_enqueued_and_it_is_known_what_keeps_them(worker: Worker, co
     for extent in (USER, PROVIDER, Extent("user", "bob")):
         pause(connection, extent, by=ADA)
     job_id = enqueue(connection, cost=0)
-    assert [(found.name, found.by, found.reason) for found in pauses_of(connection, job_id)] == [
+    assert [(found.name, found.by, found.reason) for found in pauses_of_job(queries_on(connection), job_id)] == [
         ("paused.provider.local", "cli:ada", "a fire"),
         ("paused.user.ada", "cli:ada", "a fire"),
     ]
@@ -180,7 +188,7 @@ def test_who_paused_since_when_and_why(connection: Connection):
     assert first[0].since == second[0].since
     resume(connection, KIND, by=Author("cli:eve", "put out"))
     assert not resume(connection, KIND, by=ADA)
-    events = Insights(OneConnection(connection)).audit_events()
+    events = list_events(queries_on(connection))
     assert [(event.actor, event.action, event.target, event.reason) for event in reversed(events)] == [
         ("cli:ada", "pause", "setting:paused.kind.text_to_image", "a fire"),
         ("cli:bob", "pause", "setting:paused.kind.text_to_image", "still"),
@@ -246,7 +254,7 @@ def test_only_the_front_is_put_aside_where_others_wait_too(worker: Worker, conne
     """Half of a line of sixteen thousand is paused: a claim finds enough of the other half at once."""
     fill(connection, 16_000, every=2)
     pause(connection, USER, by=ADA)
-    assert aside(connection) <= 2 * BATCH
+    assert aside(connection) <= 2 * PARK_BATCH
     assert {job.user_id for job in worker.claim(100).jobs} == {"bob"}
 
 
