@@ -38,11 +38,12 @@ OUTBOX = "alembic/sql/0016_webhooks.up.sql"
 COURIER = "generation_worker/db/courier"
 TAKE, RECORD, BATCHES = (f"{COURIER}/{name}.sql" for name in ("claim_deliveries", "record_delivery", "finish_batches"))
 HOOK = "generation_worker/domain/webhook.py"
-OPERATIONS, BULK, WAKE, FLEET, PAUSES, CREDITS, TOKENS = (
+JOBS, BULK, WAKE, FLEET, PAUSES, CREDITS, TOKENS = (
     f"generation_worker/db/{name}.py" for name in ("jobs", "bulk", "signals", "fleet", "fleet", "credits", "access")
 )
 TOUCH = f"{QUERIES}/touch_worker.sql"
-CHOSEN = "generation_worker/db/questions/parts/is_chosen.sql"
+CHOSEN = "generation_worker/db/sql/bulk.sql"
+JOB_SQL = "generation_worker/db/sql/jobs.sql"
 WEB = "generation_worker/web"
 AUDITED = "cli/audit_of_commands"
 
@@ -189,23 +190,27 @@ MUTANTS = [
     Mutant(FLEET, "        _check_key(cursor, name)\n", "", "live_limits"),
     Mutant(FLEET, "AND g.calls_per_minute <> gate.calls", "", "live_limits"),
     Mutant(FLEET, "with together(connection):\n        for name", "if True:\n        for name", "web/config_routes"),
-    Mutant(OPERATIONS, "status IN ('pending', 'scheduled', 'rate_limited') FOR", "true FOR", "operations"),
-    Mutant(OPERATIONS, "priority = CASE WHEN behind THEN front_priority ELSE j.priority END", "priority = j.priority",
-           "operations"),
-    Mutant(OPERATIONS, "status IN ('scheduled', 'rate_limited', 'processing')", "true", "operations"),
-    Mutant(BULK, "    if chosen == Filter():", "    if False:", "operations"),
-    Mutant(BULK, "(usual + also) if chosen.worker is not None else usual", "usual + also", "operations"),
-    Mutant(BULK, "    if chosen.status not in usual + also:", "    if False:", "operations"),
-    Mutant(BULK, "except (EnqueueRefused, InvalidPayload) as error:", "except InvalidPayload as error:", "operations"),
-    Mutant(CHOSEN, "AND (%(worker)s::text IS NULL OR j.locked_by = %(worker)s)", "", "operations"),
-    Mutant(CHOSEN, "NOT EXISTS (SELECT FROM generation_job r WHERE r.retry_of = j.id)", "true", "operations"),
+    Mutant(JOB_SQL, "status IN ('pending', 'scheduled', 'rate_limited') FOR", "true FOR", "jobs_changes"),
+    Mutant(JOB_SQL, "priority = CASE WHEN behind THEN front_priority ELSE j.priority END", "priority = j.priority",
+           "jobs_changes"),
+    Mutant(JOB_SQL, "status IN ('scheduled', 'rate_limited', 'processing')", "true", "jobs_changes"),
+    Mutant(BULK, "    if chosen == Filter():", "    if False:", "bulk"),
+    Mutant(BULK, "(default + on_request) if chosen.worker is not None else default", "default + on_request", "bulk"),
+    Mutant(BULK, "    if chosen.status not in default + on_request:", "    if False:", "bulk"),
+    Mutant(BULK, "except (RequestRefused, InvalidPayload) as error:", "except InvalidPayload as error:", "bulk"),
+    Mutant(CHOSEN, "\n                            AND (%(worker)s::text IS NULL OR j.locked_by = %(worker)s)", "", "bulk"),
+    Mutant(CHOSEN, "\n           WHEN 'replay' THEN NOT EXISTS (SELECT FROM generation.generation_job r WHERE r.retry_of = j.id) END",
+           "\n           WHEN 'replay' THEN true END", "bulk"),
     *(
         Mutant(file, f'record(connection, by, "{action}"', f'(lambda *_, **__: 0)(connection, by, "{action}"', AUDITED)
         for file, action in (
             (FLEET, "setting.set"), (FLEET, "setting.unset"), (PAUSES, "pause"), (PAUSES, "resume"),
-            (TOKENS, "token.create"), (TOKENS, "token.revoke"), (OPERATIONS, "job.cancel"),
-            (OPERATIONS, "job.replay"), (OPERATIONS, "job.run_next"), (OPERATIONS, "job.release"),
+            (TOKENS, "token.create"), (TOKENS, "token.revoke"),
         )
+    ),
+    *(
+        Mutant(JOBS, f'record_change(together, by, "{action}"', f'(lambda *_, **__: 0)(together, by, "{action}"', AUDITED)
+        for action in ("job.cancel", "job.replay", "job.run_next", "job.release")
     ),
     Mutant(CREDITS, "if actor is not None and not posting.duplicate:", "if False:", AUDITED),
     Mutant(f"{WEB}/api/control.py", 'needs("operate", whole_fleet=True)', 'needs("operate")', "web/control_statuses"),

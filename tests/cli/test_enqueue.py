@@ -48,7 +48,7 @@ def test_it_says_which_job_it_is(cli: Command, connection: Connection):
     job_id, status = first.out.split()
     assert (first.status, status) == (0, jobs.job(connection, UUID(job_id))["status"])
     again = cli("enqueue", "text_to_image", "ada", "--prompt", "a kite", "--key", "k")
-    assert again.out == f"{job_id}  pending  (was there already)\n"
+    assert again.out == f"{job_id}  pending  (was enqueued before)\n"
 
 
 def test_the_payload_as_text_file_or_stdin(process: Command, cli: Command, connection: Connection, tmp_path: Path):
@@ -138,7 +138,7 @@ def test_run_at_as_a_moment(cli: Command, connection: Connection):
         (["--prompt", "a", "--cost", "7"], "cost: the price"),
         (["--prompt", "a", "--traceparent", "x"], "traceparent: 'x' is not of the form 00-<32 hex digits>"),
         (["--prompt", "a", "--count", "1000"], "count: 1000 is out of range"),
-        (["--prompt", "a", *(["--image", "k"] * 15)], "takes 14 at most"),
+        (["--prompt", "a", *(["--image", "k"] * 15)], "takes 14 images at most"),
     ],
 )
 def test_what_is_wrong_is_named(cli: Command, arguments: list[str], said: str):

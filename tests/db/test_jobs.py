@@ -17,7 +17,7 @@ from generation_worker.db.query import BEGINNING, FAR, Queries
 from generation_worker.domain.refusals import InvalidRequest
 from tests.support import jobs
 from tests.support.database import SCHEMA, Connection, Database, queries_on
-from tests.support.plans import WAITING_JOBS, blocks, explain, most_rows
+from tests.support.plans import WAITING_JOBS, blocks_read, explain, most_rows
 from tests.support.populated import WORKER, Population, populate
 
 
@@ -313,7 +313,7 @@ def test_a_users_jobs_are_counted_up_to_a_cap(connection: Connection):
     jobs.offer_local(connection)
     connection.execute(WAITING_JOBS.replace("'user-' || n % 100", "'ada'").encode())
     connection.execute("ANALYZE generation_job")
-    assert blocks(connection, "jobs_of_user", {"user": "ada", "cap": 1000}) < 500  # 1,825 where the index is not named
+    assert blocks_read(connection, "jobs_of_user", {"user": "ada", "cap": 1000}) < 500  # 1,825 where the index is not named
 
 
 DONE = """

@@ -8,7 +8,7 @@ import pytest
 
 from generation_worker.db.streams import HEAD, LATEST, MOST_OF_BATCH, MOST_OF_USER, SCAN_LIMIT
 from tests.support.database import Connection
-from tests.support.plans import blocks, explain, most_rows
+from tests.support.plans import blocks_read, explain, most_rows
 
 # user-0 has nearly all jobs; four fifths have ended, long ago but for a few; the others wait.
 MANY = """
@@ -46,27 +46,27 @@ def test_a_look_reads_what_is_watched(many: Connection):
     now = many.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, now()").fetchone()
     assert now is not None
     look = {**CAPS, "jobs": jobs, "users": [], "lanes": [], "horizon": now[0], "read_at": now[1]}
-    assert blocks(many, "read_changes", look) <= 4 * len(jobs) + 20
+    assert blocks_read(many, "read_changes", look) <= 4 * len(jobs) + 20
     of_users = look | {"users": ["user-0", "user-1"]}
-    assert blocks(many, "read_changes", of_users) <= 4 * (len(jobs) + 2 * MOST_OF_USER) + 100
+    assert blocks_read(many, "read_changes", of_users) <= 4 * (len(jobs) + 2 * MOST_OF_USER) + 100
     all_waiting = [row[0] for row in many.execute("SELECT id FROM generation_job WHERE status = 'pending' LIMIT 8000")]
     assert most_rows(explain(many, "read_changes", look | {"jobs": all_waiting})) <= len(all_waiting)
     with_places = look | {"lanes": ["local"]}
-    assert blocks(many, "read_changes", with_places) <= 4 * len(jobs) + 20 + HEAD + 100
+    assert blocks_read(many, "read_changes", with_places) <= 4 * len(jobs) + 20 + HEAD + 100
 
 
 def test_a_users_stream_begins_with_few_rows(many: Connection):
     for whose in ("user-0", "user-7", "nobody"):
         begins = {**CAPS, **NOTHING, "whose": whose, "user": whose}
-        assert blocks(many, "start_stream", begins) <= 4 * MOST_OF_USER + 100
+        assert blocks_read(many, "start_stream", begins) <= 4 * MOST_OF_USER + 100
         goes_on = begins | {"horizon": 1}
-        assert blocks(many, "start_stream", goes_on) <= 4 * (MOST_OF_USER + LATEST) + LATEST + 100
+        assert blocks_read(many, "start_stream", goes_on) <= 4 * (MOST_OF_USER + LATEST) + LATEST + 100
         more = 5 * LATEST
-        assert blocks(many, "start_stream", goes_on | {"latest": more}) <= 4 * (MOST_OF_USER + more) + more + 100
+        assert blocks_read(many, "start_stream", goes_on | {"latest": more}) <= 4 * (MOST_OF_USER + more) + more + 100
 
 
 def test_a_job_and_a_batch_are_found_by_their_ids(many: Connection):
     row = many.execute("SELECT id, batch_id FROM generation_job LIMIT 1").fetchone()
     assert row is not None
-    assert blocks(many, "start_stream", {**CAPS, **NOTHING, "job": row[0]}) <= 10
-    assert blocks(many, "start_stream", {**CAPS, **NOTHING, "batch": row[1]}) <= 40
+    assert blocks_read(many, "start_stream", {**CAPS, **NOTHING, "job": row[0]}) <= 10
+    assert blocks_read(many, "start_stream", {**CAPS, **NOTHING, "batch": row[1]}) <= 40

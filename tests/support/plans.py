@@ -25,7 +25,7 @@ def explain(connection: Connection, statement: str, values: Mapping[str, Any]) -
     return row[0][0]["Plan"]
 
 
-def blocks(connection: Connection, statement: str, values: Mapping[str, Any]) -> int:
+def blocks_read(connection: Connection, statement: str, values: Mapping[str, Any]) -> int:
     """The number of blocks of 8 kB that a statement reads."""
     plan = explain(connection, statement, values)
     return plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]

@@ -39,7 +39,7 @@ def test_the_place_in_line_is_said_in_words(cli: Command, population: Population
 
     assert place(population.pending[0]) == "next"
     assert place(population.bobs) == "3 before it"
-    monkeypatch.setattr("generation_worker.db.query.FAR", 3)
+    monkeypatch.setattr("generation_worker.cli.jobs.FAR", 3)
     assert place(population.bobs) == "≥ 3 before it"
 
 
@@ -74,7 +74,7 @@ def test_what_has_ended_cannot_be_cancelled(cli: Command, population: Population
 def test_retry(process: Command, cli: Command, connection: Connection, population: Population):
     new = UUID(process("job", "retry", population.failed).out.split()[0])
     assert jobs.job(connection, new)["retry_of"] == population.failed
-    assert cli("job", "retry", population.failed).out == f"{new}  pending  (was replayed already)\n"
+    assert cli("job", "retry", population.failed).out == f"{new}  pending  (was replayed before)\n"
     assert cli("job", "retry", population.failed, "--json").json == {
         "retry_of": str(population.failed),
         "id": str(new),

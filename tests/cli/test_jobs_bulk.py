@@ -33,7 +33,7 @@ def test_cancel_many_as_json(cli: Command, population: Population):
 
 
 def test_progress_stays_off_standard_output(cli: Command, population: Population, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("generation_worker.cli.jobs.TELL_EVERY", 2)
+    monkeypatch.setattr("generation_worker.cli.jobs.PROGRESS_EVERY", 2)
     done = cli("job", "cancel", "--user", "ada")
     assert (done.out, done.err) == ("6 jobs cancelled, or asked to stop\n", "2 of 6\n4 of 6\n6 of 6\n")
 
@@ -55,7 +55,7 @@ def test_run_next(process: Command, cli: Command, connection: Connection, popula
     assert cli("job", "show", population.bobs, "--json").json["queue_position"] == 0
     cli("pause", "--user", "bob")
     paused = cli("job", "run-next", population.bobs)
-    assert paused.err == "It waits all the same: user bob is paused\n"
+    assert paused.err == "It still waits: user bob is paused\n"
     refused = cli("job", "run-next", population.completed, "--json")
     assert (refused.status, refused.json["error"]["code"]) == (1, "job_not_waiting")
 
