@@ -163,7 +163,7 @@ def test_a_database_without_tables(cli: Command, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_database_that_is_behind(cli: Command, connection: Connection):
-    connection.execute("UPDATE generation_worker_version SET version_num = '0001'")
+    connection.execute("UPDATE generation_worker_version SET version_num = '0000'")
     done = cli("status")
     assert done.status == 2
     assert f"The database is at revision 0001; this version needs {migrations.head()}." in done.err
