@@ -24,7 +24,7 @@ SETTLEMENT = "generation_worker/domain/settlement.py"
 FUNCTIONS = "alembic/sql/0005_provider_gate.up.sql"
 GATE = FUNCTIONS
 BY_HAND = "alembic/sql/0015_rows_by_hand.up.sql"
-AUDIT = "alembic/sql/0006_audit_event.up.sql"
+AUDIT = "alembic/sql/0001_baseline.up.sql"
 CLAIM, BEGIN, FINISH, MOVE, HOLD, FREE = (
     f"{QUERIES}/{name}.sql"
     for name in ("claim_jobs", "begin_call", "finish_call", "move_jobs", "park_paused_jobs", "unpark_jobs")
@@ -205,14 +205,18 @@ MUTANTS = [
         Mutant(file, f'record(connection, by, "{action}"', f'(lambda *_, **__: 0)(connection, by, "{action}"', AUDITED)
         for file, action in (
             (FLEET, "setting.set"), (FLEET, "setting.unset"), (PAUSES, "pause"), (PAUSES, "resume"),
-            (TOKENS, "token.create"), (TOKENS, "token.revoke"),
         )
     ),
     *(
         Mutant(JOBS, f'record_change(together, by, "{action}"', f'(lambda *_, **__: 0)(together, by, "{action}"', AUDITED)
         for action in ("job.cancel", "job.replay", "job.run_next", "job.release")
     ),
-    Mutant(CREDITS, "if actor is not None and not posting.duplicate:", "if False:", AUDITED),
+    *(
+        Mutant(TOKENS, f'record_change(transaction, by, "{action}"',
+               f'(lambda *_, **__: 0)(transaction, by, "{action}"', AUDITED)
+        for action in ("token.create", "token.revoke")
+    ),
+    Mutant(CREDITS, "if by.actor is not None and not posting.duplicate:", "if False:", AUDITED),
     Mutant(f"{WEB}/api/control.py", 'needs("operate", whole_fleet=True)', 'needs("operate")', "web/control_statuses"),
     Mutant(f"{WEB}/api/control.py", 'needs("operate", whole_fleet=True)', 'needs("enqueue", whole_fleet=True)',
            "web/control_statuses"),
@@ -223,8 +227,10 @@ MUTANTS = [
     Mutant(FREE, "AND 'paused.kind.' || owner.kind NOT IN (SELECT name FROM paused)", "", "pauses"),
     Mutant(MOVE, "name = 'paused.provider.' || j.fallback_provider", "name = ''", "pauses"),
     # the audit trail
-    Mutant(AUDIT, "BEFORE UPDATE OR DELETE ON audit_event", "BEFORE DELETE ON audit_event", "history"),
-    Mutant(AUDIT, "BEFORE TRUNCATE ON audit_event", "BEFORE TRUNCATE ON worker_process", "history"),
+    Mutant(AUDIT, "BEFORE UPDATE OR DELETE ON generation.audit_event", "BEFORE DELETE ON generation.audit_event",
+           "audit_trail"),
+    Mutant(AUDIT, "BEFORE TRUNCATE ON generation.audit_event", "BEFORE TRUNCATE ON generation.worker_process",
+           "audit_trail"),
     # decisions
     Mutant(SETTLEMENT, "if not error.retry or job.attempt >= job.max_attempts:", "if not error.retry:", "settlement"),
     Mutant(SETTLEMENT, "-1 if self.status in (\"pending\", \"rate_limited\") else 0", "0", "settlement"),

@@ -89,7 +89,7 @@ def test_a_replayed_job(connection: Connection, population: Population):
 
 
 def test_an_app_that_acts_for_its_own_users_leaves_no_record(connection: Connection, population: Population):
-    cancel(connection, population.pending[0])
+    cancel(connection, population.pending[0], schema=SCHEMA)
     assert events(connection) == []
 
 

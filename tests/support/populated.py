@@ -14,7 +14,7 @@ from generation_worker.domain.job import LANE_START, NO_PROVIDER, Job
 from generation_worker.domain.settlement import Blocked, Completed, Failed, Outcome, RateLimited, RetryPolicy, settle
 from generation_worker.ports import CallReport, WorkerInfo
 from tests.support import jobs
-from tests.support.database import Connection
+from tests.support.database import SCHEMA, Connection
 
 WORKER = "worker-1"
 RESULT: dict[str, Any] = {"images": [{"key": "ada/1.webp"}], "provider": "local"}
@@ -68,7 +68,7 @@ def populate(connection: Connection) -> Population:
     jobs.offer_local(connection)
     jobs.grant(connection, "ada", 100, "payment-1")
     jobs.grant(connection, "bob", 10)
-    store = PostgresStore(SingleConnection(connection))
+    store = PostgresStore(SingleConnection(connection), schema=SCHEMA)
     card = WorkerInfo(WORKER, "0.1.0", ("local",), 5)
     store.register_worker(card)
     store.touch_worker(card, busy=1, stuck=0)

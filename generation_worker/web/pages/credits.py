@@ -1,4 +1,4 @@
-"""Pages of users: the list of accounts; one user's balance, entries and jobs, and the changes that can be made to them."""
+"""Pages of users: the list of accounts; the balance, entries and jobs of one user; grants, corrections and pauses."""
 
 from __future__ import annotations
 

@@ -179,7 +179,7 @@ class Form(RequestModel):
 
 
 class PageRoute(APIRoute):
-    """For each route of the dashboard: errors become pages, POST accepts only forms of our own pages, HEAD is as GET."""
+    """For routes of the dashboard: errors become pages, POST accepts only forms of our own pages, HEAD is like GET."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -341,7 +341,7 @@ def _proof_in(body: bytes) -> str:
 
 
 def _to_sign_in(request: Request) -> Response:
-    """After a link on another site a browser does not send our cookie; it does when a page of ours then loads itself."""
+    """After a link on another site a browser does not send our cookie; it does when our own page then reloads."""
     if request.method in READING and request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
         return render(request, "arrive.html", path=_address(request))
     if "hx-request" in request.headers:
