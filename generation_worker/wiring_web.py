@@ -1,10 +1,11 @@
-"""Puts the web application together: the routers that the settings enable, and what their routes work with."""
+"""Puts the web application together: the routers that the settings want, and the parts that their routes work with."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastapi import APIRouter, FastAPI
 
@@ -22,8 +23,8 @@ from generation_worker.web.pages import access as access_pages
 from generation_worker.web.pages import control as control_pages
 from generation_worker.web.pages import credits as credit_pages
 from generation_worker.web.pages import fleet as fleet_pages
-from generation_worker.web.pages import job as job_pages
-from generation_worker.web.pages import jobs as jobs_pages
+from generation_worker.web.pages import job as job_page
+from generation_worker.web.pages import jobs as job_pages
 from generation_worker.web.pages import overview, pictures, render, session
 from generation_worker.web.pages import webhooks as webhook_pages
 from generation_worker.worker.supervisor import Supervisor
@@ -33,36 +34,10 @@ if TYPE_CHECKING:
 
 KIB = 1024
 MIB = 1024 * KIB
-API = [
-    jobs.router,
-    control.jobs_router,
-    streams.router,
-    credits.router,
-    images.router,
-    webhooks.router,
-    control.router,
-    fleet.router,
-]
-"""The routes under /worker."""
-DASHBOARD = [
-    render.router,
-    session.router,
-    session.redirects,
-    overview.router,
-    jobs_pages.router,
-    job_pages.router,
-    pictures.router,
-    credit_pages.router,
-    fleet_pages.router,
-    control_pages.router,
-    access_pages.router,
-    webhook_pages.router,
-]
-"""The pages for people."""
 
 
 class UploadBackend(NamedTuple):
-    """Stores and checks uploaded images, apart from the worker's own: uploads do not slow its jobs down."""
+    """Stores and checks uploaded images. Not the worker's own: however many people upload, its jobs continue."""
 
     storage: Storage
     images: Images
@@ -77,67 +52,109 @@ def build_app(
     *,
     uploads: UploadBackend,
 ) -> FastAPI:
-    """The application. What it opens is closed with ``stack``."""
-    queries = _open_queries(stack, settings)
-    guard = Guard(queries, _key_limits(settings))
-    open_streams = Streams(queries, events, StreamLimits(settings.api_most_streams, settings.api_streams_per_key))
-    readers = webhook_readers(settings)
-    app = create_app(
-        _list_routers(settings, metrics=metrics is not None, notices=bool(readers)),
-        guard,
-        queries=queries,
-        storage=uploads.storage,
-        streams=open_streams,
-        sessions=session.SessionGuard(guard, queries),
-        uploads=images.Uploads(
+    """The application with everything that the settings enable. ``stack`` closes what it opens."""
+    queries = Queries(open_connections(stack, settings), schema=settings.database_schema)
+    guard = build_guard(settings, queries)
+    routers = list(list_routers(settings, metrics))
+    parts = build_parts(settings, queries, supervisor, events, uploads)
+    parts["sessions"] = session.SessionGuard(guard, queries)
+    open_streams = build_streams(stack, settings, queries, events) if settings.enable_api else None
+    if metrics:
+        metrics.watch(supervisor.report, queries)
+        parts["scrape"] = metrics.scrape
+    app = create_app(routers, guard, **parts, streams=open_streams)
+    if settings.enable_dashboard:
+        session.answer_with_pages(app)
+    if open_streams is not None:
+        app.state.stopping.append(open_streams.close)
+        if metrics:
+            metrics.watch_streams(open_streams.__len__)
+    return app
+
+
+def list_routers(settings: Settings, metrics: Metrics | None) -> Iterator[APIRouter]:
+    """The routers that the settings enable."""
+    if settings.enable_health_check:
+        yield fleet.health_router
+    if metrics:
+        yield fleet.metrics_router
+    if webhook_readers(settings):
+        yield provider_webhooks.router
+    if settings.enable_dashboard:
+        yield from DASHBOARD
+    if settings.enable_api:
+        yield from API
+
+
+API = (
+    jobs.router,
+    streams.router,
+    credits.router,
+    images.router,
+    webhooks.router,
+    control.router,
+    control.jobs_router,
+    fleet.router,
+)
+DASHBOARD = (
+    render.router,
+    session.router,
+    session.redirects,
+    overview.router,
+    job_pages.router,
+    job_page.router,
+    pictures.router,
+    credit_pages.router,
+    fleet_pages.router,
+    control_pages.router,
+    access_pages.router,
+    webhook_pages.router,
+)
+
+
+def build_parts(
+    settings: Settings, queries: Queries, supervisor: Supervisor, events: Events, uploads: UploadBackend
+) -> dict[str, Any]:
+    """What routes work with, by the names under which they declare it (``web.app.part``)."""
+    receivers = {
+        provider: provider_webhooks.WebhookReceiver(provider, reader, supervisor.inbox, events)
+        for provider, reader in webhook_readers(settings).items()
+    }
+    return {
+        "queries": queries,
+        "storage": uploads.storage,
+        "uploads": images.Uploads(
             uploads.storage,
             uploads.images,
             most_bytes=settings.upload_max_mb * MIB,
             retention=settings.upload_retention,
         ),
-        pictures=pictures.PictureReader(uploads.storage),
-        lane_paces=jobs.LanePaces(),
-        fetch_allow_private=settings.fetch_allow_private,
-        webhook_allow_private=settings.webhook_allow_private,
-        webhook_receivers={
-            provider: provider_webhooks.WebhookReceiver(provider, reader, supervisor.inbox, events)
-            for provider, reader in readers.items()
-        },
-        processed_jobs=fleet.ProcessedJobs(events),
-        report=supervisor.report,
-        wake=supervisor.wake,
-        describe_settings=partial(describe, settings),
-        scrape=metrics and metrics.scrape,
-    )
-    if settings.enable_dashboard:
-        session.answer_with_pages(app)
-    if settings.enable_api:
-        stack.callback(events.subscribe(open_streams.on_event))  # so that they read at once what this process changed
-        app.state.stopping.append(open_streams.close)
-    if metrics:
-        metrics.watch(supervisor.report, queries)
-        if settings.enable_api:
-            metrics.watch_streams(open_streams.__len__)
-    return app
+        "pictures": pictures.PictureReader(uploads.storage),
+        "lane_paces": jobs.LanePaces(),
+        "fetch_allow_private": settings.fetch_allow_private,
+        "webhook_allow_private": settings.webhook_allow_private,
+        "webhook_receivers": receivers,
+        "report": supervisor.report,
+        "wake": supervisor.wake,
+        "processed_jobs": fleet.ProcessedJobs(events),
+        "describe_settings": partial(describe, settings),
+    }
 
 
-def _list_routers(settings: Settings, *, metrics: bool, notices: bool) -> list[APIRouter]:
-    enabled = [
-        (settings.enable_health_check, [fleet.health_router]),
-        (metrics, [fleet.metrics_router]),
-        (notices, [provider_webhooks.router]),
-        (settings.enable_dashboard, DASHBOARD),
-        (settings.enable_api, API),
-    ]
-    return [router for wanted, routers in enabled if wanted for router in routers]
+def build_streams(stack: ExitStack, settings: Settings, queries: Queries, events: Events) -> Streams:
+    """The event streams of this process. They read sooner after this process has changed a job."""
+    open_streams = Streams(queries, events, StreamLimits(settings.api_most_streams, settings.api_streams_per_key))
+    stack.callback(events.subscribe(open_streams.on_event))
+    return open_streams
 
 
-def _open_queries(stack: ExitStack, settings: Settings) -> Queries:
-    """On connections of the application's own, so that requests do not take those of the worker."""
+def build_guard(settings: Settings, queries: Queries) -> Guard:
+    limits = KeyLimits(settings.api_requests_per_minute, settings.api_most_waiting, settings.api_max_body_kb * KIB)
+    return Guard(queries, limits)
+
+
+def open_connections(stack: ExitStack, settings: Settings) -> DeskConnections:
+    """Connections of the API's own: however many requests arrive, the worker's are free for its work."""
     address = settings.require_database()
     pool = open_desk_pool(address.conninfo, prepare=not address.pooled)
-    return Queries(DeskConnections(stack.enter_context(pool)), schema=address.schema)
-
-
-def _key_limits(settings: Settings) -> KeyLimits:
-    return KeyLimits(settings.api_requests_per_minute, settings.api_most_waiting, settings.api_max_body_kb * KIB)
+    return DeskConnections(stack.enter_context(pool))
