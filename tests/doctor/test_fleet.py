@@ -57,7 +57,7 @@ def test_a_key_that_nothing_is_asked_with() -> None:
     assert judge_gates([])[0].status == judge_gates([gate])[0].status == judge_gates([gate, limited])[0].status == "ok"
     [verdict] = judge_gates([gate, gate._replace(state="open", reason="401", seconds=40.0)])
     assert verdict.status == "warning"
-    assert verdict.detail == "nothing is asked with key gemini-1a2b3c4d: 401; tried again in 40s"
+    assert verdict.detail == "no calls are made with key gemini-1a2b3c4d: 401; tried again in 40s"
     assert "providers.gemini" in (verdict.remedy or "")
 
 

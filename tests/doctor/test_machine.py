@@ -72,7 +72,7 @@ def test_a_port_that_somebody_else_has(taken: socket.socket) -> None:
 
 
 def test_a_port_that_one_of_ours_serves() -> None:
-    server = WebServer(create_app([health_router(a_report)]), host="127.0.0.1", port=0)
+    server = WebServer(create_app([health_router], report=a_report), host="127.0.0.1", port=0)
     server.start()
     try:
         verdict = port(PORT=server.port, HEALTH_HOST="127.0.0.1")
