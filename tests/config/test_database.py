@@ -88,9 +88,19 @@ def test_knows_a_pooler(url: str, pooled: bool) -> None:
 
 
 def test_what_prisma_says_about_the_pool() -> None:
-    address = parse_database_url(f"{PRISMA}?pgbouncer=true&connection_limit=10&pool_timeout=20")
+    address = parse_database_url(f"{PRISMA}?pgbouncer=true&connection_limit=10&pool_timeout=20&schema=public")
     assert (address.pool_size, address.pool_timeout) == (10, 20.0)
     assert parse_database_url(f"{PRISMA}?pool_timeout=0").pool_timeout is None
+
+
+@pytest.mark.parametrize("address", [PRISMA, POOLED])
+def test_a_schema_in_the_address_is_the_apps(address: str) -> None:
+    found = parse_database_url(f"{address}?schema=app&options=-cwork_mem%3D8MB")
+    assert (found.schema, params(found)["options"]) == ("generation", "-cwork_mem=8MB")
+    assert [notice for notice in found.notices if "schema" in notice] == [
+        "DATABASE_URL names a schema, which is your app's: it is ignored here; DATABASE_SCHEMA names ours"
+    ]
+    assert parse_database_url(address, schema="queue").schema == "queue"
 
 
 @pytest.mark.parametrize(
