@@ -14,10 +14,17 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from generation_worker.db import migrations
-from generation_worker.db.insights import Insights
-from generation_worker.db.server import Function, SchemaPlace, TableHealth
+from generation_worker.db.query import Queries
+from generation_worker.db.server import (
+    Function,
+    SchemaPlace,
+    TableHealth,
+    list_functions,
+    list_table_health,
+    list_table_rights,
+)
 from generation_worker.doctor import database as connecting
-from generation_worker.doctor.check import Sessions, remedy_for, unreachable
+from generation_worker.doctor.check import ReadOnlySessions, remedy_for, unreachable
 from generation_worker.doctor.database import examine_clock, examine_connection, examine_schema, judge_schema
 from generation_worker.doctor.postgres import (
     judge_autovacuum,
@@ -28,23 +35,22 @@ from generation_worker.doctor.postgres import (
 )
 from tests.db.test_server import GOOD
 from tests.support.database import Connection, Database
-from tests.support.populated import SingleConnection
 
 HEAD = migrations.head()
 
 
 @pytest.fixture
-def sessions(database: Database) -> Iterator[Sessions]:
-    with closing(Sessions(database.conninfo)) as sessions:
+def sessions(database: Database) -> Iterator[ReadOnlySessions]:
+    with closing(ReadOnlySessions(database.conninfo)) as sessions:
         yield sessions
 
 
 @pytest.fixture
 def low(database: Database) -> Iterator[Connection]:
-    """A connection of a role that has no rights at all."""
+    """A connection of a role that may use the schema and has no other rights."""
     connection = database.connect_direct()
     role = sql.Identifier(f"low_{uuid4().hex[:8]}")
-    connection.execute(sql.SQL("CREATE ROLE {}").format(role))
+    connection.execute(sql.SQL("CREATE ROLE {0}; GRANT USAGE ON SCHEMA generation TO {0}").format(role))
     connection.execute(sql.SQL("SET ROLE {}").format(role))
     yield connection
     connection.execute("RESET ROLE")
@@ -54,19 +60,19 @@ def low(database: Database) -> Iterator[Connection]:
 # sessions
 
 
-def test_a_session_changes_nothing(sessions: Sessions):
+def test_a_session_changes_nothing(sessions: ReadOnlySessions):
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction), sessions.connection() as connection:
         connection.execute(
-            "INSERT INTO worker_process (id, version, providers, concurrency) VALUES ('a', '1', '{}', 1)"
+            "INSERT INTO generation.worker_process (id, version, providers, concurrency) VALUES ('a', '1', '{}', 1)"
         )
 
 
-def test_a_question_that_takes_too_long_is_given_up_by_the_server(sessions: Sessions):
+def test_a_question_that_takes_too_long_is_given_up_by_the_server(sessions: ReadOnlySessions):
     with sessions.connection() as connection:
         assert connection.execute("SHOW statement_timeout").fetchone() == ("10s",)
 
 
-def test_a_session_that_is_kept_by_somebody_who_hangs_is_nobody_elses(sessions: Sessions):
+def test_a_session_that_is_kept_by_somebody_who_hangs_is_nobody_elses(sessions: ReadOnlySessions):
     with sessions.connection() as kept, sessions.connection() as other:
         assert kept is not other
     with sessions.connection() as again:
@@ -76,29 +82,29 @@ def test_a_session_that_is_kept_by_somebody_who_hangs_is_nobody_elses(sessions: 
 # reaching it
 
 
-def test_a_database_at_hand(sessions: Sessions):
+def test_a_database_at_hand(sessions: ReadOnlySessions):
     verdict = examine_connection(sessions, "app at localhost", "DATABASE_URL")
     assert verdict.status == "ok"
     assert re.fullmatch(r"app at localhost, a round trip takes \d+\.\d ms", verdict.detail)
 
 
-def test_a_database_far_away(sessions: Sessions, monkeypatch: pytest.MonkeyPatch):
+def test_a_database_far_away(sessions: ReadOnlySessions, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(connecting, "FAR", 0.0)
     assert "region" in (examine_connection(sessions, "app", "DATABASE_URL").remedy or "")
 
 
-def test_the_internet_asks_for_encryption(sessions: Sessions, monkeypatch: pytest.MonkeyPatch):
+def test_the_internet_asks_for_encryption(sessions: ReadOnlySessions, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(connecting, "_is_public", bool)
     verdict = examine_connection(sessions, "app", "DATABASE_URL")
     assert (verdict.status, verdict.remedy) == ("warning", "Add sslmode=require to DATABASE_URL")
 
 
-def test_a_clock_that_agrees(sessions: Sessions):
+def test_a_clock_that_agrees(sessions: ReadOnlySessions):
     assert examine_clock(sessions).status == "ok"
 
 
 @pytest.mark.parametrize(("off", "said"), [(3600.0, "1h ahead of"), (-90.0, "1m 30s behind")])
-def test_a_clock_that_is_off(sessions: Sessions, monkeypatch: pytest.MonkeyPatch, off: float, said: str):
+def test_a_clock_that_is_off(sessions: ReadOnlySessions, monkeypatch: pytest.MonkeyPatch, off: float, said: str):
     ours = time.time
     monkeypatch.setattr(connecting.time, "time", lambda: ours() + off)
     verdict = examine_clock(sessions)
@@ -156,37 +162,38 @@ def test_what_others_say_has_a_remedy_too(said: str, remedy: str):
 # the tables
 
 
-def test_tables_as_new_as_this_version(sessions: Sessions):
-    assert examine_schema(sessions) == ("ok", f"revision {HEAD}, in schema public", None)
+def test_tables_as_new_as_this_version(sessions: ReadOnlySessions):
+    assert examine_schema(Queries(sessions)) == ("ok", f"revision {HEAD}, in schema generation", None)
 
 
 def test_no_tables(empty_database: Database):
-    with closing(Sessions(empty_database.conninfo)) as sessions:
-        verdict = examine_schema(sessions)
-    assert verdict == ("fault", "there are no tables yet in schema public", "Run: generation-worker migrate")
+    with closing(ReadOnlySessions(empty_database.conninfo)) as sessions:
+        verdict = examine_schema(Queries(sessions))
+    assert verdict == ("fault", "there are no tables yet in the schema generation", "Run: generation-worker migrate")
 
 
 def test_tables_in_another_schema(empty_database: Database):
     connection = empty_database.connect_direct()
     connection.execute("CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.generation_job ()")
-    with closing(Sessions(empty_database.conninfo)) as sessions:
-        verdict = examine_schema(sessions)
+    connection.execute("CREATE TABLE elsewhere.generation_worker_version ()")
+    with closing(ReadOnlySessions(empty_database.conninfo)) as sessions:
+        verdict = examine_schema(Queries(sessions))
     assert verdict.status == "fault"
-    assert "in schema elsewhere" in verdict.detail
-    assert "?schema=elsewhere" in (verdict.remedy or "")
+    assert "in the schema elsewhere" in verdict.detail
+    assert "DATABASE_SCHEMA=elsewhere" in (verdict.remedy or "")
 
 
-PLACE = SchemaPlace("web", "public", '"$user", public', "generation_job", True, ["public"])
+PLACE = SchemaPlace("web", present=True, usable=True, has_tables=True, has_revision=True, elsewhere=[])
 
 
 @pytest.mark.parametrize(
     ("place", "revision", "status", "said"),
     [
-        (PLACE, "0001", "fault", f"at revision 0001, this version needs {HEAD}"),
+        (PLACE, "0000", "fault", f"at revision 0000, this version needs {HEAD}"),
         (PLACE, "9999", "warning", "newer than this version knows"),
-        (PLACE, "3f0a9c1d2b4e", "fault", "belongs to another program"),
-        (PLACE._replace(schema=None), None, "fault", "none of the schemas"),
-        (PLACE._replace(job_table=None, schemas=[]), HEAD, "fault", "no tables yet"),
+        (PLACE._replace(has_revision=False), None, "fault", "are not those of this version"),
+        (PLACE._replace(usable=False), None, "fault", "web may not use the schema generation"),
+        (PLACE._replace(has_tables=False), HEAD, "fault", "no tables yet"),
     ],
 )
 def test_revisions(place: SchemaPlace, revision: str | None, status: str, said: str):
@@ -199,16 +206,16 @@ def test_revisions(place: SchemaPlace, revision: str | None, status: str, said: 
 # rights
 
 
-def test_the_owner_may_do_everything(sessions: Sessions, database: Database):
-    insights = Insights(sessions)
-    verdict = judge_rights(insights.table_rights(our_tables()), insights.functions(), "web")
+def test_the_owner_may_do_everything(sessions: ReadOnlySessions, database: Database):
+    queries = Queries(sessions)
+    verdict = judge_rights(list_table_rights(queries, our_tables()), list_functions(queries), "web")
     assert verdict == ("ok", "web may do all that a worker does and owns the tables", None)
 
 
 def test_what_is_missing_is_granted_by_the_remedy(low: Connection, database: Database):
     def look() -> tuple[str, str]:
-        insights = Insights(SingleConnection(low))
-        verdict = judge_rights(insights.table_rights(our_tables()), insights.functions(), role)
+        queries = Queries.on(low)
+        verdict = judge_rights(list_table_rights(queries, our_tables()), list_functions(queries), role)
         return verdict.status, verdict.remedy or ""
 
     [(role,)] = low.execute("SELECT current_user::text").fetchall()
@@ -220,11 +227,11 @@ def test_what_is_missing_is_granted_by_the_remedy(low: Connection, database: Dat
         owner.execute(statement.encode())
     assert look()[0] == "ok"
     owner.execute(f'REVOKE UPDATE ON generation_job FROM "{role}"'.encode())
-    assert look() == ("fault", f'GRANT UPDATE ON generation_job TO "{role}"')
+    assert look() == ("fault", f'GRANT UPDATE ON generation.generation_job TO "{role}"')
     owner.execute(f'GRANT UPDATE (status) ON generation_job TO "{role}"'.encode())
     assert look()[0] == "ok", "sql/roles.sql gives some columns only"
     owner.execute(f'REVOKE EXECUTE ON FUNCTION gate_window FROM "{role}"'.encode())
-    assert look() == ("fault", f'GRANT EXECUTE ON FUNCTION gate_window TO "{role}"')
+    assert look() == ("fault", f'GRANT EXECUTE ON FUNCTION generation.gate_window TO "{role}"')
 
 
 def test_the_functions_that_a_worker_needs_are_found_in_its_statements():
@@ -242,7 +249,7 @@ def test_rows_that_are_hidden(low: Connection, database: Database):
     owner = database.connect_direct()
     owner.execute("ALTER TABLE generation_job ENABLE ROW LEVEL SECURITY")
     try:
-        verdict = judge_rights(Insights(SingleConnection(low)).table_rights(our_tables()), [], "web")
+        verdict = judge_rights(list_table_rights(Queries.on(low), our_tables()), [], "web")
     finally:
         owner.execute("ALTER TABLE generation_job DISABLE ROW LEVEL SECURITY")
     assert verdict.status == "fault"
@@ -256,18 +263,18 @@ def test_without_tables_there_are_no_rights_to_lack():
 # dead rows
 
 
-def test_dead_rows_are_counted_where_they_are(sessions: Sessions, database: Database):
-    tables = Insights(sessions).table_health(our_tables())
+def test_dead_rows_are_counted_where_they_are(sessions: ReadOnlySessions, database: Database):
+    tables = list_table_health(Queries(sessions), our_tables())
     assert {table.name for table in tables} == set(our_tables())
     assert all(table.autovacuum for table in tables)
-    assert Insights(sessions).table_health(["there_is_none"]) == []
+    assert list_table_health(Queries(sessions), ["there_is_none"]) == []
 
 
-def test_a_table_that_is_not_swept(sessions: Sessions, database: Database):
+def test_a_table_that_is_not_swept(sessions: ReadOnlySessions, database: Database):
     owner = database.connect_direct()
     owner.execute("ALTER TABLE job_attempt SET (autovacuum_enabled = off)")
     try:
-        verdict = judge_autovacuum(GOOD, Insights(sessions).table_health(our_tables()))
+        verdict = judge_autovacuum(GOOD, list_table_health(Queries(sessions), our_tables()))
     finally:
         owner.execute("ALTER TABLE job_attempt RESET (autovacuum_enabled)")
     assert (verdict.status, verdict.remedy) == ("fault", "ALTER TABLE job_attempt RESET (autovacuum_enabled)")
