@@ -18,7 +18,7 @@ from generation_worker.cli.output import print_json, text
 from generation_worker.cli.shell import FAILED, WRONG, Json
 from generation_worker.config import examine_settings
 from generation_worker.doctor.check import Check
-from generation_worker.doctor.run import Ended, Event, Examination, Started, run
+from generation_worker.doctor.run import CheckEnded, Event, Examination, CheckStarted, run_checks
 from generation_worker.domain.finding import Finding
 from generation_worker.log.redaction import hide_secrets
 
@@ -58,7 +58,7 @@ def _examine(areas: list[list[Check]], limit: float, *, as_json: bool) -> Iterat
     """The findings in the order of the report, printed as they come unless JSON was asked for."""
     names = [check.name for checks in areas for check in checks]
     with FindingsPrinter(names, sys.stderr if as_json else sys.stdout, silent=as_json) as printer:
-        for event in run(areas, limit=limit):
+        for event in run_checks(areas, limit=limit):
             yield from printer.add(event)
 
 
@@ -95,9 +95,9 @@ class FindingsPrinter:
     def add(self, event: Event) -> Iterator[Finding]:
         """Print the findings whose turn has come, and return them."""
         match event:
-            case Started(name):
+            case CheckStarted(name):
                 self._running.append(name)
-            case Ended(name, findings):
+            case CheckEnded(name, findings):
                 self._running.remove(name)
                 self._waiting[name] = findings
         if self._progress is not None:

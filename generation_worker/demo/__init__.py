@@ -1,4 +1,8 @@
-"""A scene that shows in half a minute, with real parts, what the worker does and what becomes of everybody's money."""
+"""``generation-worker demo``: a scene of half a minute with real parts, and a report on its jobs and credits.
+
+``run_demo`` starts an embedded server and a worker, plays the scene, compares the outcome with what is expected, and
+reports.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +26,9 @@ from generation_worker.db.connections import connect
 from generation_worker.db.embedded import EmbeddedPostgres
 from generation_worker.db.ledger import find_violations
 from generation_worker.db.query import Queries
-from generation_worker.demo.display import Display, Ticker, display_on
+from generation_worker.demo.display import Display, NewsFeed, display_on
 from generation_worker.demo.report import (
-    Report,
+    DemoReport,
     as_document,
     make_report,
     print_list,
@@ -41,18 +45,25 @@ from generation_worker.wiring import assembled, served, stopped_by_signals
 from generation_worker.worker.settings import Ending
 from generation_worker.worker.supervisor import Supervisor
 
-# Where the demo lives: a directory of its own, and in it a server with a database that is new for every run.
-
-
 MARKER = ".generation-worker-demo"
-"""Tells our directory from one with other things in it: a run begins with removing what the one before has made."""
+"""A file that marks a directory of the demo: each run begins with removing the files of the run before."""
 DATABASE = "demo"
 UNFINISHED = "half_migrated"
+LOOPBACK = "127.0.0.1"
+REFRESH_EVERY = 0.2
+MOST_SECONDS = 180.0
+"""Seconds after which a scene that does not end is given up."""
+WIDTH = 150
+"""Columns without a terminal."""
+EXAMPLE = (
+    """SELECT * FROM generation.enqueue_generation('text_to_image', 'ada', '{"prompt": "a red kite over the sea"}');"""
+)
+__all__ = ["run_demo"]
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The paths of the demo; what lies under them is of the latest run."""
+    """The paths of the demo, which hold the files of the latest run."""
 
     directory: Path
 
@@ -76,8 +87,8 @@ class Home:
         paths = {"contact_sheet": self.sheet, "storage": self.storage, "log": self.log, "database": self.server}
         return {name: str(path) for name, path in paths.items()}
 
-    def move_in(self) -> None:
-        """Make the directory, or take it over. Raises ConfigurationError if it is somebody else's."""
+    def prepare(self) -> None:
+        """Make the directory, or reuse it. Raises ConfigurationError if it has other things in it."""
         taken = self.directory.exists() and not (self.directory / MARKER).exists()
         if taken and (not self.directory.is_dir() or any(self.directory.iterdir())):
             raise ConfigurationError([f"--directory: {self.directory} has other things in it; name a new one"])
@@ -85,15 +96,99 @@ class Home:
         (self.directory / MARKER).touch()
 
     def clear(self) -> None:
-        """Remove what the run before has made; only who holds the server may."""
+        """Remove the files of the run before. Call it only while the server is ours."""
         shutil.rmtree(self.storage, ignore_errors=True)
         for path in (self.sheet, self.log):
             path.unlink(missing_ok=True)
 
 
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """The options of the command."""
+
+    photos: Sequence[Path]
+    keep: bool
+    show_all: bool
+    as_json: bool
+    port: int | None
+
+
+class DemoRun:
+    """One run of the demo, from an empty directory to a report."""
+
+    def __init__(self, options: DemoOptions, home: Home, console: Console) -> None:
+        self._options = options
+        self._home = home
+        self._console = console
+        self._storage = DiskStorage(home.storage)
+        self._news = NewsFeed()
+
+    def perform(self) -> int:
+        inputs = prepare_inputs(self._options.photos)
+        self._home.prepare()
+        with own_server(self._home) as postgres:
+            self._home.clear()
+            database = new_database(postgres)
+            for key, data in inputs.files.items():
+                self._storage.put(key, data, "application/octet-stream")
+            with connect(database, prepare=True) as connection:
+                return self._play(postgres, Queries.on(connection), scene(inputs))
+
+    def _play(self, postgres: EmbeddedPostgres, queries: Queries, acts: Sequence[Act]) -> int:
+        environment = demo_environment(postgres.conninfo(DATABASE), self._home)
+        settings = load_settings(environment)
+        second_worker = SecondWorker(queries, environment, self._news.announce)
+        stage = Stage(queries, acts, second_worker, self._news.announce)
+        stage.set_up()
+        with (
+            closing(second_worker),
+            logging_to(self._home.log, settings),
+            working(settings, self._news) as (supervisor, ending),
+        ):
+            stage.begin()
+            with served_on_loopback(settings, self._port(), supervisor) as page:
+                show = partial(watch, stage, ending, display_on(self._console), self._news)
+                progress = show()
+                if ending.done():
+                    return self._stopped_early(progress, ending.result())
+                violations = find_violations(queries, max_paid_calls=settings.max_paid_calls)
+                look = next_steps(postgres, page)
+                status = self._report(make_report(queries, stage, self._storage, violations, progress.seconds), look)
+                if self._options.keep:
+                    show(for_ever=True)
+        return status
+
+    def _port(self) -> int | None:
+        """The port to serve on; None without ``keep`` and ``port``."""
+        if self._options.port is None and not self._options.keep:
+            return None
+        return load_settings({"PORT": os.environ.get("PORT", "")}, port=self._options.port).port
+
+    def _report(self, report: DemoReport, look: Mapping[str, str]) -> int:
+        outcomes = [each.outcome for each in report.results]
+        late = {each.outcome.user_id for each in report.results if each.job.act.late}
+        write_contact_sheet(self._home.sheet, outcomes, self._storage, late)
+        places = self._home.places()
+        if self._options.as_json:
+            print(json.dumps({**as_document(report), "places": places, "look": look}, indent=2), flush=True)
+        else:
+            print_report(self._console, report, show_all=self._options.show_all)
+            print_list(self._console, "Where it is", places)
+        if self._options.keep:
+            print_list(
+                self._console, "The worker goes on and works on every job that is enqueued; Ctrl-C stops it", look
+            )
+        return 1 if report.problems else 0
+
+    def _stopped_early(self, progress: Progress, ending: Ending) -> int:
+        final, total = progress.count(*FINAL), progress.total(progress.users)
+        self._console.print(f"The worker ended ({ending.value}) when {final} of {total} jobs were done.")
+        return 1
+
+
 @contextmanager
 def own_server(home: Home) -> Generator[EmbeddedPostgres]:
-    """The server, running while the block does. Raises EmbeddedPostgresError, also while another demo has it."""
+    """The server, running during the block. Raises EmbeddedPostgresError, also while another demo uses it."""
     with EmbeddedPostgres(home.server, durable=False) as postgres:
         yield postgres
 
@@ -112,22 +207,6 @@ def new_database(postgres: EmbeddedPostgres) -> str:
             _run_written(queries, "demo_rename_database", name=UNFINISHED, new=template)
         _run_written(queries, "demo_create_database", name=DATABASE, template=template)
     return postgres.conninfo(DATABASE)
-
-
-def _run_written(queries: Queries, statement: str, **values: str) -> None:
-    """Run what `statement` returns: a statement with names in it, which cannot be parameters."""
-    for row in queries.rows(statement, **values):
-        with queries.connection() as connection:
-            connection.execute(row["statement"])
-
-
-# The real worker on the demo's database, and the eyes on it until the scene is over.
-
-
-LOOPBACK = "127.0.0.1"
-LOOK_EVERY = 0.2
-PATIENCE = 180.0
-"""Seconds after which a scene that does not come to its end is given up."""
 
 
 def demo_environment(database: str, home: Home) -> dict[str, str]:
@@ -150,11 +229,11 @@ def demo_environment(database: str, home: Home) -> dict[str, str]:
 
 
 @contextmanager
-def working(settings: Settings, ticker: Ticker) -> Generator[tuple[Supervisor, Future[Ending]]]:
-    """The worker, claiming while the block runs. Ctrl-C drains it, which the future then tells."""
+def working(settings: Settings, news: NewsFeed) -> Generator[tuple[Supervisor, Future[Ending]]]:
+    """The worker, claiming during the block. Ctrl-C drains it; then the future has its ending."""
     events = Events()
     log_events(events, settings.log_level)
-    events.subscribe(ticker.hear)
+    events.subscribe(news.observe)
     with (
         assembled(settings, events) as supervisor,
         ThreadPoolExecutor(1, "supervisor") as thread,
@@ -165,14 +244,14 @@ def working(settings: Settings, ticker: Ticker) -> Generator[tuple[Supervisor, F
         try:
             yield supervisor, ending
         finally:
-            if not ending.done():  # asked twice it would hurry
+            if not ending.done():  # a second request would make it hurry
                 supervisor.request_stop()
             wait([ending])
 
 
 @contextmanager
 def logging_to(path: Path, settings: Settings) -> Generator[None]:
-    """Whatever the worker logs goes to a file: the terminal has something better to show."""
+    """Write the worker's log to a file during the block: the terminal shows the progress."""
     with path.open("w", encoding="utf-8") as file:
         log.configure(settings.log_level, "json", file)
         log.hide_secrets(settings.secret_values())
@@ -184,7 +263,10 @@ def logging_to(path: Path, settings: Settings) -> Generator[None]:
 
 @contextmanager
 def served_on_loopback(settings: Settings, wanted: int | None, supervisor: Supervisor) -> Generator[str | None]:
-    """Where the worker is served, if that is wanted: on that port of loopback, or on a free one where it is taken."""
+    """Serve the worker on the ``wanted`` port of loopback, or on a free one if it is taken; yields the address.
+
+    Nothing is served, and None is yielded, if ``wanted`` is None.
+    """
     with ExitStack() as stack:
         for port in [] if wanted is None else [wanted or _free_port(), _free_port(), _free_port()]:
             try:
@@ -196,50 +278,24 @@ def served_on_loopback(settings: Settings, wanted: int | None, supervisor: Super
         yield None
 
 
-def _free_port() -> int:
-    with socket.create_server((LOOPBACK, 0)) as probe:
-        return probe.getsockname()[1]
-
-
 def watch(
-    stage: Stage, ending: Future[Ending], display: Display, ticker: Ticker, *, for_ever: bool = False
+    stage: Stage, ending: Future[Ending], display: Display, news: NewsFeed, *, for_ever: bool = False
 ) -> Progress:
-    """Direct and show the scene until it is over, or until the worker ends."""
+    """Play and show the scene until it is over, or until the worker ends."""
     with display:
         while True:
             progress = stage.step()
-            display.show(progress, ticker.news())
-            over = (progress.done or progress.seconds > PATIENCE) and not for_ever
+            display.show(progress, news.take())
+            over = (progress.done or progress.seconds > MOST_SECONDS) and not for_ever
             if over or ending.done():
                 return progress
-            time.sleep(LOOK_EVERY)
-
-
-# One run of the demo, from an empty directory to a report.
-
-
-WIDTH = 150
-"""Columns where there is no terminal to ask."""
-EXAMPLE = (
-    """SELECT * FROM generation.enqueue_generation('text_to_image', 'ada', '{"prompt": "a red kite over the sea"}');"""
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """What the person asked for."""
-
-    photos: Sequence[Path]
-    keep: bool
-    show_all: bool
-    as_json: bool
-    port: int | None
+            time.sleep(REFRESH_EVERY)
 
 
 def run_demo(
     *, photos: Sequence[Path], keep: bool, directory: Path, show_all: bool, as_json: bool, port: int | None
 ) -> int:
-    """Put the scene on and report; the process's exit status: 0 if everything was as expected.
+    """Play the scene and report; the exit status: 0 if everything was as expected.
 
     ``keep`` leaves the worker running until Ctrl-C; then the dashboard and the health page are served, on loopback, on
     ``port``, or $PORT or 8080, or a free one where that is taken. With ``as_json`` only the report goes to stdout.
@@ -250,87 +306,25 @@ def run_demo(
     if not console.is_terminal:
         console.width = WIDTH
     try:
-        return Run(Wishes(photos, keep, show_all, as_json, port), Home(directory), console).perform()
+        return DemoRun(DemoOptions(photos, keep, show_all, as_json, port), Home(directory), console).perform()
     except KeyboardInterrupt:
         console.print("Stopped before the worker had started.")
         return 1
 
 
-class Run:
-    """What the steps of one run share."""
-
-    def __init__(self, wishes: Wishes, home: Home, console: Console) -> None:
-        self._wishes = wishes
-        self._home = home
-        self._console = console
-        self._storage = DiskStorage(home.storage)
-        self._ticker = Ticker()
-
-    def perform(self) -> int:
-        inputs = prepare_inputs(self._wishes.photos)
-        self._home.move_in()
-        with own_server(self._home) as postgres:
-            self._home.clear()
-            database = new_database(postgres)
-            for key, data in inputs.files.items():
-                self._storage.put(key, data, "application/octet-stream")
-            with connect(database, prepare=True) as connection:
-                return self._play(postgres, Queries.on(connection), scene(inputs))
-
-    def _play(self, postgres: EmbeddedPostgres, queries: Queries, acts: Sequence[Act]) -> int:
-        environment = demo_environment(postgres.conninfo(DATABASE), self._home)
-        settings = load_settings(environment)
-        second_worker = SecondWorker(queries, environment, self._ticker.say)
-        stage = Stage(queries, acts, second_worker, self._ticker.say)
-        stage.set_up()
-        with (
-            closing(second_worker),
-            logging_to(self._home.log, settings),
-            working(settings, self._ticker) as (supervisor, ending),
-        ):
-            stage.begin()
-            with served_on_loopback(settings, self._port(), supervisor) as page:
-                show = partial(watch, stage, ending, display_on(self._console), self._ticker)
-                progress = show()
-                if ending.done():
-                    return self._stopped_early(progress, ending.result())
-                violations = find_violations(queries, max_paid_calls=settings.max_paid_calls)
-                look = ways_to_look(postgres, page)
-                status = self._tell(make_report(queries, stage, self._storage, violations, progress.seconds), look)
-                if self._wishes.keep:
-                    show(for_ever=True)
-        return status
-
-    def _port(self) -> int | None:
-        """Where it is to be served, or None if nobody asked for it."""
-        if self._wishes.port is None and not self._wishes.keep:
-            return None
-        return load_settings({"PORT": os.environ.get("PORT", "")}, port=self._wishes.port).port
-
-    def _tell(self, report: Report, look: Mapping[str, str]) -> int:
-        outcomes = [each.outcome for each in report.told]
-        late = {each.outcome.user_id for each in report.told if each.member.act.late}
-        write_contact_sheet(self._home.sheet, outcomes, self._storage, late)
-        places = self._home.places()
-        if self._wishes.as_json:
-            print(json.dumps({**as_document(report), "places": places, "look": look}, indent=2), flush=True)
-        else:
-            print_report(self._console, report, show_all=self._wishes.show_all)
-            print_list(self._console, "Where it lies", places)
-        if self._wishes.keep:
-            print_list(self._console, "It runs on, and works on whatever is enqueued; Ctrl-C stops it", look)
-        return 1 if report.problems else 0
-
-    def _stopped_early(self, progress: Progress, ending: Ending) -> int:
-        final, total = progress.count(*FINAL), progress.total(progress.users)
-        self._console.print(f"The worker ended ({ending.value}) when {final} of {total} jobs were done.")
-        return 1
-
-
-def ways_to_look(postgres: EmbeddedPostgres, page: str | None) -> dict[str, str]:
-    """What one may do while the worker runs on."""
+def next_steps(postgres: EmbeddedPostgres, page: str | None) -> dict[str, str]:
+    """Commands and addresses to use while the worker goes on."""
     pages = {} if page is None else {"dashboard": f"{page}/dashboard", "health": f"{page}/health"}
     return {**pages, "psql": postgres.psql_command(DATABASE), "enqueue": EXAMPLE}
 
 
-__all__ = ["run_demo"]
+def _run_written(queries: Queries, statement: str, **values: str) -> None:
+    """Run what `statement` returns: a statement with names in it, which cannot be parameters."""
+    for row in queries.rows(statement, **values):
+        with queries.connection() as connection:
+            connection.execute(row["statement"])
+
+
+def _free_port() -> int:
+    with socket.create_server((LOOPBACK, 0)) as probe:
+        return probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Shows how far the scene is: a picture that moves on a terminal, a line a second elsewhere."""
+"""Shows the progress of the scene and its news: a live picture on a terminal, a line a second elsewhere."""
 
 from __future__ import annotations
 
@@ -40,12 +40,8 @@ class Display(Protocol):
         ...
 
 
-def display_on(console: Console) -> Display:
-    return LivePicture(console) if console.is_terminal else PlainLines(console)
-
-
-class Pace:
-    """How many jobs ended in each of the last seconds."""
+class JobRate:
+    """The number of jobs that ended in each of the last seconds."""
 
     def __init__(self, seconds: int) -> None:
         self._ended: deque[int] = deque([0] * seconds, maxlen=seconds)
@@ -70,11 +66,11 @@ class Pace:
 
 
 class PlainLines:
-    """For a pipe, a file, a continuous integration's log."""
+    """Progress for a pipe, a file, the log of a CI."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._pace = Pace(3)
+        self._pace = JobRate(3)
         self._second = -1
         self._written: str = ""
 
@@ -109,11 +105,11 @@ class PlainLines:
 
 
 class LivePicture:
-    """For a terminal."""
+    """Progress for a terminal."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._pace = Pace(BAR)
+        self._pace = JobRate(BAR)
         self._news: deque[Text] = deque(maxlen=NEWS_KEPT)
 
     def __enter__(self) -> Self:
@@ -143,8 +139,43 @@ class LivePicture:
         return Group(Text(f"{progress.seconds:5.1f} s", "bold"), grid, Text(), *self._news)
 
 
+class NewsFeed:
+    """Collects news from the worker's events, in the worker's threads, for the display.
+
+    News are sentences for people, only about what is out of the ordinary: else there would be ten a second.
+    """
+
+    def __init__(self) -> None:
+        self._news: SimpleQueue[str] = SimpleQueue()
+        self.settled: Counter[str] = Counter()
+        """How many attempts ended, by outcome."""
+
+    def observe(self, name: str, fields: dict[str, Any]) -> None:
+        """A listener for ``Events.subscribe``."""
+        if name == "attempt.settled":
+            self.settled[fields["outcome"]] += 1
+        phrase = PHRASES.get(name)
+        if phrase is not None and (text := phrase(fields)):
+            self._news.put(text)
+
+    def announce(self, text: str) -> None:
+        self._news.put(text)
+
+    def take(self) -> Iterator[str]:
+        """The news since the last call."""
+        while True:
+            try:
+                yield self._news.get_nowait()
+            except Empty:
+                return
+
+
+def display_on(console: Console) -> Display:
+    return LivePicture(console) if console.is_terminal else PlainLines(console)
+
+
 def _counts(progress: Progress, statuses: Mapping[str, str]) -> Text:
-    """The states that some job is in, or a zero."""
+    """The number of jobs in each state that has any; "0" if none has."""
     numbers = [(progress.count(status), status.replace("_", " "), color) for status, color in statuses.items()]
     return Text(" · ").join(Text(f"{number} {name}", color) for number, name, color in numbers if number) or Text("0")
 
@@ -163,37 +194,6 @@ def _add_bar(table: Table, title: str, done: int, total: int) -> None:
     table.add_row(Text(title), bar, f"{done} of {total}")
 
 
-# What the worker says, in words for people: only what is out of the ordinary, or there would be ten lines a second.
-
-
-class Ticker:
-    """Listens to the worker's events in its threads, and hands the news to whoever asks."""
-
-    def __init__(self) -> None:
-        self._news: SimpleQueue[str] = SimpleQueue()
-        self.settled: Counter[str] = Counter()
-        """How many attempts ended, by outcome."""
-
-    def hear(self, name: str, fields: dict[str, Any]) -> None:
-        """A listener for ``Events.subscribe``."""
-        if name == "attempt.settled":
-            self.settled[fields["outcome"]] += 1
-        phrase = PHRASES.get(name)
-        if phrase is not None and (text := phrase(fields)):
-            self._news.put(text)
-
-    def say(self, text: str) -> None:
-        self._news.put(text)
-
-    def news(self) -> Iterator[str]:
-        """What was said since the last time."""
-        while True:
-            try:
-                yield self._news.get_nowait()
-            except Empty:
-                return
-
-
 def _settled(fields: dict[str, Any]) -> str | None:
     user, status, delay = fields["user"], fields["status"], fields["delay"]
     if status == "completed":
@@ -209,7 +209,7 @@ def _refused(fields: dict[str, Any]) -> str:
 
 
 def _reclaimed(fields: dict[str, Any]) -> str:
-    return f"{fields['user']}: taken back from {fields['worker']}, which fell silent"
+    return f"{fields['user']}: taken back from {fields['worker']}, whose lease expired"
 
 
 def _unavailable(fields: dict[str, Any]) -> str:

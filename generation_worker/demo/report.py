@@ -1,4 +1,4 @@
-"""What became of everything, and whether it is what was expected."""
+"""The report: the outcome of each job, whether it is the expected one, the accounts, and a sheet with all images."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from rich.text import Text
 from generation_worker.db.ledger import LedgerViolation
 from generation_worker.db.query import Queries
 from generation_worker.demo.scene import STUDIO, Act, Expected
-from generation_worker.demo.stage import Cast, Stage
+from generation_worker.demo.stage import SceneJob, Stage
 from generation_worker.ports import Storage
 
 PASSED_BY = 60
-"""Jobs of the studio that may start while a user with one job waits: those of the seconds until the next fresh look."""
+"""Jobs of the studio that may start while a user with one job waits: those claimed until the user's job is seen."""
 
 
 class Outcome(NamedTuple):
@@ -56,8 +56,8 @@ class Outcome(NamedTuple):
     """Those of them that started before it."""
 
 
-class Account(NamedTuple):
-    """A user's credits: granted at the beginning, left after it all."""
+class DemoAccount(NamedTuple):
+    """A user's credits: granted at the beginning, moved by jobs, left at the end."""
 
     user: str
     granted: int
@@ -67,10 +67,10 @@ class Account(NamedTuple):
     after: int
 
 
-class Told(NamedTuple):
-    """A job of the scene, what came of it, and in which ways that is not what was expected."""
+class JobResult(NamedTuple):
+    """A job of the scene, its outcome, and how that differs from the expected one."""
 
-    member: Cast
+    job: SceneJob
     outcome: Outcome
     problems: list[str]
     lost: bool
@@ -78,12 +78,12 @@ class Told(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class DemoReport:
     seconds: float
-    told: list[Told]
+    results: list[JobResult]
     refused: list[tuple[Act, str, str]]
     """Act, user and message of each request that did not become a job."""
-    accounts: list[Account]
+    accounts: list[DemoAccount]
     audit: list[str]
     """Violations of what must hold at any moment."""
     problems: list[str] = field(default_factory=list[str])
@@ -92,28 +92,28 @@ class Report:
 
 def make_report(
     queries: Queries, stage: Stage, storage: Storage, found: Sequence[LedgerViolation], seconds: float
-) -> Report:
-    told = [_told(member, outcome, stage, storage) for member, outcome in _outcomes(queries, stage.cast)]
-    accounts = queries.all(Account, "demo_accounts")
+) -> DemoReport:
+    results = [_compare(job, outcome, stage, storage) for job, outcome in _outcomes(queries, stage.jobs)]
+    accounts = queries.all(DemoAccount, "demo_accounts")
     audit = [f"{violation.invariant}: {dict(violation.row)}" for violation in found]
-    return Report(
+    return DemoReport(
         seconds=seconds,
-        told=told,
+        results=results,
         refused=[(refused.act, refused.request.user_id, refused.message) for refused in stage.refused],
         accounts=accounts,
         audit=audit,
-        problems=[*_about_the_stage(stage), *_about_jobs(told), *_about_money(accounts, audit)],
+        problems=[*_stage_problems(stage), *_job_problems(results), *_money_problems(accounts, audit)],
     )
 
 
-def _outcomes(queries: Queries, cast: Sequence[Cast]) -> Iterable[tuple[Cast, Outcome]]:
-    rows = queries.all(Outcome, "demo_outcomes", ids=[member.job for member in cast], studio=STUDIO)
+def _outcomes(queries: Queries, jobs: Sequence[SceneJob]) -> Iterable[tuple[SceneJob, Outcome]]:
+    rows = queries.all(Outcome, "demo_outcomes", ids=[job.id for job in jobs], studio=STUDIO)
     found = {row.id: row for row in rows}
-    return [(member, found[member.job]) for member in cast]
+    return [(job, found[job.id]) for job in jobs]
 
 
-def _told(member: Cast, outcome: Outcome, stage: Stage, storage: Storage) -> Told:
-    expected = member.act.expected
+def _compare(job: SceneJob, outcome: Outcome, stage: Stage, storage: Storage) -> JobResult:
+    expected = job.act.expected
     if outcome.id in stage.lost:
         expected = replace(expected, attempts=expected.attempts + 1, calls=expected.calls + 1, paid=expected.paid + 1)
     problems = [
@@ -123,9 +123,9 @@ def _told(member: Cast, outcome: Outcome, stage: Stage, storage: Storage) -> Tol
     ]
     if outcome.image is not None and not _is_stored(outcome.image, storage):
         problems.append("its image is not in the storage as the result describes it")
-    if member.act.late and outcome.passed > PASSED_BY:
+    if job.act.late and outcome.passed > PASSED_BY:
         problems.append(f"{outcome.passed} jobs of the studio started before it, though it came from another user")
-    return Told(member, outcome, problems, lost=outcome.id in stage.lost)
+    return JobResult(job, outcome, problems, lost=outcome.id in stage.lost)
 
 
 def _comparisons(expected: Expected, outcome: Outcome) -> list[tuple[str, Any, Any]]:
@@ -147,30 +147,30 @@ def _is_stored(image: dict[str, Any], storage: Storage) -> bool:
     return data is not None and hashlib.sha256(data).hexdigest() == image["sha256"]
 
 
-def _about_jobs(told: Sequence[Told]) -> list[str]:
+def _job_problems(results: Sequence[JobResult]) -> list[str]:
     return [
-        f"{each.member.act.title}, {each.outcome.user_id}, job {each.outcome.id}: {problem}"
-        for each in told
+        f"{each.job.act.title}, {each.outcome.user_id}, job {each.outcome.id}: {problem}"
+        for each in results
         for problem in each.problems
     ]
 
 
-def _about_the_stage(stage: Stage) -> list[str]:
+def _stage_problems(stage: Stage) -> list[str]:
     refused = [
         f"{refused.act.title}, {refused.request.user_id}: refused with {refused.message}"
         for refused in stage.refused
         if refused.act.refused != refused.code
     ]
     accepted = [
-        f"{member.act.title}, {member.request.user_id}: accepted, expected was {member.act.refused}"
-        for member in stage.cast
-        if member.act.refused
+        f"{job.act.title}, {job.request.user_id}: accepted, expected was {job.act.refused}"
+        for job in stage.jobs
+        if job.act.refused
     ]
     crash = [] if stage.lost else ["the second worker was not killed: it held no jobs"]
     return stage.problems + refused + accepted + crash
 
 
-def _about_money(accounts: Sequence[Account], audit: Sequence[str]) -> list[str]:
+def _money_problems(accounts: Sequence[DemoAccount], audit: Sequence[str]) -> list[str]:
     wrong = [
         f"account {each.user}: {each.after} is not what its entries amount to"
         for each in accounts
@@ -179,8 +179,7 @@ def _about_money(accounts: Sequence[Account], audit: Sequence[str]) -> list[str]
     return wrong + [f"audit: {violation}" for violation in audit]
 
 
-# All images of the scene on one sheet, in the order in which they were finished.
-
+# The contact sheet.
 
 COLUMNS = 16
 PICTURE = 120
@@ -233,8 +232,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-# The report for people, and as a document for programs.
-
+# The report in print.
 
 INDENT = 10
 WHO = "{:10}{:31}"
@@ -243,7 +241,7 @@ NUMBERS = "{:>4}{:>6}{:>11}{:>8}"
 COLORS = {"completed": "green", "failed": "red", "cancelled": "magenta", "refused": "yellow"}
 
 
-def print_report(console: Console, report: Report, *, show_all: bool) -> None:
+def print_report(console: Console, report: DemoReport, *, show_all: bool) -> None:
     _print_jobs(console, report, show_all=show_all)
     console.print(_accounts_table(report.accounts))
     console.print(_fairness(report), highlight=False)
@@ -259,75 +257,72 @@ def print_list(console: Console, title: str, lines: Mapping[str, str]) -> None:
         console.print(f"{name.replace('_', ' '):15}{text}", highlight=False, markup=False, soft_wrap=True)
 
 
-def as_document(report: Report) -> dict[str, Any]:
-    """The report as JSON may hold it."""
+def as_document(report: DemoReport) -> dict[str, Any]:
+    """The report as a JSON document."""
     return {
         "as_expected": not report.problems,
         "problems": report.problems,
         "seconds": round(report.seconds, 2),
-        "jobs": [_job(each) for each in report.told],
+        "jobs": [_as_object(each) for each in report.results],
         "refused": [{"act": act.title, "user": user, "message": message} for act, user, message in report.refused],
         "accounts": [account._asdict() for account in report.accounts],
         "audit": report.audit,
     }
 
 
-def _job(told: Told) -> dict[str, Any]:
-    outcome = told.outcome._asdict()
+def _as_object(result: JobResult) -> dict[str, Any]:
+    outcome = result.outcome._asdict()
     outcome["image"] = outcome["image"] and outcome["image"]["key"]
-    why = told.member.act.why
-    about = {"act": told.member.act.title, "why": why, "lost_by_a_worker": told.lost, "problems": told.problems}
+    why = result.job.act.why
+    about = {"act": result.job.act.title, "why": why, "lost_by_a_worker": result.lost, "problems": result.problems}
     return {**about, **outcome, "id": str(outcome["id"])}
 
 
-# What became of the jobs ---------------------------------------------------------------------------------------------
-
-
-def _print_jobs(console: Console, report: Report, *, show_all: bool) -> None:
-    """A line for each act, or with ``show_all`` for each of its jobs, and below it why they ended so."""
-    console.print("\n[bold]What became of each job[/bold]")
+def _print_jobs(console: Console, report: DemoReport, *, show_all: bool) -> None:
+    """A line for each act, or with ``show_all`` for each of its jobs, and below it the reason of the outcome."""
+    console.print("\n[bold]The outcome of each job[/bold]")
     console.print(Text(" " * 51 + NUMBERS.format("jobs", "tried", "calls/paid", "credits"), "dim"))
-    for act, group in groupby(report.told, key=lambda each: each.member.act):
-        told = list(group)
+    for act, group in groupby(report.results, key=lambda each: each.job.act):
+        results = list(group)
         if show_all:
-            for each in told:
+            for each in results:
                 _print_line(console, f"{each.outcome.id} ", [each])
         else:
-            _print_line(console, act.title, told)
-        _print_why(console, (f"{act.title}: " if show_all else "") + _why(act, told))
+            _print_line(console, act.title, results)
+        _print_why(console, (f"{act.title}: " if show_all else "") + _why(act, results))
     for act, user, message in report.refused:
         console.print(Text.assemble(WHO.format(user, act.title), ("refused", COLORS["refused"])))
         _print_why(console, message)
 
 
-def _print_line(console: Console, label: str, told: Sequence[Told]) -> None:
-    outcomes = [each.outcome for each in told]
+def _print_line(console: Console, label: str, results: Sequence[JobResult]) -> None:
+    outcomes = [each.outcome for each in results]
     users = list(dict.fromkeys(each.user_id for each in outcomes))
     numbers = (
-        str(len(told)),
+        str(len(results)),
         _range(each.attempt for each in outcomes),
         f"{sum(each.calls for each in outcomes)} / {sum(each.paid for each in outcomes)}",
         _credits(sum(each.debited for each in outcomes), sum(each.refunded for each in outcomes)),
     )
     who = users[0] if len(users) == 1 else f"{users[0]}…{users[-1]}"
-    console.print(Text.assemble(WHO.format(who, label), _ending(told), NUMBERS.format(*numbers)), soft_wrap=True)
+    console.print(Text.assemble(WHO.format(who, label), _ending(results), NUMBERS.format(*numbers)), soft_wrap=True)
 
 
 def _print_why(console: Console, why: str) -> None:
     console.print(Padding(Text(why, "dim"), (0, 0, 0, INDENT), expand=False))
 
 
-def _why(act: Act, told: Sequence[Told]) -> str:
-    """The act's own words, or what the job itself says of its end."""
-    outcomes = [each.outcome for each in told]
-    said = next((f"{each.error_code}: {each.error_message}" for each in outcomes if each.error_message), None)
-    return said or act.why
+def _why(act: Act, results: Sequence[JobResult]) -> str:
+    """The error of one of the jobs, or the act's own explanation."""
+    outcomes = [each.outcome for each in results]
+    error = next((f"{each.error_code}: {each.error_message}" for each in outcomes if each.error_message), None)
+    return error or act.why
 
 
-def _ending(told: Sequence[Told]) -> Text:
-    statuses = dict.fromkeys(each.outcome.status for each in told)
+def _ending(results: Sequence[JobResult]) -> Text:
+    statuses = dict.fromkeys(each.outcome.status for each in results)
     text = Text(", ").join(Text(status, COLORS.get(status, "yellow")) for status in statuses)
-    if any(each.problems for each in told):
+    if any(each.problems for each in results):
         text.append(" (!)", "bold red")
     text.pad_right(max(0, 10 - len(text)))
     return text
@@ -346,10 +341,7 @@ def _amount(credits_moved: int) -> str:
     return f"{credits_moved:+}" if credits_moved else "·"
 
 
-# Money and fairness --------------------------------------------------------------------------------------------------
-
-
-def _accounts_table(accounts: Sequence[Account]) -> Table:
+def _accounts_table(accounts: Sequence[DemoAccount]) -> Table:
     table = Table(title="\nEvery balance", title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("")
     for name in ("before", "taken away", "debited", "refunded", "after"):
@@ -363,10 +355,10 @@ def _accounts_table(accounts: Sequence[Account]) -> Table:
     return table
 
 
-def _fairness(report: Report) -> str:
-    late = [each.outcome for each in report.told if each.member.act.late]
+def _fairness(report: DemoReport) -> str:
+    late = [each.outcome for each in report.results if each.job.act.late]
     waits = [each.waited for each in late if each.waited is not None] or [0.0]
-    crowd = [each.outcome.waited or 0.0 for each in report.told if each.outcome.user_id == STUDIO]
+    crowd = [each.outcome.waited or 0.0 for each in report.results if each.outcome.user_id == STUDIO]
     behind = [each.behind for each in late]
     return (
         f"\n[bold]Fairness[/bold]\n{len(late)} users with one job each came when {max(behind)} to {min(behind)} "
@@ -376,13 +368,13 @@ def _fairness(report: Report) -> str:
     )
 
 
-def _crash(report: Report) -> str:
-    lost = [each.outcome for each in report.told if each.lost]
+def _crash(report: DemoReport) -> str:
+    lost = [each.outcome for each in report.results if each.lost]
     done = sum(outcome.status == "completed" for outcome in lost)
     debited = sum(outcome.debited for outcome in lost)
     return (
-        f"\n[bold]Crash[/bold]\nA second worker was killed with {len(lost)} jobs in its hands. When its leases had run "
-        f"out, the first one took them back: {done} completed at their next attempt, {debited} credits debited."
+        f"\n[bold]Crash[/bold]\nA second worker was killed while it worked on {len(lost)} jobs. When its leases had "
+        f"expired, the first one took them back: {done} completed at their next attempt, {debited} credits debited."
     )
 
 

@@ -1,4 +1,4 @@
-"""What happens in the demo, as data: who asks for what, and what must come of it."""
+"""The scene as data: the acts with their requests and expected outcomes, and the files that the requests use."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from PIL import Image, ImageDraw
+
 from generation_worker.config import ConfigurationError
 from generation_worker.db.enqueue import EnqueueRequest
 from generation_worker.domain.errors import InputRejected
 from generation_worker.domain.job import Status
 from generation_worker.images.tools import ImageTools
 
-# The files that the scene's users have uploaded: photographs, garments, and two that are not what they seem.
-
-
 SHIPPED = Path(__file__).parent / "photos"
-"""See the README there for who took them."""
+"""The README there names the photographers."""
 PORTRAITS = ("astronaut.jpg", "cat.jpg")
 VIEWS = ("coffee.jpg", "rocket.jpg")
 
@@ -51,7 +50,7 @@ class Inputs:
 
 
 def prepare_inputs(photos: Sequence[Path]) -> Inputs:
-    """What the scene works on: the person's own photographs if there are any, else ours.
+    """The input files of the scene: the person's own photographs if any are given, else ours.
 
     Raises ConfigurationError, which names the file, for one that is not an image.
     """
@@ -90,8 +89,6 @@ def _checked(path: Path, tools: ImageTools) -> bytes:
 
 def _garment(cloth: Color, stripe: Color) -> bytes:
     """A shirt, as a PNG with a transparent background."""
-    from PIL import Image, ImageDraw  # noqa: PLC0415 - who only asks for help does not need it
-
     mask = Image.new("L", (400, 400))
     ImageDraw.Draw(mask).polygon([*COLLAR_TO_HEM, *((400 - x, y) for x, y in COLLAR_TO_HEM[::-1])], fill=255)
     fabric = Image.new("RGBA", mask.size, cloth)
@@ -106,10 +103,10 @@ def _garment(cloth: Color, stripe: Color) -> bytes:
 
 
 def bomb() -> bytes:
-    """A PNG of 110 kB that is sound in every part and unfolds to 900 million pixels."""
+    """A valid PNG of 110 kB that unfolds to 900 million pixels."""
     black = bytes((1 + BOMB_SIDE // 8) * 1_000)
     times = BOMB_SIDE // 1_000
-    # The block refers to nothing before it, so it may follow itself: nobody has to compress 110 MB.
+    # The block refers to nothing before it, so it may follow itself, and only 1 MB is compressed.
     checksum = (times * len(black) % 65_521) << 16 | 1
     stream = b"\x78\x9c" + _block(black) * times + b"\x03\x00" + struct.pack("!I", checksum)
     header = struct.pack("!IIBBBBB", BOMB_SIDE, BOMB_SIDE, 1, 0, 0, 0, 0)
@@ -129,7 +126,7 @@ FAULTS = (
     "stormy=unavailable*2, throttled=limited:1s*2, forbidden=blocked, silent=timeout, garbled=not_an_image*1, "
     "endless=slow:10m"
 )
-"""LOCAL_FAULTS: which words in a prompt make the local provider misbehave, and how."""
+"""LOCAL_FAULTS: words in a prompt, and the fault that each makes the local provider simulate."""
 PRICES = {"price.text_to_image": 1, "price.image_conversion": 2, "price.image_processing": 0}
 
 STUDIO = "studio"
@@ -140,7 +137,7 @@ FIVE_CREDITS = 5
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What must have become of a job. A job that costs is debited, and refunded unless it is completed."""
+    """The expected outcome of a job. A job that costs is debited, and refunded unless it is completed."""
 
     status: Status = "completed"
     error_code: str | None = None
@@ -148,7 +145,7 @@ class Expected:
     waits: int = 0
     calls: int = 1
     paid: int = 1
-    """Calls that the provider charges for, or may have: nobody knows when one was cut off."""
+    """Calls that the provider charges for, or may have: for one that was cut off that is unknown."""
     debited: bool = True
 
 
@@ -159,7 +156,7 @@ DONE_HERE = Expected(calls=0, paid=0)
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Requests of which the same is expected. ``why`` explains, in a few words, what came of them."""
+    """Requests with the same expected outcome, which ``why`` explains in a few words."""
 
     title: str
     why: str
@@ -218,7 +215,7 @@ def _processing(inputs: Inputs) -> Act:
 
 
 def _troubles() -> Iterator[Act]:
-    """Whatever goes wrong at the provider."""
+    """Faults of the provider."""
     yield Act("a provider that is down twice", "two answers 503, tried again after each", (
         _picture("olga", "A stormy sea"),), Expected(attempts=3, calls=3))  # fmt: skip
     yield Act("a rate limit", "two answers 429, waited for; no attempt used up", (
@@ -234,20 +231,20 @@ def _troubles() -> Iterator[Act]:
 
 
 def _money(inputs: Inputs) -> Iterator[Act]:
-    """Whatever is wrong with a request."""
+    """Faults of requests."""
     rejected = Expected("failed", "input_rejected", calls=0, paid=0)
-    yield Act("an input that is no image", "looked at before the provider is paid; refunded", (
+    yield Act("an input that is no image", "checked before the provider is paid; refunded", (
         _edit("tess", NOT_AN_IMAGE, "Remove the tourists"),), rejected)  # fmt: skip
     yield Act("a PNG of 900 megapixels", "refused unopened, in a process of its own; refunded", (
         _edit("zoe", BOMB, "Make it brighter"),), rejected)  # fmt: skip
-    yield Act("asked twice with one key", "one job, one debit", (
+    yield Act("requested twice with one key", "one job, one debit", (
         _edit("vera", inputs.portraits[0], "As an oil painting", key="order-4711"),), twice=True)  # fmt: skip
     yield Act("credits gone before the start", "the claim refuses what cannot be paid; nothing debited", (
         _picture("walt", "A castle of gold"),), Expected("failed", "insufficient_credits", 0, calls=0, paid=0,
         debited=False), takes_away=5)  # fmt: skip
-    yield Act("more than the balance", "refused when asked", (
+    yield Act("more than the balance", "refused when enqueued", (
         _picture("xena", "A fleet of airships", count=4),), refused="insufficient_credits")  # fmt: skip
-    yield Act("a placeholder without an input", "refused when asked, by name", (
+    yield Act("a placeholder without an input", "refused when enqueued, by name", (
         _picture("yuri", "A portrait of {{name}}"),), refused="invalid_payload")  # fmt: skip
 
 
@@ -262,7 +259,7 @@ def _singles(inputs: Inputs) -> Act:
         else _edit(name, photos[n // 2 % len(photos)], "The same, as {{style}}", style="a stained glass window")
         for n, name in enumerate(names)
     ]
-    return Act("users with one job each", "each starts next, whoever else is waiting", tuple(requests), late=True)
+    return Act("users with one job each", "each starts next, however many others wait", tuple(requests), late=True)
 
 
 def _picture(

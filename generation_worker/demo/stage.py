@@ -1,4 +1,4 @@
-"""Puts the scene on: grants credits, enqueues, and does what its people do while the worker works."""
+"""Plays the scene: grants credits, enqueues jobs, cancels some, and kills a second worker in the middle of its work."""
 
 from __future__ import annotations
 
@@ -21,9 +21,6 @@ from generation_worker.demo.scene import FIVE_CREDITS, GRANTS, PRICES, Act
 from generation_worker.domain.errors import InvalidPayload
 from generation_worker.domain.refusals import EnqueueRefused
 
-# A second worker, in a process of its own, that is killed in the middle of its work.
-
-
 NAME = "second"
 STARTS_AT = 5.0
 """Seconds after the start: when it is ready to claim, nothing waits any more but the studio's crowd."""
@@ -31,15 +28,19 @@ JOBS = 4
 UNSERVED = dict.fromkeys(
     ("WORKER_ENABLE_HEALTH_CHECK", "WORKER_ENABLE_METRICS", "ENABLE_API", "ENABLE_DASHBOARD"), "false"
 )
+FIRST_ARRIVAL = 1.5
+"""Seconds after the start, when the worker has plenty to do."""
+BETWEEN_ARRIVALS = 0.35
+FINAL = ("completed", "failed", "cancelled")
 
 
 class SecondWorker:
-    """Started by ``step`` when its time has come, and killed when it waits for as many answers as it can."""
+    """A worker in a process of its own. ``step`` starts it in time, and kills it when all its jobs are in a call."""
 
-    def __init__(self, queries: Queries, environment: Mapping[str, str], say: Callable[[str], None]) -> None:
+    def __init__(self, queries: Queries, environment: Mapping[str, str], announce: Callable[[str], None]) -> None:
         self._queries = queries
         self._environment = environment
-        self._say = say
+        self._announce = announce
         self._process: subprocess.Popen[bytes] | None = None
         self.lost: set[UUID] = set()
         """The jobs that it held when it was killed."""
@@ -52,7 +53,7 @@ class SecondWorker:
             if len(waiting) == JOBS:
                 self.close()
                 self.lost = waiting
-                self._say(f"a second worker is killed, with {JOBS} jobs in its hands")
+                self._announce(f"a second worker is killed while it works on {JOBS} jobs")
 
     def close(self) -> None:
         """Kill it, if it runs."""
@@ -61,7 +62,7 @@ class SecondWorker:
             self._process.wait()
 
     def _start(self) -> None:
-        """With a provider that never answers, so that it is in the middle of its calls whenever it is killed."""
+        """Start it with a provider that never answers, so that it is killed in the middle of its calls."""
         own = {"WORKER_ID": NAME, "WORKER_CONCURRENCY": str(JOBS), "LOCAL_DELAY": "10m"}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "generation_worker", "run"],
@@ -73,27 +74,15 @@ class SecondWorker:
         )
 
 
-def _inherited() -> dict[str, str]:
-    """What Python needs, and no setting of ours that happens to be in the environment."""
-    return {name: value for name, value in os.environ.items() if name in ("PATH", "HOME") or name.startswith("PYTHON")}
-
-
-FIRST_ARRIVAL = 1.5
-"""Seconds after the start, when the worker has plenty to do."""
-BETWEEN_ARRIVALS = 0.35
-
-FINAL = ("completed", "failed", "cancelled")
-
-
-class Cast(NamedTuple):
-    """A job of the scene and the act it plays in."""
+class SceneJob(NamedTuple):
+    """A job of the scene, its request and its act."""
 
     act: Act
     request: EnqueueRequest
-    job: UUID
+    id: UUID
 
 
-class Refused(NamedTuple):
+class RefusedRequest(NamedTuple):
     """A request of the scene that did not become a job."""
 
     act: Act
@@ -104,13 +93,13 @@ class Refused(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the scene is."""
+    """The progress of the scene."""
 
     seconds: float
     jobs: Mapping[tuple[str, str], int]
-    """How many by user and status."""
+    """Number of jobs by user and status."""
     to_come: Mapping[str, int]
-    """How many by user are not enqueued yet."""
+    """Number of requests by user that are not enqueued yet."""
 
     def count(self, *statuses: str) -> int:
         return sum(number for (_, status), number in self.jobs.items() if status in statuses)
@@ -132,28 +121,28 @@ class Progress:
 
 
 class Stage:
-    """The director. Not for several threads."""
+    """Plays the acts of the scene, in one thread."""
 
     def __init__(
         self,
         queries: Queries,
         acts: Sequence[Act],
         second_worker: SecondWorker,
-        say: Callable[[str], None],
+        announce: Callable[[str], None],
     ) -> None:
         self._queries = queries
         self._acts = acts
         self._second_worker = second_worker
-        self._say = say
+        self._announce = announce
         self._late = deque((act, request) for act in acts if act.late for request in act.requests)
         self._to_cancel: set[UUID] = set()
-        self._began = time.monotonic()
-        self.cast: list[Cast] = []
-        self.refused: list[Refused] = []
+        self._started = time.monotonic()
+        self.jobs: list[SceneJob] = []
+        self.refused: list[RefusedRequest] = []
         self.problems: list[str] = []
 
     def set_up(self) -> None:
-        """Prices, credits, and every request that does not come late."""
+        """Set prices, grant credits, and enqueue every request that does not come late."""
         with self._queries.transaction() as queries:
             queries.execute("offer_providers", providers=["local"])
             for name, value in PRICES.items():
@@ -172,27 +161,27 @@ class Stage:
         return self._second_worker.lost
 
     def begin(self) -> None:
-        """The worker has started: the clock runs."""
-        self._began = time.monotonic()
+        """Start the clock: the worker has started."""
+        self._started = time.monotonic()
 
     def step(self) -> Progress:
-        """Whatever is due: an arrival, a cancellation, the second worker's short life."""
-        seconds = time.monotonic() - self._began
-        self._let_in(seconds)
-        self._cancel_what_runs()
+        """Do what is due: enqueue arrivals, cancel, start or kill the second worker."""
+        seconds = time.monotonic() - self._started
+        self._enqueue_arrivals(seconds)
+        self._cancel_running()
         self._second_worker.step(seconds)
         rows = self._queries.rows("demo_progress")
         jobs = {(row["user_id"], row["status"]): row["jobs"] for row in rows}
         return Progress(seconds, jobs, Counter(request.user_id for _, request in self._late))
 
-    def _let_in(self, seconds: float) -> None:
-        arrived = sum(member.act.late for member in self.cast)
+    def _enqueue_arrivals(self, seconds: float) -> None:
+        arrived = sum(job.act.late for job in self.jobs)
         while self._late and seconds >= FIRST_ARRIVAL + arrived * BETWEEN_ARRIVALS:
             act, request = self._late.popleft()
             self._perform(act, [request])
             arrived += 1
 
-    def _cancel_what_runs(self) -> None:
+    def _cancel_running(self) -> None:
         if not self._to_cancel:
             return
         for row in self._queries.rows("demo_running", ids=list(self._to_cancel)):
@@ -204,16 +193,16 @@ class Stage:
         try:
             jobs = [job.id for job in self._enqueue(requests)]
         except (EnqueueRefused, InvalidPayload) as error:
-            self.refused += [Refused(act, request, error.code, str(error)) for request in requests]
+            self.refused += [RefusedRequest(act, request, error.code, str(error)) for request in requests]
             return
-        self.cast += [Cast(act, request, job) for request, job in zip(requests, jobs, strict=True)]
-        self._whatever_else(act, requests, jobs)
+        self.jobs += [SceneJob(act, request, job) for request, job in zip(requests, jobs, strict=True)]
+        self._follow_up(act, requests, jobs)
 
     def _enqueue(self, requests: Sequence[EnqueueRequest]) -> list[EnqueuedJob]:
         with self._queries.connection() as connection:
             return enqueue_many(connection, requests, schema=self._queries.schema)
 
-    def _whatever_else(self, act: Act, requests: Sequence[EnqueueRequest], jobs: Sequence[UUID]) -> None:
+    def _follow_up(self, act: Act, requests: Sequence[EnqueueRequest], jobs: Sequence[UUID]) -> None:
         if act.twice:
             again = self._enqueue(requests)
             if [job.id for job in again] != jobs or not all(job.duplicate for job in again):
@@ -231,9 +220,14 @@ class Stage:
         if act.cancelled:
             self._to_cancel.update(jobs)
         if act.late:
-            self._say(f"{requests[0].user_id} comes with one job")
+            self._announce(f"{requests[0].user_id} comes with one job")
 
 
 def users(acts: Sequence[Act]) -> Iterator[str]:
-    """Everybody in the scene, once, in the order of their acts."""
+    """All users of the scene, each once, in the order of their acts."""
     return iter(dict.fromkeys(request.user_id for act in acts for request in act.requests))
+
+
+def _inherited() -> dict[str, str]:
+    """The variables that Python needs, and none of the settings that may be in the environment."""
+    return {name: value for name, value in os.environ.items() if name in ("PATH", "HOME") or name.startswith("PYTHON")}

@@ -1,15 +1,12 @@
-"""One thing to look at."""
+"""What a check is, and what checks of several areas use: sessions, remedies, the check of the settings."""
 
 from __future__ import annotations
-
 import re
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-
 import psycopg
-
 from generation_worker.config import ConfigurationError, Settings
 from generation_worker.config.settings import declarations
 from generation_worker.db.connections import SAFE_PATH, Row, apply, connect
@@ -17,30 +14,6 @@ from generation_worker.domain.finding import Verdict, fault, ok, skipped
 from generation_worker.registrations import REGISTRATIONS, configured_providers
 
 Verdicts = Verdict | Sequence[Verdict]
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """``name`` begins with the area, as in ``storage.put``.
-
-    ``prepare`` is done before and does not count as its time. If one of ``needs``, checks of the same area, found a
-    fault or was skipped, then this one is skipped.
-    """
-
-    name: str
-    run: Callable[[], Verdicts]
-    needs: tuple[str, ...] = ()
-    prepare: Callable[[], object] | None = None
-
-
-def not_looked_at(name: str, reason: str) -> Check:
-    """A check that only says why there is nothing to look at."""
-    return Check(name, lambda: skipped(reason))
-
-
-# Why a database cannot be reached, and what helps.
-
-
 CAUSES = (
     (("password authentication failed", "no password supplied"),
      "Correct user and password in {name}; percent-encode what is special in a password (@ is %40, / is %2F)"),
@@ -72,36 +45,45 @@ CAUSES = (
     (("role \"",), "Correct the user in {name}, or create the role"),
     (("database \"",), "Correct the name of the database in {name}, or create it"),
     (("does not exist", "permission denied"), "See database.schema and database.rights"),
-    (("statement timeout",), "Ask again when the database is less busy"),
+    (("statement timeout",), "Try again when the database is less busy"),
 )  # fmt: skip
-"""What a server, a proxy or libpq says, in lower case, and what helps. There is no code for most of it."""
+"""Parts of messages of servers, proxies and libpq, in lower case, and the remedy. Most of them have no error code."""
 HINT = re.compile(r" Is the server running[^?]*\?")
-"""libpq's, which our remedy says better."""
-
-
-def unreachable(error: psycopg.Error, name: str) -> Verdict:
-    """Why the address in the variable ``name`` cannot be used."""
-    said = HINT.sub("", " ".join(str(error).split()))
-    return fault(f"{name}: {said or type(error).__name__}", remedy_for(said, name))
-
-
-def remedy_for(said: str, name: str) -> str:
-    lower = said.lower()
-    for phrases, remedy in CAUSES:
-        if any(phrase in lower for phrase in phrases):
-            return remedy.format(name=name)
-    return f"Check {name} and that the server runs"
-
-
-# Sessions that change nothing, each for one check at a time: a check that hangs keeps its own.
-
-
+"""A question of libpq's that the remedy answers better."""
 BOUND = {"statement_timeout": "10s", "search_path": SAFE_PATH}
-"""Nobody waits longer for an answer, and the server must not go on with the question."""
+"""No check waits longer for an answer, and the server must not go on with the statement."""
+CORRECT = "Correct it in the environment or in .env; .env.example says what each setting takes"
+DEPENDENTS = {
+    "Database": ("database", "fleet"),
+    "Storage: S3": ("storage",),
+    "Storage: Cloudflare R2": ("storage",),
+    "Storage: local disk": ("storage", "machine.disk"),
+    "Inputs by URL": ("machine.disk",),
+    "Images": ("images",),
+    "HTTP": ("machine.port",),
+}
+"""Group of settings → the areas and checks that depend on it. A provider's group begins with its name."""
 
 
-class Sessions:
-    """Lends connections to one address, in a transaction that may only read. They work through any pooler."""
+@dataclass(frozen=True, slots=True)
+class Check:
+    """``name`` begins with the area, as in ``storage.put``.
+
+    ``prepare`` runs before and does not count as its time. If one of ``needs``, checks of the same area, found a
+    fault or was skipped, then this one is skipped.
+    """
+
+    name: str
+    run: Callable[[], Verdicts]
+    needs: tuple[str, ...] = ()
+    prepare: Callable[[], object] | None = None
+
+
+class ReadOnlySessions:
+    """Connections to one address, each in a transaction that may only read. They work through any pooler.
+
+    Every check that runs has a connection of its own, so a check that hangs keeps no other one waiting.
+    """
 
     def __init__(self, conninfo: str) -> None:
         self._conninfo = conninfo
@@ -110,7 +92,7 @@ class Sessions:
 
     @contextmanager
     def connection(self) -> Generator[psycopg.Connection[Row]]:
-        """Raises psycopg.OperationalError if there is none to be had."""
+        """A connection for the block. Raises psycopg.OperationalError if the server gives none."""
         connection = self._take()
         try:
             with connection.transaction():
@@ -136,21 +118,15 @@ class Sessions:
         return connection
 
 
-# The settings: what is wrong with them, and what cannot be looked at because of that.
+def skipped_check(name: str, reason: str) -> Check:
+    """A check that only says why there is nothing to check."""
+    return Check(name, lambda: skipped(reason))
 
 
-CORRECT = "Correct it in the environment or in .env; .env.example says what each setting takes"
-CONCERNS = {
-    "Database": ("database", "fleet"),
-    "Storage: S3": ("storage",),
-    "Storage: Cloudflare R2": ("storage",),
-    "Storage: local disk": ("storage", "machine.disk"),
-    "Inputs by URL": ("machine.disk",),
-    "Images": ("images",),
-    "HTTP": ("machine.port",),
-}
-"""Group of settings → the areas and checks that cannot be trusted when one of them is wrong. A provider's group begins
-with its name."""
+def unreachable(error: psycopg.Error, name: str) -> Verdict:
+    """Why the address in the variable ``name`` cannot be used."""
+    message = HINT.sub("", " ".join(str(error).split()))
+    return fault(f"{name}: {message or type(error).__name__}", remedy_for(message, name))
 
 
 def all_problems(settings: Settings, problems: Sequence[str]) -> list[str]:
@@ -165,23 +141,31 @@ def all_problems(settings: Settings, problems: Sequence[str]) -> list[str]:
 
 
 def settings_check(settings: Settings, problems: Sequence[str]) -> Check:
-    def look() -> Verdicts:
+    def run() -> Verdicts:
         faults = [fault(problem, CORRECT) for problem in problems]
-        warnings = [Verdict("warning", notice) for notice in settings.notices]  # they say what to do themselves
-        return [*faults, *warnings] or [ok(_told(settings))]
+        warnings = [Verdict("warning", notice) for notice in settings.notices]  # a notice names its remedy itself
+        return [*faults, *warnings] or [ok(_summary(settings))]
 
-    return Check("settings", look)
+    return Check("settings", run)
 
 
-def concerned(problems: Sequence[str]) -> set[str]:
+def affected_checks(problems: Sequence[str]) -> set[str]:
     """The areas and checks whose settings are wrong."""
-    return {name for problem in problems for group in _groups(problem) for name in _concerns(group)}
+    return {name for problem in problems for group in _groups(problem) for name in _dependents(group)}
 
 
-def _concerns(group: str) -> Sequence[str]:
+def remedy_for(message: str, name: str) -> str:
+    lower = message.lower()
+    for phrases, remedy in CAUSES:
+        if any(phrase in lower for phrase in phrases):
+            return remedy.format(name=name)
+    return f"Check {name} and that the server runs"
+
+
+def _dependents(group: str) -> Sequence[str]:
     provider = group.split(maxsplit=1)[0].lower()
     of_provider = [f"providers.{each.name}" for each in REGISTRATIONS if each.name == provider]
-    return of_provider or CONCERNS.get(group, ())
+    return of_provider or DEPENDENTS.get(group, ())
 
 
 def _groups(problem: str) -> Iterator[str]:
@@ -191,7 +175,7 @@ def _groups(problem: str) -> Iterator[str]:
             yield setting.group
 
 
-def _told(settings: Settings) -> str:
+def _summary(settings: Settings) -> str:
     providers = ", ".join(configured_providers(settings)) or "none"
     count = len(settings.origins)
     return f"{count} are set; providers: {providers}; storage: {settings.storage}"

@@ -1,4 +1,4 @@
-"""The database, over DATABASE_URL and DIRECT_URL."""
+"""Checks of the database, over DATABASE_URL and DIRECT_URL: connection, clock, poolers, tables, LISTEN."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from generation_worker.db.server import (
     read_server,
 )
 from generation_worker.db.statements import quoted
-from generation_worker.doctor.check import Check, Sessions, Verdicts, not_looked_at, unreachable
+from generation_worker.doctor.check import Check, ReadOnlySessions, Verdicts, skipped_check, unreachable
 from generation_worker.doctor.postgres import (
     judge_autovacuum,
     judge_connections,
@@ -48,16 +48,32 @@ from generation_worker.domain.schema import SCHEMA
 from generation_worker.ports import Signals, StoreUnavailable
 from generation_worker.worker.signals import hears_itself
 
-# How far away a database is, by distance and by clock.
-
-
 FAR = 0.1
-"""Seconds of a round trip from which on each step of a job feels it."""
-ASKED = 5
+"""Seconds of a round trip that slow down each step of a job."""
+SAMPLES = 5
+ROUNDS = 5
+"""Statements of each client. A busy pooler may give the same process to the same client for a while."""
+MIGRATE = "Run: generation-worker migrate"
+NAME, DIRECT = "DATABASE_URL", "DIRECT_URL"
+REACHED = ("database.connection",)
+DIRECT_OK = ("database.direct",)
+POLLING = "jobs are found by polling alone, every POLL_INTERVAL_MS"
+GIVE_DIRECT = "Put the address without the pooler into DIRECT_URL"
+AWAKE = (
+    "Neon: a worker keeps this database awake, about 20 dollars a month on the Launch plan; "
+    "generation-worker run --until-empty from a scheduler lets it sleep"
+)
 
 
-def examine_connection(sessions: Sessions, label: str, name: str) -> Verdict:
-    """``label`` tells people which database it is, ``name`` is the variable with its address. Raises psycopg.Error."""
+class Pooling(NamedTuple):
+    """``shared``: sessions share server processes. ``proxied``: the other end of the connection is not the server."""
+
+    shared: bool
+    proxied: bool
+
+
+def examine_connection(sessions: ReadOnlySessions, label: str, name: str) -> Verdict:
+    """``label`` names the database to people, ``name`` is the variable with its address. Raises psycopg.Error."""
     with sessions.connection() as connection:
         trip = _round_trip(connection)
         encrypted = bool(connection.pgconn.ssl_in_use)
@@ -70,10 +86,10 @@ def examine_connection(sessions: Sessions, label: str, name: str) -> Verdict:
     return ok(found)
 
 
-def examine_clock(sessions: Sessions) -> Verdict:
+def examine_clock(sessions: ReadOnlySessions) -> Verdict:
     """How this machine's clock differs from the database's, to half a round trip. Raises psycopg.Error."""
     with sessions.connection() as connection:
-        _, ahead = min(_clock(connection) for _ in range(ASKED))
+        _, ahead = min(_clock(connection) for _ in range(SAMPLES))
     if abs(ahead) < 2:
         return ok(f"this machine and the database differ by {span(abs(ahead))}")
     way = "ahead of" if ahead > 0 else "behind"
@@ -83,51 +99,20 @@ def examine_clock(sessions: Sessions) -> Verdict:
     )
 
 
-def _round_trip(connection: psycopg.Connection[Any]) -> float:
-    return min(_clock(connection)[0] for _ in range(ASKED))
-
-
-def _clock(connection: psycopg.Connection[Any]) -> tuple[float, float]:
-    """Seconds of a round trip, and how far our clock was ahead in its middle."""
-    begun, asked = time.time(), time.monotonic()
-    there = read_clock(Queries.on(connection))
-    trip = time.monotonic() - asked
-    return trip, begun + trip / 2 - there
-
-
-def _is_public(address: str) -> bool:
-    """Whether the other end is somewhere on the internet; a socket has no address."""
-    try:
-        return ipaddress.ip_address(address).is_global
-    except ValueError:
-        return False
-
-
-# Whether a pooler stands between us and the server, found out and not read off the address.
-#
-# Behind a transaction pooler sessions share the server's processes: what was said in one is unknown in the next
-# transaction. So two clients that are told the same process number, or one that is told two, have a pooler before them.
-
-
-ROUNDS = 5
-"""Questions to each client. A busy pooler may hand out the same process to the same client for a while."""
-
-
-class Pooling(NamedTuple):
-    """``shared``: sessions share processes. ``proxied``: who answers the connection is not the server itself."""
-
-    shared: bool
-    proxied: bool
-
-
 def find_pooling(conninfo: str) -> Pooling:
-    """Raises psycopg.OperationalError."""
+    """Find out whether a pooler or proxy is between us and the server, whatever the address says.
+
+    Behind a transaction pooler sessions share the server's processes, and state of a session is lost after its
+    transaction. So there is a pooler if two clients see the same process number, or one client sees two.
+
+    Raises psycopg.OperationalError.
+    """
     with ExitStack() as stack:
         clients = [stack.enter_context(connect(conninfo, prepare=False)) for _ in range(2)]
-        seen = [[_process(client) for client in clients] for _ in range(ROUNDS)]
-        told = [client.info.backend_pid for client in clients]
+        seen = [[find_backend(Queries.on(client)) for client in clients] for _ in range(ROUNDS)]
+        announced = [client.info.backend_pid for client in clients]
     return Pooling(
-        shared=any(len(set(found)) < len(found) or found != seen[0] for found in seen), proxied=told != seen[0]
+        shared=any(len(set(found)) < len(found) or found != seen[0] for found in seen), proxied=announced != seen[0]
     )
 
 
@@ -135,7 +120,7 @@ def judge_pooled(found: Pooling, *, declared: bool) -> Verdict:
     """For DATABASE_URL; ``declared``: the address says that there is a pooler."""
     if found.shared and not declared:
         return fault(
-            "a transaction pooler stands in between, and DATABASE_URL does not say so: prepared statements will fail",
+            "there is a transaction pooler, and DATABASE_URL does not say so: prepared statements will fail",
             "Add ?pgbouncer=true to DATABASE_URL, and put the address without the pooler into DIRECT_URL",
         )
     if declared and not found.proxied:
@@ -152,20 +137,10 @@ def judge_direct(found: Pooling) -> Verdict:
     """For DIRECT_URL."""
     if found.shared:
         return fault(
-            "DIRECT_URL leads through a transaction pooler: LISTEN hears nothing there, and sessions get mixed up",
+            "DIRECT_URL leads through a transaction pooler: LISTEN receives nothing there, and sessions get mixed up",
             "Put the address without the pooler into DIRECT_URL: Neon's host without -pooler, Supabase's port 5432",
         )
     return ok("a proxy that keeps sessions apart" if found.proxied else "a direct connection")
-
-
-def _process(connection: psycopg.Connection[Any]) -> int:
-    return find_backend(Queries.on(connection))
-
-
-# Whether the tables are there, and as new as this version needs.
-
-
-MIGRATE = "Run: generation-worker migrate"
 
 
 def examine_schema(queries: Queries) -> Verdict:
@@ -199,45 +174,29 @@ def judge_schema(place: SchemaPlace, revision: str | None, head: str, *, schema:
     return ok(f"revision {revision}, in schema {schema}")
 
 
-def _judge_absence(place: SchemaPlace, schema: str) -> Verdict:
-    if place.elsewhere:
-        return fault(
-            f"the tables are in the schema {', '.join(place.elsewhere)}, and DATABASE_SCHEMA is {schema}",
-            f"Set DATABASE_SCHEMA={place.elsewhere[0]}; or, for a queue of its own, {MIGRATE[0].lower()}{MIGRATE[1:]}",
-        )
-    return fault(f"there are no tables yet in the schema {schema}", MIGRATE)
-
-
-NAME, DIRECT = "DATABASE_URL", "DIRECT_URL"
-REACHED = ("database.connection",)
-DIRECT_OK = ("database.direct",)
-POLLING = "jobs are found by polling alone, every POLL_INTERVAL_MS"
-GIVE_DIRECT = "Put the address without the pooler into DIRECT_URL"
-
-
-def database_checks(settings: Settings, sessions: Sessions | None) -> list[Check]:
+def database_checks(settings: Settings, sessions: ReadOnlySessions | None) -> list[Check]:
     """``sessions`` are those of DATABASE_URL, None if there is none."""
     if sessions is None:
-        return [not_looked_at("database", f"{NAME} is not set")]
+        return [skipped_check("database", f"{NAME} is not set")]
     address = settings.require_database()
     direct = settings.database_addresses().get(DIRECT)
     queries = Queries(sessions, schema=address.schema)
 
-    def check(name: str, look: Callable[[], Verdicts], needs: tuple[str, ...] = REACHED) -> Check:
-        return Check(f"database.{name}", lambda: _asked(look, NAME), needs)
+    def check(name: str, run: Callable[[], Verdicts], needs: tuple[str, ...] = REACHED) -> Check:
+        return Check(f"database.{name}", lambda: _query(run, NAME), needs)
 
     return [
         check("connection", lambda: examine_connection(sessions, address.label, NAME), ()),
         check("server", lambda: judge_server(read_server(queries))),
         check("schema", lambda: examine_schema(queries)),
-        check("rights", lambda: _rights(queries)),
-        check("access", lambda: _access(queries)),
+        check("rights", lambda: _examine_rights(queries)),
+        check("access", lambda: _examine_access(queries)),
         check("pooling", lambda: judge_pooled(find_pooling(address.conninfo), declared=address.pooled)),
-        Check("database.direct", lambda: _direct(direct, address, sessions)),
-        # Never through a pooler that was found: what listens there stays, and nobody knows whom it tells.
+        Check("database.direct", lambda: _examine_direct(direct, address, sessions)),
+        # Never through a pooler: its LISTEN would stay in a session that other clients share.
         Check(
             "database.listen",
-            lambda: _listen(settings),
+            lambda: _examine_listen(settings),
             (*REACHED, "database.pooling") if direct is None else DIRECT_OK,
         ),
         check("snapshots", lambda: judge_holders(list_vacuum_holders(queries))),
@@ -250,46 +209,71 @@ def database_checks(settings: Settings, sessions: Sessions | None) -> list[Check
     ]
 
 
-AWAKE = (
-    "Neon: a worker keeps this database awake, about 20 dollars a month on the Launch plan; "
-    "generation-worker run --until-empty from a scheduler lets it sleep"
-)
+def _round_trip(connection: psycopg.Connection[Any]) -> float:
+    return min(_clock(connection)[0] for _ in range(SAMPLES))
 
 
-def _asked(look: Callable[[], Verdicts], name: str) -> Verdicts:
+def _clock(connection: psycopg.Connection[Any]) -> tuple[float, float]:
+    """Seconds of a round trip, and how far our clock was ahead of the server's in its middle."""
+    started, sent = time.time(), time.monotonic()
+    there = read_clock(Queries.on(connection))
+    trip = time.monotonic() - sent
+    return trip, started + trip / 2 - there
+
+
+def _is_public(address: str) -> bool:
+    """Whether the other end is somewhere on the internet; a socket has no address."""
     try:
-        return look()
+        return ipaddress.ip_address(address).is_global
+    except ValueError:
+        return False
+
+
+def _judge_absence(place: SchemaPlace, schema: str) -> Verdict:
+    if place.elsewhere:
+        return fault(
+            f"the tables are in the schema {', '.join(place.elsewhere)}, and DATABASE_SCHEMA is {schema}",
+            f"Set DATABASE_SCHEMA={place.elsewhere[0]}; or, for a queue of its own, {MIGRATE[0].lower()}{MIGRATE[1:]}",
+        )
+    return fault(f"there are no tables yet in the schema {schema}", MIGRATE)
+
+
+def _query(run: Callable[[], Verdicts], name: str) -> Verdicts:
+    try:
+        return run()
     except psycopg.Error as error:
         return unreachable(error, name)
 
 
-def _rights(queries: Queries) -> Verdict:
+def _examine_rights(queries: Queries) -> Verdict:
+    if not find_schema(queries).usable:
+        return skipped(f"the schema {queries.schema} cannot be used, see database.schema")
     tables, functions = list_table_rights(queries, our_tables()), list_functions(queries)
     return judge_rights(tables, functions, read_server(queries).role, schema=queries.schema)
 
 
-def _access(queries: Queries) -> Verdict:
+def _examine_access(queries: Queries) -> Verdict:
     doors = list_open_doors(queries, our_tables(), sorted(migrations.our_functions()))
     return judge_doors(doors, schema=queries.schema)
 
 
-def _direct(direct: DatabaseAddress | None, address: DatabaseAddress, sessions: Sessions) -> Verdicts:
+def _examine_direct(direct: DatabaseAddress | None, address: DatabaseAddress, sessions: ReadOnlySessions) -> Verdicts:
     if direct is None:
         if address.pooled:
             return warning(f"{DIRECT} is not set and {NAME} leads through a pooler: {POLLING}", GIVE_DIRECT)
         return skipped(f"{DIRECT} is not set; {NAME} is used")
-    return _asked(lambda: _examine_direct(direct, sessions), DIRECT)
+    return _query(lambda: _compare(direct, sessions), DIRECT)
 
 
-def _examine_direct(direct: DatabaseAddress, sessions: Sessions) -> Verdict:
+def _compare(direct: DatabaseAddress, sessions: ReadOnlySessions) -> Verdict:
     found = judge_direct(find_pooling(direct.conninfo))
     if found.status == "fault":
         return found
-    theirs = Sessions(direct.conninfo)
+    behind = ReadOnlySessions(direct.conninfo)
     try:
-        there = read_server(Queries(theirs))
+        there = read_server(Queries(behind))
     finally:
-        theirs.close()
+        behind.close()
     try:
         here = read_server(Queries(sessions))
     except psycopg.Error:
@@ -302,27 +286,27 @@ def _examine_direct(direct: DatabaseAddress, sessions: Sessions) -> Verdict:
     return ok(f"{direct.label}, {found.detail}")
 
 
-def _listen(settings: Settings) -> Verdict:
+def _examine_listen(settings: Settings) -> Verdict:
     if not settings.listen_notify:
         return skipped("LISTEN_NOTIFY is off")
     signals = wiring.build_signals(settings)
     if signals is None:
         return warning(f"there is no direct address: {POLLING}", GIVE_DIRECT)
-    return _heard(signals, NAME if settings.direct_url is None else DIRECT)
+    return _try_listen(signals, NAME if settings.direct_url is None else DIRECT)
 
 
-def _heard(signals: Signals, name: str) -> Verdict:
+def _try_listen(signals: Signals, name: str) -> Verdict:
     try:
         signals.open()
-        heard = hears_itself(signals)
+        received = hears_itself(signals)
     except StoreUnavailable as error:
         cause = error.__cause__
         return unreachable(cause, name) if isinstance(cause, psycopg.Error) else fault(str(error), GIVE_DIRECT)
     finally:
         signals.close()
-    if heard:
+    if received:
         return ok("a message came back")
-    return warning(f"LISTEN is accepted and nothing is heard, as behind a pooler: {POLLING}", GIVE_DIRECT)
+    return warning(f"LISTEN is accepted and nothing arrives, as behind a pooler: {POLLING}", GIVE_DIRECT)
 
 
 def _sleeps(address: DatabaseAddress) -> bool:

@@ -1,4 +1,4 @@
-"""Whether the role may do all that a worker does."""
+"""Judges a server by its rows in db/server.py: rights, vacuum, durability, connections. Sends no statement itself."""
 
 from __future__ import annotations
 
@@ -30,6 +30,23 @@ FEWER: Mapping[str, Sequence[str]] = {
     "webhook_batch": ("SELECT", "UPDATE", "DELETE"),
 }
 """What a worker needs where it does not need all. Enqueueing and granting are functions with rights of their own."""
+SHOWN_DOORS = 3
+LONG, FAR_TOO_LONG = 60.0, 3600.0
+"""Seconds: a transaction that is open for longer is a warning, and a fault."""
+MANY = 10_000
+"""Transactions that others have made meanwhile, where the time is not known."""
+SLOT = "If it is not needed: SELECT pg_drop_replication_slot('{name}'); until then it keeps write-ahead log on the disk"
+OLDEST, NEWEST = 14, 18
+"""The major versions that are tested."""
+FULL = 0.9
+"""Share of the connections in use: above it the next worker may get none."""
+SHORT = 5.0
+"""Seconds: a statement timeout below that breaks a busy claim or a prune."""
+WRAPAROUND = 1_000_000_000
+"""Transactions since the oldest row was frozen; at two billion the server refuses to write."""
+PRIMARY = "Name the primary in DATABASE_URL"
+SHARE = 0.5
+"""Of the live rows; our tables ask for a vacuum at a twentieth, or less."""
 
 
 def our_tables() -> list[str]:
@@ -55,59 +72,32 @@ def judge_rights(
     hidden = [table.name for table in tables if table.hidden]
     if hidden:
         return fault(
-            f"row-level security hides rows of {', '.join(hidden)} from {role}: jobs are there and nobody sees them",
+            f"row-level security hides rows of {', '.join(hidden)} from {role}: jobs are there and no worker sees them",
             f"ALTER TABLE {quoted(schema)}.{hidden[0]} DISABLE ROW LEVEL SECURITY, and so on; "
             "or connect as a role with BYPASSRLS",
         )
     missing = {table.name: lacks for table in tables if (lacks := _lacking(table))}
     closed = [function.name for function in needed_functions(functions) if not function.allowed]
     if missing or closed:
-        told = [*(f"{name} ({', '.join(lacks)})" for name, lacks in missing.items()), *closed]
+        lacking = [*(f"{name} ({', '.join(lacks)})" for name, lacks in missing.items()), *closed]
         return fault(
-            f"{role} lacks rights on {', '.join(told)}", "; ".join(_grants(missing, closed, role, quoted(schema)))
+            f"{role} lacks rights on {', '.join(lacking)}", "; ".join(_grants(missing, closed, role, quoted(schema)))
         )
     owners = sorted({table.owner for table in tables if not table.owned})
     also = f"; to migrate, connect as {', '.join(owners)}" if owners else " and owns the tables"
     return ok(f"{role} may do all that a worker does{also}")
 
 
-def _words(text: str) -> set[str]:
-    return set(re.findall(r"[a-z_]+", text))
-
-
-def _lacking(table: TableRights) -> list[str]:
-    return [right for right in FEWER.get(table.name, ALL) if right not in table.rights]
-
-
-def _grants(missing: Mapping[str, Iterable[str]], closed: Sequence[str], role: str, schema: str) -> list[str]:
-    """One statement for all tables that lack the same, and one for the functions."""
-    together: dict[str, list[str]] = defaultdict(list)
-    for name, lacks in missing.items():
-        together[", ".join(lacks)].append(name)
-    grants = [f'GRANT {rights} ON {_in(schema, names)} TO "{role}"' for rights, names in together.items()]
-    return [*grants, *([f'GRANT EXECUTE ON FUNCTION {_in(schema, closed)} TO "{role}"'] if closed else [])]
-
-
-def _in(schema: str, names: Iterable[str]) -> str:
-    return ", ".join(f"{schema}.{name}" for name in names)
-
-
-# Who else may use our objects.
-
-
-SHOWN_DOORS = 3
-
-
 def judge_doors(doors: Sequence[OpenDoor], *, schema: str = SCHEMA) -> Verdict:
     """``doors`` are what everybody may do, or a role that stands for everybody."""
     if not doors:
-        return ok("nobody may read a table or call a function who was not granted it by name")
-    told = ", ".join(f"{door.role} may {door.may} {door.object}" for door in doors[:SHOWN_DOORS])
+        return ok("only roles that were granted it by name may read a table or call a function")
+    open_doors = ", ".join(f"{door.role} may {door.may} {door.object}" for door in doors[:SHOWN_DOORS])
     more = f", and {len(doors) - SHOWN_DOORS} more" if len(doors) > SHOWN_DOORS else ""
     roles = ", ".join(sorted({"PUBLIC" if door.role == "everybody" else door.role for door in doors}))
     place = quoted(schema)
     return warning(
-        f"{told}{more}",
+        f"{open_doors}{more}",
         f"Unless you want it: REVOKE ALL ON ALL TABLES IN SCHEMA {place} FROM {roles}; the same for ROUTINES and for "
         f"SCHEMA {place} itself; sql/roles.sql grants what an app needs to a role of its own"
         if schema != "public"
@@ -115,84 +105,12 @@ def judge_doors(doors: Sequence[OpenDoor], *, schema: str = SCHEMA) -> Verdict:
     )
 
 
-# Who holds back vacuum. While a snapshot is held, dead rows stay, and each claim has to step over them.
-
-
-LONG, FAR_TOO_LONG = 60.0, 3600.0
-"""Seconds from which on a transaction is worth a warning, and a fault."""
-MANY = 10_000
-"""Transactions that others have made meanwhile, where the time is not known."""
-SLOT = "If nobody needs it: SELECT pg_drop_replication_slot('{name}'); until then it keeps write-ahead log on the disk"
-
-
 def judge_holders(holders: Sequence[VacuumHolder]) -> list[Verdict]:
     """``holders`` come the oldest first. One verdict for each that is too old, or one for all."""
     too_old = [verdict for holder in holders if (verdict := _judge(holder)) is not None]
     if too_old:
         return too_old
-    return [ok(f"the oldest: {_told(holders[0])}" if holders else "nobody holds back vacuum")]
-
-
-def _judge(holder: VacuumHolder) -> Verdict | None:
-    if holder.kind == "replication slot":
-        return _judge_slot(holder)
-    if holder.seconds is None:
-        # Of other roles we only see how many transactions there have been since.
-        return warning(_told(holder), _remedy(holder)) if (holder.transactions or 0) >= MANY else None
-    if holder.seconds >= FAR_TOO_LONG:
-        return fault(_told(holder), _remedy(holder))
-    return warning(_told(holder), _remedy(holder)) if holder.seconds >= LONG else None
-
-
-def _judge_slot(slot: VacuumHolder) -> Verdict | None:
-    if slot.state == "active" and (slot.transactions or 0) < MANY:
-        return None
-    return warning(_told(slot), SLOT.format(name=slot.name.replace("'", "''")))
-
-
-def _told(holder: VacuumHolder) -> str:
-    """What it is, whose, for how long, and what was said last."""
-    who = [f"process {holder.name}" if holder.kind == "transaction" else f"{holder.kind} {holder.name}"]
-    if whose := ", ".join(filter(None, (holder.application, holder.role and f"role {holder.role}"))):
-        who.append(f"({whose})")
-    parts = [" ".join(who), holder.state or "", _age(holder)]
-    if holder.kept_bytes:
-        parts.append(f"{holder.kept_bytes / 2**20:.0f} MB of write-ahead log kept")
-    if holder.since is not None and holder.query:
-        parts.append(f"query since {holder.since.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z: {holder.query}")
-    elif holder.query:
-        parts.append(holder.query)
-    return ", ".join(filter(None, parts))
-
-
-def _age(holder: VacuumHolder) -> str:
-    if holder.seconds is not None:
-        return f"for {span(holder.seconds)}"
-    return f"{holder.transactions} transactions ago" if holder.transactions is not None else ""
-
-
-def _remedy(holder: VacuumHolder) -> str:
-    if holder.kind == "prepared transaction":
-        name = holder.name.replace("'", "''")
-        return f"Nobody will end it by themselves: COMMIT PREPARED '{name}' or ROLLBACK PREPARED '{name}'"
-    end = f"If it is forgotten: SELECT pg_terminate_backend({holder.name})"
-    if holder.state is None or holder.state == "active":
-        return f"{end}; a dump or a report that takes long belongs on a replica"
-    return f"{end}; against the next one: ALTER ROLE {holder.role} SET idle_in_transaction_session_timeout = '5min'"
-
-
-# Whether a server is one that a queue and its books can rely on.
-
-
-OLDEST, NEWEST = 14, 18
-"""The major versions that are tested."""
-FULL = 0.9
-"""Share of the connections from which on the next worker may get none."""
-SHORT = 5.0
-"""Seconds: a statement timeout below that breaks a busy claim or a prune."""
-WRAPAROUND = 1_000_000_000
-"""Transactions since the oldest row was frozen; at two milliards the server refuses to write."""
-PRIMARY = "Name the primary in DATABASE_URL"
+    return [ok(f"the oldest: {_describe_holder(holders[0])}" if holders else "nothing holds back vacuum")]
 
 
 def judge_server(server: Server) -> Verdict:
@@ -234,24 +152,6 @@ def judge_connections(server: Server) -> Verdict:
     return ok(found)
 
 
-def _judge_limits(server: Server, name: str, major: int) -> Verdict:
-    if 0 < server.statement_timeout < SHORT:
-        return warning(
-            f"{name} ends statements after {server.statement_timeout:g} s, which a busy claim may need",
-            f"ALTER ROLE {server.role} SET statement_timeout = '30s'",
-        )
-    if major > NEWEST:
-        return warning(f"{name} is newer than what this version was tested with ({NEWEST})", "Report what goes wrong")
-    return ok(f"{name}, the primary, as {server.role}")
-
-
-# Whether dead rows are swept away.
-
-
-SHARE = 0.5
-"""Of the live rows; our tables ask for a vacuum at a twentieth, or less."""
-
-
 def judge_autovacuum(server: Server, tables: Sequence[TableHealth]) -> Verdict:
     if server.oldest_xid > WRAPAROUND:
         return fault(
@@ -276,14 +176,94 @@ def judge_dead_rows(tables: Sequence[TableHealth]) -> list[Verdict]:
     if not tables:
         return [skipped("there are no tables yet")]
     full = [table for table in tables if table.dead > max(MANY, SHARE * table.live)]
-    return [_too_many(table) for table in full] or [ok(f"the most: {_vacuum_told(tables[0])}")]
+    return [_too_many(table) for table in full] or [ok(f"the most: {_describe_table(tables[0])}")]
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"[a-z_]+", text))
+
+
+def _lacking(table: TableRights) -> list[str]:
+    return [right for right in FEWER.get(table.name, ALL) if right not in table.rights]
+
+
+def _grants(missing: Mapping[str, Iterable[str]], closed: Sequence[str], role: str, schema: str) -> list[str]:
+    """One statement for all tables that lack the same, and one for the functions."""
+    together: dict[str, list[str]] = defaultdict(list)
+    for name, lacks in missing.items():
+        together[", ".join(lacks)].append(name)
+    grants = [f'GRANT {rights} ON {_in(schema, names)} TO "{role}"' for rights, names in together.items()]
+    return [*grants, *([f'GRANT EXECUTE ON FUNCTION {_in(schema, closed)} TO "{role}"'] if closed else [])]
+
+
+def _in(schema: str, names: Iterable[str]) -> str:
+    return ", ".join(f"{schema}.{name}" for name in names)
+
+
+def _judge(holder: VacuumHolder) -> Verdict | None:
+    if holder.kind == "replication slot":
+        return _judge_slot(holder)
+    if holder.seconds is None:
+        # Of other roles only the number of later transactions is visible.
+        return warning(_describe_holder(holder), _remedy(holder)) if (holder.transactions or 0) >= MANY else None
+    if holder.seconds >= FAR_TOO_LONG:
+        return fault(_describe_holder(holder), _remedy(holder))
+    return warning(_describe_holder(holder), _remedy(holder)) if holder.seconds >= LONG else None
+
+
+def _judge_slot(slot: VacuumHolder) -> Verdict | None:
+    if slot.state == "active" and (slot.transactions or 0) < MANY:
+        return None
+    return warning(_describe_holder(slot), SLOT.format(name=slot.name.replace("'", "''")))
+
+
+def _describe_holder(holder: VacuumHolder) -> str:
+    """What it is, whose, for how long, and its last query."""
+    owner = [f"process {holder.name}" if holder.kind == "transaction" else f"{holder.kind} {holder.name}"]
+    if whose := ", ".join(filter(None, (holder.application, holder.role and f"role {holder.role}"))):
+        owner.append(f"({whose})")
+    parts = [" ".join(owner), holder.state or "", _age(holder)]
+    if holder.kept_bytes:
+        parts.append(f"{holder.kept_bytes / 2**20:.0f} MB of write-ahead log kept")
+    if holder.since is not None and holder.query:
+        parts.append(f"query since {holder.since.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z: {holder.query}")
+    elif holder.query:
+        parts.append(holder.query)
+    return ", ".join(filter(None, parts))
+
+
+def _age(holder: VacuumHolder) -> str:
+    if holder.seconds is not None:
+        return f"for {span(holder.seconds)}"
+    return f"{holder.transactions} transactions ago" if holder.transactions is not None else ""
+
+
+def _remedy(holder: VacuumHolder) -> str:
+    if holder.kind == "prepared transaction":
+        name = holder.name.replace("'", "''")
+        return f"It never ends by itself: COMMIT PREPARED '{name}' or ROLLBACK PREPARED '{name}'"
+    end = f"If it is forgotten: SELECT pg_terminate_backend({holder.name})"
+    if holder.state is None or holder.state == "active":
+        return f"{end}; a dump or a report that takes long belongs on a replica"
+    return f"{end}; against the next one: ALTER ROLE {holder.role} SET idle_in_transaction_session_timeout = '5min'"
+
+
+def _judge_limits(server: Server, name: str, major: int) -> Verdict:
+    if 0 < server.statement_timeout < SHORT:
+        return warning(
+            f"{name} ends statements after {server.statement_timeout:g} s, which a busy claim may need",
+            f"ALTER ROLE {server.role} SET statement_timeout = '30s'",
+        )
+    if major > NEWEST:
+        return warning(f"{name} is newer than what this version was tested with ({NEWEST})", "Report what goes wrong")
+    return ok(f"{name}, the primary, as {server.role}")
 
 
 def _too_many(table: TableHealth) -> Verdict:
-    return warning(_vacuum_told(table), f"Does database.snapshots name who holds it up? Then: VACUUM {table.name}")
+    return warning(_describe_table(table), f"Does database.snapshots name what holds it up? Then: VACUUM {table.name}")
 
 
-def _vacuum_told(table: TableHealth) -> str:
+def _describe_table(table: TableHealth) -> str:
     when = f"{table.vacuumed_at.astimezone(UTC):%Y-%m-%d %H:%M}Z" if table.vacuumed_at else "never"
     size = f"{table.bytes / 2**20:.1f} MB"
     return f"{table.name} has {table.dead:,} dead and {table.live:,} live rows in {size}, vacuumed {when}"

@@ -1,4 +1,4 @@
-"""The storage, tried with a small object under a key of its own."""
+"""Checks of the storage with a small object under a key of its own: written, read, linked, listed, deleted."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import httpx2
+
 from generation_worker.config import Settings
 from generation_worker.doctor.check import Check, Verdicts
 from generation_worker.domain.errors import StorageUnavailable
@@ -16,97 +18,37 @@ from generation_worker.domain.estimate import span
 from generation_worker.domain.finding import Verdict, fault, ok, skipped, warning
 from generation_worker.ports import Storage
 
-# Fetches a link as a browser would: without our keys, and without telling the address, which is one.
-
-
 SOON = 300.0
 """Seconds for which a link is signed."""
 MOST_BYTES = 10_000
 SECONDS = 10.0
 """For each step of the request."""
-
-
-class Fetched(NamedTuple):
-    """``told`` says in words what came, ``status`` is None if nothing did."""
-
-    told: str
-    status: int | None = None
-    body: bytes = b""
-    date: str | None = None
-
-
-def fetch(address: str) -> Fetched:
-    import httpx2  # noqa: PLC0415 - a fifth of a second
-
-    headers = {"User-Agent": "generation-worker doctor", "Accept-Encoding": "identity"}
-    try:
-        with (
-            httpx2.Client(timeout=SECONDS, follow_redirects=True, headers=headers) as client,
-            client.stream("GET", address) as answer,
-        ):
-            body = b"".join(_until_enough(answer.iter_raw(MOST_BYTES)))
-            return Fetched(f"HTTP {answer.status_code}", answer.status_code, body, answer.headers.get("date"))
-    except httpx2.HTTPError as error:
-        return Fetched(f"no answer ({type(error).__name__})")
-
-
-def _until_enough(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    size = 0
-    for chunk in chunks:
-        yield chunk
-        size += len(chunk)
-        if size > MOST_BYTES:
-            return
-
-
-# How far this machine's clock is from the storage's: a signature that is too old, or too new, is refused.
-
-
 WORTH_A_WARNING, REFUSED = 60.0, 900.0
 """Seconds. Beyond the second S3 says RequestTimeTooSkewed."""
-
-
-def examine_clock(storage: Storage, key: str) -> Verdict:
-    """By the date of an answer, be it a refusal."""
-    address = storage.link(key, seconds=SOON)
-    if address is None:
-        return skipped("files have the clock of this machine")
-    asked = time.time()
-    fetched = fetch(address)
-    ahead = _ahead(fetched.date, (asked + time.time()) / 2)
-    if ahead is None:
-        return skipped(f"the storage does not say what time it is ({fetched.told})")
-    told = f"this machine is {span(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} the storage"
-    if abs(ahead) > REFUSED:
-        return fault(f"{told}: what it signs is refused", "Synchronise its clock (NTP)")
-    if abs(ahead) > WORTH_A_WARNING:
-        return warning(told, "Synchronise its clock (NTP): from a quarter of an hour on, what it signs is refused")
-    return ok("this machine and the storage agree within a minute")
-
-
-def _ahead(date: str | None, now: float) -> float | None:
-    """Seconds; None without a date that can be read."""
-    try:
-        return None if date is None else now - parsedate_to_datetime(date).timestamp()
-    except ValueError:
-        return None
-
-
 PREFIX = "doctor"
 SETTINGS = {
     "s3": "S3_BUCKET, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, S3_ENDPOINT_URL",
     "r2": "R2_BUCKET, R2_ACCOUNT_ID, R2_ACCESS_KEY_ID, R2_SECRET_ACCESS_KEY",
     "disk": "STORAGE_DIR",
 }
-
 JURISDICTION = (
     ". A bucket of a jurisdiction, such as the EU, has an endpoint of its own: "
     "use S3_BUCKET, AWS_… and S3_ENDPOINT_URL=https://ACCOUNT.eu.r2.cloudflarestorage.com for it"
 )
+R2 = ".r2.cloudflarestorage.com"
 
 
-class Trial:
-    """What becomes of one object. The steps belong together: what one writes, another deletes."""
+class LinkAnswer(NamedTuple):
+    """What a link led to. ``status`` is None if there was no answer; ``description`` is for people."""
+
+    description: str
+    status: int | None = None
+    body: bytes = b""
+    date: str | None = None
+
+
+class StorageTrial:
+    """Checks with one object. They belong together: what one writes, another deletes."""
 
     def __init__(self, build: Callable[[], Storage], name: str, *, public: bool) -> None:
         self._build = build
@@ -128,7 +70,7 @@ class Trial:
         ]
 
     def load(self) -> Storage:
-        """The storage with its library loaded; asks nobody."""
+        """The storage with its library loaded; sends nothing."""
         if self._storage is None:
             self._storage = self._build()
             self._storage.link(self._key, seconds=SOON)
@@ -137,47 +79,47 @@ class Trial:
     def _check(
         self,
         step: str,
-        look: Callable[[Storage], Verdicts],
+        run: Callable[[Storage], Verdicts],
         needs: tuple[str, ...] = (),
         prepare: Callable[[], object] | None = None,
     ) -> Check:
-        def told() -> Verdicts:
+        def attempt() -> Verdicts:
             try:
-                return look(self.load())
+                return run(self.load())
             except StorageUnavailable as error:
                 return self._refused(error)
 
-        return Check(f"storage.{step}", told, needs, prepare)
+        return Check(f"storage.{step}", attempt, needs, prepare)
 
     def _put(self, storage: Storage) -> Verdict:
         self._tried = True
         try:
             storage.put(self._key, self._data, "text/plain")
         except StorageUnavailable as error:
-            self._tried = not error.remedy  # with one it was refused; without, nobody knows
+            self._tried = not error.remedy  # with one it was refused; without, that is unknown
             raise
         return ok(f"{self._name}: {len(self._data)} bytes are written")
 
     def _get(self, storage: Storage) -> Verdict:
         if storage.get(self._key) == self._data:
             return ok("the same bytes are read")
-        return fault("what was written is not what is read", f"Do all of its parts see one bucket? {self._settings}")
+        return fault("what was written is not what is read", f"Do all parts of it use one bucket? {self._settings}")
 
     def _link(self, storage: Storage) -> Verdict:
         address = storage.link(self._key, seconds=SOON)
         if address is None:
             return skipped("files have no address that a browser could open")
-        fetched = fetch(address)
+        fetched = fetch_link(address)
         if fetched.body == self._data:
             return ok(f"fetched as a browser does, {'for everybody' if self._public else 'signed'}")
-        return fault(f"the link does not lead to the object: {fetched.told}", self._link_remedy(fetched))
+        return fault(f"the link does not lead to the object: {fetched.description}", self._link_remedy(fetched))
 
     def _list(self, storage: Storage) -> Verdict:
         found = [stored.key for stored in storage.keys(self._key, start_after="", limit=2)]
         if not self._tried or found == [self._key]:
             return ok("its keys are listed")
         return warning(
-            "what was written is not listed", "The sweep of orphans will not see it; is it a cache that lists?"
+            "what was written is not listed", "The sweep of orphans will not find it; does a cache answer the listing?"
         )
 
     def _delete(self, storage: Storage) -> Verdict:
@@ -193,7 +135,7 @@ class Trial:
         detail = error.message.removesuffix(f": {error.remedy}") if remedy else error.message
         return fault(detail, f"{remedy or 'Look whether it is there and can be reached'}. {self._settings}")
 
-    def _link_remedy(self, fetched: Fetched) -> str:
+    def _link_remedy(self, fetched: LinkAnswer) -> str:
         if self._public:
             return (
                 "Connect R2_PUBLIC_URL to this very bucket and let everybody read it, or remove it to have links signed"
@@ -208,20 +150,64 @@ class Trial:
         return f"Settings: {SETTINGS.get(self._name, self._name)}{also}"
 
 
-# Settings of a bucket that are right in themselves and lead somewhere else than one thinks.
+def fetch_link(address: str) -> LinkAnswer:
+    headers = {"User-Agent": "generation-worker doctor", "Accept-Encoding": "identity"}
+    try:
+        with (
+            httpx2.Client(timeout=SECONDS, follow_redirects=True, headers=headers) as client,
+            client.stream("GET", address) as answer,
+        ):
+            body = b"".join(_until_enough(answer.iter_raw(MOST_BYTES)))
+            return LinkAnswer(f"HTTP {answer.status_code}", answer.status_code, body, answer.headers.get("date"))
+    except httpx2.HTTPError as error:
+        return LinkAnswer(f"no answer ({type(error).__name__})")
 
 
-R2 = ".r2.cloudflarestorage.com"
+def examine_clock(storage: Storage, key: str) -> Verdict:
+    """Compare the clocks by the date of an answer, which may be a refusal."""
+    address = storage.link(key, seconds=SOON)
+    if address is None:
+        return skipped("files have the clock of this machine")
+    sent = time.time()
+    fetched = fetch_link(address)
+    ahead = _ahead(fetched.date, (sent + time.time()) / 2)
+    if ahead is None:
+        return skipped(f"the storage does not say what time it is ({fetched.description})")
+    difference = f"this machine is {span(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} the storage"
+    if abs(ahead) > REFUSED:
+        return fault(f"{difference}: what it signs is refused", "Synchronise its clock (NTP)")
+    if abs(ahead) > WORTH_A_WARNING:
+        return warning(
+            difference, "Synchronise its clock (NTP): from a quarter of an hour on, what it signs is refused"
+        )
+    return ok("this machine and the storage agree within a minute")
 
 
 def examine_settings(settings: Settings) -> list[Verdict]:
-    """Nothing, if there is nothing to say."""
+    """Settings of a bucket that are valid and probably lead to another place than intended."""
     if settings.storage == "s3" and settings.s3_endpoint_url is not None:
         return list(_endpoint(settings.s3_endpoint_url, settings.s3_bucket or ""))
     if settings.storage == "r2" and (urlsplit(settings.r2_public_url or "").hostname or "").endswith(".r2.dev"):
-        said = "R2_PUBLIC_URL is a development address of Cloudflare's, which limits how often it is asked"
-        return [warning(said, "Connect a domain of your own to the bucket and name that")]
+        problem = "R2_PUBLIC_URL is a development address of Cloudflare's, which limits the requests"
+        return [warning(problem, "Connect a domain of your own to the bucket and name that")]
     return []
+
+
+def _until_enough(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    size = 0
+    for chunk in chunks:
+        yield chunk
+        size += len(chunk)
+        if size > MOST_BYTES:
+            return
+
+
+def _ahead(date: str | None, now: float) -> float | None:
+    """Seconds; None without a date that can be read."""
+    try:
+        return None if date is None else now - parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return None
 
 
 def _endpoint(url: str, bucket: str) -> Iterator[Verdict]:

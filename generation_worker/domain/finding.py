@@ -1,7 +1,7 @@
-"""What a check of ``doctor`` found, as a value.
+"""The results of the checks of ``doctor``.
 
-A fault keeps a worker from doing its work, or will cost credits or images. A warning is worth knowing today. What was
-skipped says why.
+A fault keeps a worker from working, or will cost credits or images. A warning should be read today. A skipped check has
+its reason.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ Grade = Literal["ok", "warning", "fault", "skipped"]
 
 
 class Verdict(NamedTuple):
-    """``detail`` is one line about what was found, ``remedy`` what to do about it; neither holds a secret."""
+    """``detail`` is one line about the result, ``remedy`` what to do; neither contains a secret."""
 
     status: Grade
     detail: str

@@ -1,4 +1,7 @@
-"""What may be changed while workers run, and within which bounds. The settings of a start keep to the same ones."""
+"""Settings that may change while workers run, with their bounds, and extents that can be paused.
+
+The settings with which a worker starts have the same bounds.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +18,17 @@ LIMIT = "calls_per_minute"
 
 
 def concurrency_problem(value: Any) -> str | None:
-    """What is wrong with a number of jobs at once."""
+    """Why ``value`` cannot be a number of jobs at once; None if it can."""
     return _whole(value, HIGHEST_CONCURRENCY)
 
 
 def rate_problem(value: Any) -> str | None:
-    """What is wrong with a number of calls per minute."""
+    """Why ``value`` cannot be a number of calls per minute; None if it can."""
     return _whole(value, HIGHEST_RATE)
 
 
 def poll_problem(value: Any) -> str | None:
-    """What is wrong with a number of seconds between two looks."""
+    """Why ``value`` cannot be the seconds between two polls; None if it can."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if number and SHORTEST_POLL <= value <= LONGEST_POLL:
         return None
@@ -38,22 +41,19 @@ def _whole(value: Any, highest: int) -> str | None:
 
 
 FOLLOWED: dict[str, Callable[[Any], str | None]] = {"concurrency": concurrency_problem, "poll_interval": poll_problem}
-"""What running workers follow instead of what they were started with, and what says what is wrong with a value."""
+"""Settings that running workers apply instead of those of their start, each with the check of its value."""
 
 
 def problem_with(name: str, value: Any) -> str | None:
-    """What is wrong with the value of something that workers follow. Raises KeyError for another name."""
+    """Why ``value`` is not allowed for a setting that workers follow, or None. Raises KeyError for another name."""
     head, _, of_what = name.partition(".")
     return rate_problem(value) if head == LIMIT and of_what else FOLLOWED[name](value)
 
 
 def may_be_unset(name: str) -> bool:
-    """Whether something stands behind a setting of the fleet, so that it can be taken back."""
+    """Whether a setting of the fleet has a default, so that it can be unset."""
     head, *rest = name.split(".")
     return name in FOLLOWED or (head == "price" and len(rest) > 1) or (head == LIMIT and any(rest))
-
-
-# What can be paused: everything, one provider, one kind or one user.
 
 
 PREFIX = "paused"
@@ -62,14 +62,14 @@ What = Literal["everything", "provider", "kind", "user"]
 
 
 class Extent(NamedTuple):
-    """``name`` is empty for everything."""
+    """What can be paused: everything, one provider, one kind or one user. ``name`` is empty for everything."""
 
     what: What = "everything"
     name: str = ""
 
     @property
     def setting(self) -> str:
-        """The name under which the pause is kept."""
+        """The name of the setting that stores the pause."""
         return f"{PREFIX}.{self.what}.{self.name}" if self.name else PREFIX
 
     def __str__(self) -> str:
@@ -80,7 +80,7 @@ EVERYTHING = Extent()
 
 
 def extent_of(setting: str) -> Extent:
-    """The extent whose ``setting`` this is. Raises ValueError."""
+    """The extent of a pause, from the name of its setting. Raises ValueError."""
     head, _, rest = setting.partition(".")
     what, _, name = rest.partition(".")
     if head != PREFIX:

@@ -1,4 +1,4 @@
-"""What the end of one call says of the key that it was made with."""
+"""Gates of provider keys: what the end of one call means for its key, and when a breaker opens."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from generation_worker.domain.errors import (
 Verdict = Literal["ok", "failed", "refused", "limited"]
 
 WINDOW = 60.6
-"""Seconds for which a call counts against its key's limit: the provider's minute, and a margin for the way there."""
+"""Seconds for which a call counts against its key's limit: the provider's minute, and a margin for the network."""
 FRESH = 0.25
-"""Seconds that may lie between the stamp of a permit and its request: less than that margin."""
+"""Most seconds between the time of a permit and its request: less than that margin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class BreakerPolicy:
     """When a key's breaker opens, and for how long: ``shortest`` seconds, then twice as long, up to ``longest``."""
 
     failures: int = 5
-    """Calls that fail one after the other, with no answer between them."""
+    """Consecutive calls that fail."""
     shortest: float = 30.0
     longest: float = 900.0
 
@@ -39,7 +39,7 @@ BREAKER = BreakerPolicy()
 
 
 def verdict_of(error: BaseException | None) -> Verdict | None:
-    """None if the end says nothing of the provider: the attempt was stopped, or the fault lies here."""
+    """What an error, or success (None), means for the key. None: nothing, as the attempt was stopped or we have a bug."""
     match error:
         case GateClosed():
             return None

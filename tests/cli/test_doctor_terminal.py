@@ -1,4 +1,4 @@
-"""On a terminal one sees what `doctor` is looking at, and colors; nowhere else."""
+"""On a terminal one sees what `doctor` is checking, and colors; nowhere else."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ def on_a_terminal(*arguments: str) -> str:
 def test_progress_and_colors(process: Command):
     said = on_a_terminal("--only", "images,machine.disk,providers.local")
     plain = ESCAPES.sub("", said)
-    assert re.search(r"looking at .*images\.children", plain)
+    assert re.search(r"checking .*images\.children", plain)
     assert "\x1b[32mok" in said
     assert re.search(r"(?m)ok +images\.memory +\d+ process.* that there are +\(\d+ ms\)$", plain), "not wrapped"
     assert plain.rstrip().endswith("skipped.") or plain.rstrip().endswith("ok.")
     piped = process("doctor", "--only", "images").out
-    assert "looking at" not in piped
+    assert "checking" not in piped
     assert "\x1b" not in piped
 
 
 @pytest.mark.usefixtures("settings")
 def test_json_is_the_same_document_with_progress_beside_it(process: Command):
     said = on_a_terminal("--json", "--only", "images")
-    assert "looking at" in said
+    assert "checking" in said
     assert '"check": "images.children"' in said
     assert process("doctor", "--json", "--only", "images").err == ""

@@ -67,15 +67,15 @@ def test_until_empty_does_what_waits_and_ends(
 
 
 def test_demo_hands_its_options_on(cli: Command, monkeypatch: pytest.MonkeyPatch):
-    told: dict[str, Any] = {}
+    given: dict[str, Any] = {}
 
     def run_demo(**options: Any) -> int:
-        told.update(options)
+        given.update(options)
         return 0
 
-    monkeypatch.setattr("generation_worker.demo.run_demo", run_demo)
+    monkeypatch.setattr("generation_worker.cli.demo.run_demo", run_demo)
     assert cli("demo", "--keep", "--photo", "a.jpg", "--port", 9, "--all", "--json").status == 0
-    assert told == {
+    assert given == {
         "photos": [Path("a.jpg")],
         "keep": True,
         "directory": Path(".demo"),

@@ -70,7 +70,7 @@ def test_the_gate_of_a_provider_s_key_says_why_nothing_is_asked(cli: Command, co
         " VALUES ('far-1', 'far', 60, 'open', now(), now() + interval '1 hour', 'The key is not valid.')"
     )
     out = cli("status").out
-    assert "far-1, no worker holds it" in out
+    assert "far-1, no worker has it" in out
     assert next(line.split()[5:9] for line in out.splitlines() if "far-1" in line) == ["open", "0", "of", "60"]
     assert "The key is not valid." in out
     [gate] = cli("status", "--json").json["gates"]

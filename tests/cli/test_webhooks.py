@@ -131,7 +131,7 @@ def test_status_and_doctor_say_that_an_endpoint_is_in_trouble(cli: Command, conn
     states = {row["id"]: row["state"] for row in cli("status", "--json").json["webhooks"]}
     assert states == {str(well): "ok", str(disabled): "disabled", str(failing): "failing"}
     said = cli("doctor", "--only", "fleet.webhooks").out
-    assert f"endpoint {disabled} is told nothing any more: it is gone" in said
+    assert f"endpoint {disabled} gets no messages any more: it is gone" in said
     assert f"generation-worker webhook enable {disabled}" in said
     assert re.search(f"endpoint {failing} has been failing since [0-9: -]+: status 500", said)
 

@@ -46,6 +46,7 @@ def params(address: DatabaseAddress) -> dict[str, object]:
         ("postgres://h/d?sslmode=require&sslaccept=strict", {"sslmode": "verify-full"}),
         ("postgres://h/d?sslmode=disable&sslaccept=strict", {"sslmode": "disable"}),
         ("postgres://h/d?sslaccept=accept_invalid_certs", {"sslmode": "require"}),
+        ("postgres://h/d?options=-cwork_mem%3D8MB", {"options": "-cwork_mem=8MB"}),
     ],
 )
 def test_reads(url: str, expected: dict[str, str]) -> None:
@@ -188,3 +189,19 @@ def test_a_raw_password_is_read_whole_or_refused_in_silence(word: str, special: 
     assert "secret" not in repr(address)
     if isinstance(address, DatabaseAddress):
         assert params(address)["host"] == "db.example.com"
+
+
+DATABASE_SCHEMA_NOTICE = (
+    "DATABASE_URL names a schema, which is your app's: it is ignored here; DATABASE_SCHEMA names ours"
+)
+
+
+@settings(deadline=None)
+@given(words)
+def test_the_schema_of_an_address_is_the_apps(name: str) -> None:
+    address = parse_database_url(f"postgresql://h/d?schema={quote(name, safe='')}", schema="ours")
+    assert address.schema == "ours"
+    assert "options" not in params(address)
+    assert [notice for notice in address.notices if "names a schema, which is your app's" in notice] == (
+        [DATABASE_SCHEMA_NOTICE] if name else []
+    )

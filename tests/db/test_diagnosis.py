@@ -25,7 +25,7 @@ from generation_worker.db.server import (
 )
 from generation_worker.db.statements import in_schema, quoted
 from generation_worker.doctor import database as connecting
-from generation_worker.doctor.check import Sessions, remedy_for, unreachable
+from generation_worker.doctor.check import ReadOnlySessions, remedy_for, unreachable
 from generation_worker.doctor.database import examine_clock, examine_connection, examine_schema, judge_schema
 from generation_worker.doctor.postgres import (
     judge_autovacuum,
@@ -41,17 +41,17 @@ HEAD = migrations.head()
 
 
 @pytest.fixture
-def sessions(database: Database) -> Iterator[Sessions]:
-    with closing(Sessions(database.conninfo)) as sessions:
+def sessions(database: Database) -> Iterator[ReadOnlySessions]:
+    with closing(ReadOnlySessions(database.conninfo)) as sessions:
         yield sessions
 
 
 @pytest.fixture
 def low(database: Database) -> Iterator[Connection]:
-    """A connection of a role that has no rights at all."""
+    """A connection of a role that may use the schema and has no other rights."""
     connection = database.connect_direct()
     role = sql.Identifier(f"low_{uuid4().hex[:8]}")
-    connection.execute(sql.SQL("CREATE ROLE {}").format(role))
+    connection.execute(sql.SQL("CREATE ROLE {0}; GRANT USAGE ON SCHEMA generation TO {0}").format(role))
     connection.execute(sql.SQL("SET ROLE {}").format(role))
     yield connection
     connection.execute("RESET ROLE")
@@ -61,17 +61,17 @@ def low(database: Database) -> Iterator[Connection]:
 # sessions
 
 
-def test_a_session_changes_nothing(sessions: Sessions):
+def test_a_session_changes_nothing(sessions: ReadOnlySessions):
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction), sessions.connection() as connection:
         connection.execute(in_schema("DELETE FROM generation.worker_process", SCHEMA).encode())
 
 
-def test_a_question_that_takes_too_long_is_given_up_by_the_server(sessions: Sessions):
+def test_a_question_that_takes_too_long_is_given_up_by_the_server(sessions: ReadOnlySessions):
     with sessions.connection() as connection:
         assert connection.execute("SHOW statement_timeout").fetchone() == ("10s",)
 
 
-def test_a_session_that_is_kept_by_somebody_who_hangs_is_nobody_elses(sessions: Sessions):
+def test_a_session_that_is_kept_by_somebody_who_hangs_is_nobody_elses(sessions: ReadOnlySessions):
     with sessions.connection() as kept, sessions.connection() as other:
         assert kept is not other
     with sessions.connection() as again:
@@ -81,29 +81,29 @@ def test_a_session_that_is_kept_by_somebody_who_hangs_is_nobody_elses(sessions: 
 # reaching it
 
 
-def test_a_database_at_hand(sessions: Sessions):
+def test_a_database_at_hand(sessions: ReadOnlySessions):
     verdict = examine_connection(sessions, "app at localhost", "DATABASE_URL")
     assert verdict.status == "ok"
     assert re.fullmatch(r"app at localhost, a round trip takes \d+\.\d ms", verdict.detail)
 
 
-def test_a_database_far_away(sessions: Sessions, monkeypatch: pytest.MonkeyPatch):
+def test_a_database_far_away(sessions: ReadOnlySessions, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(connecting, "FAR", 0.0)
     assert "region" in (examine_connection(sessions, "app", "DATABASE_URL").remedy or "")
 
 
-def test_the_internet_asks_for_encryption(sessions: Sessions, monkeypatch: pytest.MonkeyPatch):
+def test_the_internet_asks_for_encryption(sessions: ReadOnlySessions, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(connecting, "_is_public", bool)
     verdict = examine_connection(sessions, "app", "DATABASE_URL")
     assert (verdict.status, verdict.remedy) == ("warning", "Add sslmode=require to DATABASE_URL")
 
 
-def test_a_clock_that_agrees(sessions: Sessions):
+def test_a_clock_that_agrees(sessions: ReadOnlySessions):
     assert examine_clock(sessions).status == "ok"
 
 
 @pytest.mark.parametrize(("off", "said"), [(3600.0, "1h ahead of"), (-90.0, "1m 30s behind")])
-def test_a_clock_that_is_off(sessions: Sessions, monkeypatch: pytest.MonkeyPatch, off: float, said: str):
+def test_a_clock_that_is_off(sessions: ReadOnlySessions, monkeypatch: pytest.MonkeyPatch, off: float, said: str):
     ours = time.time
     monkeypatch.setattr(connecting.time, "time", lambda: ours() + off)
     verdict = examine_clock(sessions)
@@ -270,7 +270,7 @@ def test_dead_rows_are_counted_where_they_are(sessions: Sessions, database: Data
     assert list_table_health(Queries(sessions, schema=SCHEMA), ["there_is_none"]) == []
 
 
-def test_a_table_that_is_not_swept(sessions: Sessions, database: Database):
+def test_a_table_that_is_not_swept(sessions: ReadOnlySessions, database: Database):
     owner = database.connect_direct()
     owner.execute("ALTER TABLE job_attempt SET (autovacuum_enabled = off)")
     try:

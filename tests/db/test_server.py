@@ -11,7 +11,7 @@ from psycopg import sql
 
 from generation_worker.db.query import Queries
 from generation_worker.db.server import Server, read_server
-from generation_worker.doctor.check import Sessions
+from generation_worker.doctor.check import ReadOnlySessions
 from generation_worker.doctor.postgres import judge_autovacuum, judge_connections, judge_durability, judge_server
 from tests.support.database import Database
 
@@ -35,8 +35,8 @@ GOOD = Server(
 
 
 @pytest.fixture
-def sessions(empty_database: Database) -> Iterator[Sessions]:
-    with closing(Sessions(empty_database.direct_conninfo)) as sessions:
+def sessions(empty_database: Database) -> Iterator[ReadOnlySessions]:
+    with closing(ReadOnlySessions(empty_database.direct_conninfo)) as sessions:
         yield sessions
 
 
@@ -48,7 +48,7 @@ def configure(database: Database, setting: str, value: str) -> None:
     )
 
 
-def test_what_a_server_says_of_itself(sessions: Sessions, empty_database: Database):
+def test_what_a_server_says_of_itself(sessions: ReadOnlySessions, empty_database: Database):
     found = read_server(Queries(sessions))
     direct = empty_database.connect_direct()
     assert (found.database, found.role) == (direct.info.dbname, direct.info.user)
@@ -60,7 +60,7 @@ def test_what_a_server_says_of_itself(sessions: Sessions, empty_database: Databa
 
 def test_two_addresses_of_one_database_are_known_as_one(database: Database, empty_database: Database):
     def identity(conninfo: str) -> str:
-        with closing(Sessions(conninfo)) as sessions:
+        with closing(ReadOnlySessions(conninfo)) as sessions:
             return read_server(Queries(sessions)).identity
 
     assert identity(database.conninfo) == identity(database.direct_conninfo)
@@ -75,7 +75,7 @@ def test_two_addresses_of_one_database_are_known_as_one(database: Database, empt
     ],
 )
 def test_a_session_that_begins_wrong(
-    empty_database: Database, sessions: Sessions, setting: str, value: str, remedy: str
+    empty_database: Database, sessions: ReadOnlySessions, setting: str, value: str, remedy: str
 ):
     configure(empty_database, setting, value)
     verdict = judge_server(read_server(Queries(sessions)))
@@ -83,14 +83,14 @@ def test_a_session_that_begins_wrong(
     assert remedy in (verdict.remedy or "")
 
 
-def test_a_short_statement_timeout_is_seen_behind_our_own(empty_database: Database, sessions: Sessions):
+def test_a_short_statement_timeout_is_seen_behind_our_own(empty_database: Database, sessions: ReadOnlySessions):
     configure(empty_database, "statement_timeout", "1500ms")
     verdict = judge_server(read_server(Queries(sessions)))
     assert verdict.status == "warning"
     assert "after 1.5 s" in verdict.detail
 
 
-def test_commits_that_may_be_lost(empty_database: Database, sessions: Sessions):
+def test_commits_that_may_be_lost(empty_database: Database, sessions: ReadOnlySessions):
     configure(empty_database, "synchronous_commit", "off")
     assert not read_server(Queries(sessions)).keeps_commits
 

@@ -13,7 +13,7 @@ from psycopg import sql
 
 from generation_worker.db.query import Queries
 from generation_worker.db.server import VacuumHolder, list_vacuum_holders
-from generation_worker.doctor.check import Sessions
+from generation_worker.doctor.check import ReadOnlySessions
 from generation_worker.doctor.postgres import FAR_TOO_LONG, LONG, MANY, judge_holders
 from tests.support.database import Connection, Database
 from tests.support.servers import embedded
@@ -34,7 +34,7 @@ HELD = VacuumHolder(
 
 @pytest.fixture
 def queries(database: Database) -> Iterator[Queries]:
-    with closing(Sessions(database.conninfo)) as sessions:
+    with closing(ReadOnlySessions(database.conninfo)) as sessions:
         yield Queries(sessions)
 
 
@@ -97,7 +97,7 @@ def test_prepared_transactions_and_slots_are_found():
         connection.execute("CREATE TABLE half_done ()")
         connection.execute("PREPARE TRANSACTION 'ada''s'")
         connection.execute("SELECT pg_create_physical_replication_slot('left_behind', true)")
-        with closing(Sessions(url)) as sessions:
+        with closing(ReadOnlySessions(url)) as sessions:
             found = {holder.kind: holder for holder in list_vacuum_holders(Queries(sessions))}
         connection.execute("ROLLBACK PREPARED 'ada''s'")
     prepared, slot = found["prepared transaction"], found["replication slot"]
@@ -150,7 +150,7 @@ def test_a_slot_in_use_is_no_matter_until_it_falls_behind():
     assert judge_holders([slot._replace(transactions=MANY)])[0].status == "warning"
 
 
-def test_each_that_is_too_old_is_told():
+def test_each_that_is_too_old_is_reported():
     other = HELD._replace(name="4712", seconds=FAR_TOO_LONG)
     assert [verdict.status for verdict in judge_holders([other, HELD, HELD._replace(seconds=1)])] == [
         "fault",
@@ -159,4 +159,4 @@ def test_each_that_is_too_old_is_told():
 
 
 def test_nobody():
-    assert judge_holders([]) == [("ok", "nobody holds back vacuum", None)]
+    assert judge_holders([]) == [("ok", "nothing holds back vacuum", None)]

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from generation_worker import __version__
-from generation_worker.db.fleet import Gate, LaneFront, MaintenanceTask, Worker
+from generation_worker.db.fleet import Gate, LaneFront, MaintenanceTask, WorkerProcess
 from generation_worker.doctor.fleet import judge_gates, judge_lanes, judge_maintenance, judge_workers
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
-ONE = Worker("web-1", "busy", 3, 0, 5, ["gemini"], __version__, NOW, NOW, 2.0)
+ONE = WorkerProcess("web-1", "busy", 3, 0, 5, ["gemini"], __version__, NOW, NOW, 2.0)
 FRONT = LaneFront("gemini", UUID(int=1), "ada", "text_to_image", NOW, 125.0, 1)
 
 
@@ -57,7 +57,7 @@ def test_a_key_that_nothing_is_asked_with() -> None:
     assert judge_gates([])[0].status == judge_gates([gate])[0].status == judge_gates([gate, limited])[0].status == "ok"
     [verdict] = judge_gates([gate, gate._replace(state="open", reason="401", seconds=40.0)])
     assert verdict.status == "warning"
-    assert verdict.detail == "nothing is asked with key gemini-1a2b3c4d: 401; tried again in 40s"
+    assert verdict.detail == "no calls are made with key gemini-1a2b3c4d: 401; tried again in 40s"
     assert "providers.gemini" in (verdict.remedy or "")
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from generation_worker.doctor.check import Check, not_looked_at
-from generation_worker.doctor.run import Ended, Started, run
+from generation_worker.doctor.check import Check, skipped_check
+from generation_worker.doctor.run import CheckEnded, CheckStarted, run_checks
 from generation_worker.domain.finding import Finding, Verdict, fault, ok, warning
 from generation_worker.log.redaction import hide_secrets, known
 
@@ -35,7 +35,7 @@ def check(name: str, verdict: Verdict, **options: object) -> Check:
 
 
 def findings(*areas: Sequence[Check], limit: float = PATIENT) -> dict[str, Finding]:
-    ended = [event for event in run(areas, limit=limit) if isinstance(event, Ended)]
+    ended = [event for event in run_checks(areas, limit=limit) if isinstance(event, CheckEnded)]
     return {finding.check: finding for event in ended for finding in event.findings}
 
 
@@ -44,19 +44,19 @@ def statuses(*areas: Sequence[Check], limit: float = PATIENT) -> dict[str, str]:
 
 
 def test_the_checks_of_an_area_follow_each_other_and_say_so() -> None:
-    events = list(run([[check("a.one", ok("fine")), check("a.two", fault("broken", "mend it"))]], limit=PATIENT))
+    events = list(run_checks([[check("a.one", ok("fine")), check("a.two", fault("broken", "mend it"))]], limit=PATIENT))
     assert [(type(event), event.check) for event in events] == [
-        (Started, "a.one"),
-        (Ended, "a.one"),
-        (Started, "a.two"),
-        (Ended, "a.two"),
+        (CheckStarted, "a.one"),
+        (CheckEnded, "a.one"),
+        (CheckStarted, "a.two"),
+        (CheckEnded, "a.two"),
     ]
-    [found] = events[3].findings if isinstance(events[3], Ended) else []
+    [found] = events[3].findings if isinstance(events[3], CheckEnded) else []
     assert found._replace(milliseconds=0) == ("a.two", "fault", "broken", "mend it", 0)
 
 
 def test_nothing_to_do() -> None:
-    assert list(run([], limit=PATIENT)) == []
+    assert list(run_checks([], limit=PATIENT)) == []
 
 
 def test_what_hangs_is_left_behind_and_the_others_go_on(released: threading.Event) -> None:
@@ -109,8 +109,8 @@ def test_preparing_does_not_count_as_its_time() -> None:
 
 
 def test_one_check_may_find_several_things_or_none() -> None:
-    events = run([[Check("a.many", lambda: [ok("one"), ok("two")]), Check("a.none", lambda: [])]], limit=PATIENT)
-    assert [len(event.findings) for event in events if isinstance(event, Ended)] == [2, 0]
+    events = run_checks([[Check("a.many", lambda: [ok("one"), ok("two")]), Check("a.none", lambda: [])]], limit=PATIENT)
+    assert [len(event.findings) for event in events if isinstance(event, CheckEnded)] == [2, 0]
 
 
 def test_no_finding_tells_a_secret_or_breaks_a_line(secret: str) -> None:
@@ -119,4 +119,4 @@ def test_no_finding_tells_a_secret_or_breaks_a_line(secret: str) -> None:
 
 
 def test_what_is_not_looked_at_says_why() -> None:
-    assert findings([not_looked_at("a", "nothing there")])["a"][:3] == ("a", "skipped", "nothing there")
+    assert findings([skipped_check("a", "nothing there")])["a"][:3] == ("a", "skipped", "nothing there")

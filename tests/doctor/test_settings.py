@@ -6,8 +6,8 @@ import pytest
 
 from generation_worker.config import examine_settings
 from generation_worker.config.settings import declarations
-from generation_worker.doctor.check import CONCERNS, all_problems, concerned
-from generation_worker.doctor.run import AREAS, Ended, Examination, run
+from generation_worker.doctor.check import DEPENDENTS, affected_checks, all_problems
+from generation_worker.doctor.run import AREAS, CheckEnded, Examination, run_checks
 
 WRONG = "its settings are wrong, see settings"
 
@@ -17,7 +17,7 @@ def statuses(environ: dict[str, str], *only: str) -> dict[str, tuple[str, str]]:
     settings, problems = examine_settings(environ)
     examination = Examination(settings, problems, limit=1.0)
     quick = [[check for check in checks if check.needs == ()] for checks in examination.areas(only)]
-    found = [event for event in run(quick, limit=20.0) if isinstance(event, Ended)]
+    found = [event for event in run_checks(quick, limit=20.0) if isinstance(event, CheckEnded)]
     examination.close()
     return {event.check: (finding.status, finding.detail) for event in found for finding in event.findings}
 
@@ -36,12 +36,12 @@ def statuses(environ: dict[str, str], *only: str) -> dict[str, tuple[str, str]]:
     ],
 )
 def test_what_a_problem_concerns(problem: str, concerns: set[str]) -> None:
-    assert concerned([problem]) == concerns
+    assert affected_checks([problem]) == concerns
 
 
 def test_the_groups_are_those_that_there_are() -> None:
-    assert set(CONCERNS) <= {setting.group for setting in declarations().values()}
-    assert {name.split(".")[0] for names in CONCERNS.values() for name in names} <= set(AREAS)
+    assert set(DEPENDENTS) <= {setting.group for setting in declarations().values()}
+    assert {name.split(".")[0] for names in DEPENDENTS.values() for name in names} <= set(AREAS)
 
 
 def test_no_database_is_one_problem() -> None:

@@ -8,10 +8,10 @@ import httpx
 import pytest
 
 from generation_worker.db.audit_trail import Author
-from generation_worker.db.fleet import pause, put_aside, resume, set_fleet_setting
+from generation_worker.db.fleet import park_paused_jobs, pause, resume, set_setting
 from generation_worker.domain.fleet import EVERYTHING, Extent
 from tests.e2e.conftest import StartWorker
-from tests.support.database import Connection, Database
+from tests.support.database import Connection, Database, queries_on
 from tests.support.jobs import enqueue, grant
 from tests.support.waiting import wait_until
 
@@ -29,11 +29,11 @@ def test_until_empty_ends_while_it_is_paused(app: Connection, start_worker: Star
     grant(app)
     for _ in range(3):
         enqueue(app)
-    pause(app, extent, by=ADA)
+    pause(queries_on(app), extent, by=ADA)
     assert start_worker("--until-empty").exit_status() == 0
     assert count(app, "pending") == 3
-    resume(app, extent, by=ADA)
-    sum(put_aside(app))
+    resume(queries_on(app), extent, by=ADA)
+    sum(park_paused_jobs(queries_on(app)))
     assert start_worker("--until-empty").exit_status() == 0
     assert count(app, "completed") == 3
 
@@ -63,7 +63,7 @@ def test_a_running_worker_pauses_resumes_and_does_more_at_once(
         with httpx.Client(trust_env=False) as client:
             return client.get(f"http://127.0.0.1:{port}/health").json()
 
-    pause(app, EVERYTHING, by=ADA)
+    pause(queries_on(app), EVERYTHING, by=ADA)
     waiting = [enqueue(app) for _ in range(8)]
     wait_until(lambda: health()["worker"] == "paused", "it knows")
     assert health()["status"] == "healthy"
@@ -71,9 +71,9 @@ def test_a_running_worker_pauses_resumes_and_does_more_at_once(
     assert (told["what"], told["by"], told["reason"]) == ("everything", "cli:ada", "a fire")
     assert count(app, "pending") == len(waiting)
 
-    set_fleet_setting(app, "concurrency", 4, by=ADA)
+    set_setting(queries_on(app), "concurrency", 4, by=ADA)
     wait_until(lambda: health()["concurrency"] == 4, "it follows")
-    resume(app, EVERYTHING, by=ADA)
+    resume(queries_on(app), EVERYTHING, by=ADA)
     wait_until(lambda: count(app, "processing") == 4, "four run at once")
     wait_until(lambda: count(app, "completed") == len(waiting), "all are made")
     wait_until(lambda: health()["worker"] == "running", "it knows that too")

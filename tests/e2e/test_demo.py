@@ -29,7 +29,7 @@ TROUBLES = {
     "an input that is no image": ("failed", "input_rejected"),
     "a PNG of 900 megapixels": ("failed", "input_rejected"),
     "credits gone before the start": ("failed", "insufficient_credits"),
-    "asked twice with one key": ("completed", None),
+    "requested twice with one key": ("completed", None),
 }
 """Act → status and error code of its one job."""
 

@@ -247,9 +247,7 @@ def enable_endpoint(caller: Admin, endpoint_id: UUID, queries: Database, body: W
     return _view(queries, caller, endpoint_id)
 
 
-@router.post(
-    "/{endpoint_id}/test", status_code=202, name="test_endpoint", responses={**CHANGES_ONE, **documented(409)}
-)
+@router.post("/{endpoint_id}/test", status_code=202, name="test_endpoint", responses={**CHANGES_ONE, **documented(409)})
 def send_test(caller: Admin, endpoint_id: UUID, queries: Database, body: WhyBody = None) -> EndpointTest:
     """Have a worker send a message of the type `endpoint.test`."""
     by = Author(caller.name, body and body.reason)

@@ -15,20 +15,26 @@ from tests.support.database import Connection
 from tests.support.populated import Population, SingleConnection
 from tests.web.pages.conftest import SignIn
 
+
+def row(**values: Any) -> Any:
+    """What an alert needs of a row of the database."""
+    return SimpleNamespace(**values)
+
+
 ID = UUID("01900000-0000-7000-8000-000000000001")
 WELL: dict[str, Any] = {
-    "waiting": [SimpleNamespace(provider="local", seconds=5.0, workers=1)],
-    "workers": [SimpleNamespace(id="worker-1", state="busy", stuck=0)],
-    "gates": [SimpleNamespace(provider="gemini", key_label="gemini-1", state="limited", reason="429")],
-    "processing": [SimpleNamespace(id=ID, lease_seconds=-119.0)],
-    "endpoints": [SimpleNamespace(id=ID, state="ok", reason=None)],
-    "tasks": [SimpleNamespace(name="prune", seconds=86_400.0, overdue=OVERDUE, last_error=None, found=None)],
-    "duplicates": SimpleNamespace(jobs=0, calls=0, example=None),
+    "waiting": [row(provider="local", seconds=5.0, workers=1)],
+    "workers": [row(id="worker-1", state="busy", stuck=0)],
+    "gates": [row(provider="gemini", key_label="gemini-1", state="limited", reason="429")],
+    "processing": [row(id=ID, lease_seconds=-119.0)],
+    "endpoints": [row(id=ID, state="ok", reason=None)],
+    "tasks": [row(name="prune", seconds=86_400.0, overdue=OVERDUE, last_error=None, found=None)],
+    "duplicates": row(jobs=0, calls=0, example=None),
 }
 
 
-def task(**values: Any) -> SimpleNamespace:
-    return SimpleNamespace(**{**vars(WELL["tasks"][0]), **values})
+def task(**values: Any) -> Any:
+    return row(**{**vars(WELL["tasks"][0]), **values})
 
 
 def test_where_all_is_well_there_is_none():
@@ -47,44 +53,44 @@ def test_where_all_is_well_there_is_none():
         ({"tasks": [task(last_error="no disk")]}, "warn", "prune failed: no disk", "workers#maintenance"),
         ({"tasks": [task(overdue=3600.0)]}, "warn", "prune has been due for 1h", "workers#maintenance"),
         (
-            {"workers": [SimpleNamespace(id="w", state="silent", stuck=3)]},
+            {"workers": [row(id="w", state="silent", stuck=3)]},
             "bad",
             "No worker has sent a heartbeat",
             "workers",
         ),
-        ({"workers": [SimpleNamespace(id="w", state="stuck", stuck=3)]}, "bad", "w has 3 stuck jobs", "workers"),
+        ({"workers": [row(id="w", state="stuck", stuck=3)]}, "bad", "w has 3 stuck jobs", "workers"),
         (
-            {"waiting": [SimpleNamespace(provider="far", seconds=90.0, workers=0)]},
+            {"waiting": [row(provider="far", seconds=90.0, workers=0)]},
             "bad",
             "Jobs for far have waited for 1m 30s",
             "providers",
         ),
         (
-            {"gates": [SimpleNamespace(provider="far", key_label="far-1", state="open", reason="401")]},
+            {"gates": [row(provider="far", key_label="far-1", state="open", reason="401")]},
             "bad",
             "far-1 fail (401)",
             "providers",
         ),
         (
-            {"gates": [SimpleNamespace(provider="far", key_label="far-1", state="probing", reason=None)]},
+            {"gates": [row(provider="far", key_label="far-1", state="probing", reason=None)]},
             "bad",
             "far-1 fail (for an unknown reason)",
             "providers",
         ),
-        ({"processing": [SimpleNamespace(id=ID, lease_seconds=-121.0)]}, "bad", "expired 2m 1s ago", f"jobs/{ID}"),
+        ({"processing": [row(id=ID, lease_seconds=-121.0)]}, "bad", "expired 2m 1s ago", f"jobs/{ID}"),
         (
-            {"endpoints": [SimpleNamespace(id=ID, state="disabled", reason="gone")]},
+            {"endpoints": [row(id=ID, state="disabled", reason="gone")]},
             "warn",
             "is disabled: gone",
             f"webhooks/{ID}",
         ),
         (
-            {"endpoints": [SimpleNamespace(id=ID, state="failing", reason="500")]},
+            {"endpoints": [row(id=ID, state="failing", reason="500")]},
             "warn",
             "fails: 500",
             f"webhooks/{ID}",
         ),
-        ({"duplicates": SimpleNamespace(jobs=1, calls=2, example=ID)}, "warn", "2 calls of the last day", f"jobs/{ID}"),
+        ({"duplicates": row(jobs=1, calls=2, example=ID)}, "warn", "2 calls of the last day", f"jobs/{ID}"),
     ],
 )
 def test_each_finding(wrong: dict[str, Any], level: str, says: str, link: str):
@@ -96,7 +102,7 @@ def test_each_finding(wrong: dict[str, Any], level: str, says: str, link: str):
 def test_the_bad_ones_come_first():
     wrong = {
         "tasks": [task(last_error="no disk")],
-        "gates": [SimpleNamespace(provider="far", key_label="far-1", state="open", reason="401")],
+        "gates": [row(provider="far", key_label="far-1", state="open", reason="401")],
     }
     assert [found.level for found in list_alerts(**{**WELL, **wrong})] == ["bad", "warn"]
 
