@@ -97,7 +97,7 @@ def test_without_a_database_the_rest_is_shown(cli: Command, monkeypatch: pytest.
 @pytest.mark.usefixtures("fleet")
 def test_set_fills_in_who_did_it(process: Command, connection: Connection):
     done = process("config", "set", "price.text_to_image.local", 3)
-    assert (done.status, done.out) == (0, "price.text_to_image.local is 3 now, for jobs enqueued from here on\n")
+    assert (done.status, done.out) == (0, "price.text_to_image.local is 3 now, for jobs enqueued from now on\n")
     row = connection.execute(
         "SELECT value, updated_by FROM fleet_setting WHERE name = 'price.text_to_image.local'"
     ).fetchone()
