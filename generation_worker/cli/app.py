@@ -25,7 +25,7 @@ PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
 """For a command that hands its arguments on to another program."""
 
 
-class Entry(NamedTuple):
+class CommandEntry(NamedTuple):
     """A command in the table: its place in this package, as module:attribute, and its line in ``--help``."""
 
     target: str
@@ -34,23 +34,23 @@ class Entry(NamedTuple):
 
 
 COMMANDS = {
-    "run": Entry("service:run", "Work on jobs until stopped (SIGTERM or Ctrl-C)."),
-    "demo": Entry("demo:demo", "Watch a worker make pictures, on a machine that has nothing set up."),
-    "migrate": Entry("service:migrate", "Bring the database's tables up to date (over DIRECT_URL, if set)."),
-    "enqueue": Entry("enqueue:enqueue", "Enqueue a job; prints its id."),
-    "status": Entry("status:status", "Show waiting and running jobs, workers and failures."),
-    "job": Entry("jobs:app", "Look at one job, cancel it, try it again, put it first."),
-    "dead": Entry("jobs:dead_app", "Look at jobs that failed for good, and replay them."),
-    "credits": Entry("credits:app", "Grant and correct credits, look at an account, audit all of them."),
-    "doctor": Entry("doctor:doctor", "Check everything that a worker needs, with a remedy for each fault."),
-    "config": Entry("fleet:app", "Show the settings, and change those of the whole fleet."),
-    "pause": Entry("fleet:pause", "Start no more jobs, or none of one provider, kind or user."),
-    "resume": Entry("fleet:resume", "End a pause; pauses of larger or smaller extents stay."),
-    "audit": Entry("access:audit", "Show what people and keys have changed, the latest first."),
-    "token": Entry("access:app", "Make keys of the HTTP API, list them, take them back."),
-    "webhook": Entry("webhooks:app", "Webhooks to the app: endpoints, and what was sent to them."),
-    "psql": Entry("sql:psql", "Open psql on the database (over DIRECT_URL, if set).", PASS_ON),
-    "sql": Entry("sql:sql", "Print a statement as psql runs it, with its parameters as variables."),
+    "run": CommandEntry("service:run", "Work on jobs until stopped (SIGTERM or Ctrl-C)."),
+    "demo": CommandEntry("demo:demo", "Watch a worker make pictures, on a machine that has nothing set up."),
+    "migrate": CommandEntry("service:migrate", "Bring the database's tables up to date (over DIRECT_URL, if set)."),
+    "enqueue": CommandEntry("enqueue:enqueue", "Enqueue a job; prints its id."),
+    "status": CommandEntry("status:status", "Show waiting and running jobs, workers and failures."),
+    "job": CommandEntry("jobs:app", "Look at one job, cancel it, try it again, put it first."),
+    "dead": CommandEntry("jobs:dead_app", "Look at jobs that failed for good, and replay them."),
+    "credits": CommandEntry("credits:app", "Grant and correct credits, look at an account, audit all of them."),
+    "doctor": CommandEntry("doctor:doctor", "Check everything that a worker needs, with a remedy for each fault."),
+    "config": CommandEntry("fleet:app", "Show the settings, and change those of the whole fleet."),
+    "pause": CommandEntry("fleet:pause", "Start no more jobs, or none of one provider, kind or user."),
+    "resume": CommandEntry("fleet:resume", "End a pause; pauses of larger or smaller extents stay."),
+    "audit": CommandEntry("access:audit", "Show what people and keys have changed, the latest first."),
+    "token": CommandEntry("access:app", "Make keys of the HTTP API, list them, take them back."),
+    "webhook": CommandEntry("webhooks:app", "Webhooks to the app: endpoints, and what was sent to them."),
+    "psql": CommandEntry("sql:psql", "Open psql on the database (over DIRECT_URL, if set).", PASS_ON),
+    "sql": CommandEntry("sql:sql", "Print a statement as psql runs it, with its parameters as variables."),
 }
 """All commands, in the order of ``--help``."""
 
@@ -92,7 +92,7 @@ def command_line() -> TyperGroup:
 class LazyCommand(TyperCommand):
     """Stands in the list of commands; what it stands for is imported when it is called."""
 
-    def __init__(self, name: str, entry: Entry) -> None:
+    def __init__(self, name: str, entry: CommandEntry) -> None:
         super().__init__(name, help=entry.line)
         self._entry = entry
 

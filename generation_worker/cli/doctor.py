@@ -18,7 +18,7 @@ from generation_worker.cli.output import print_json, text
 from generation_worker.cli.shell import FAILED, WRONG, Json
 from generation_worker.config import examine_settings
 from generation_worker.doctor.check import Check
-from generation_worker.doctor.run import CheckEnded, Event, Examination, CheckStarted, run_checks
+from generation_worker.doctor.run import CheckEnded, CheckStarted, Event, Examination, run_checks
 from generation_worker.domain.finding import Finding
 from generation_worker.log.redaction import hide_secrets
 

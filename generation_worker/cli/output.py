@@ -24,7 +24,7 @@ FAILED, WRONG = 1, 2
 Cells = Sequence[Any]
 
 
-class Problem(NamedTuple):
+class CommandProblem(NamedTuple):
     """``code`` never changes its meaning; ``status`` is the exit status."""
 
     code: str
@@ -73,7 +73,7 @@ def print_facts(facts: Iterable[tuple[str, Any]]) -> None:
     sys.stdout.write("".join(f"{name.ljust(width)}  {value}\n" for name, value in pairs))
 
 
-def print_problem(problem: Problem, *, as_json: bool) -> int:
+def print_problem(problem: CommandProblem, *, as_json: bool) -> int:
     """Print ``problem`` on stderr, and on stdout if JSON was asked for; its exit status."""
     message, hint = redact(problem.message), redact(problem.hint)
     lines = [*message.splitlines(), *([hint] if hint else [])]
@@ -86,13 +86,13 @@ def print_problem(problem: Problem, *, as_json: bool) -> int:
 def report_usage(error: TyperException | Abort, *, as_json: bool) -> int:
     """Print what is wrong with the words on the command line, or that a person answered no; the exit status."""
     if isinstance(error, Abort):
-        return print_problem(Problem("aborted", "Nothing was changed.", "", FAILED), as_json=as_json)
+        return print_problem(CommandProblem("aborted", "Nothing was changed.", "", FAILED), as_json=as_json)
     message = error.format_message().strip()
     if not message:
         return WRONG  # the help that was shown instead of a command says enough
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "generation-worker"
-    return print_problem(Problem("usage", message, f"See {command} --help", WRONG), as_json=as_json)
+    return print_problem(CommandProblem("usage", message, f"See {command} --help", WRONG), as_json=as_json)
 
 
 def rich_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> Any:

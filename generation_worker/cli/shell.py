@@ -18,7 +18,7 @@ import psycopg
 import typer
 from psycopg import errors
 
-from generation_worker.cli.output import FAILED, WRONG, Problem, print_problem
+from generation_worker.cli.output import FAILED, WRONG, CommandProblem, print_problem
 from generation_worker.config import ConfigurationError, Settings, load_settings, parse_duration
 from generation_worker.db.audit_trail import Author
 from generation_worker.db.connections import OwnConnection
@@ -144,51 +144,55 @@ def report(error: Exception, *, as_json: bool, expose: bool = False) -> int:
     return print_problem(problem or _unexpected(error), as_json=as_json)
 
 
-def _own_problem(error: BaseException) -> Problem | None:
+def _own_problem(error: BaseException) -> CommandProblem | None:
     match error:
         case CommandFailed():
-            return Problem(error.code, error.message, error.hint, error.status)
+            return CommandProblem(error.code, error.message, error.hint, error.status)
         case ConfigurationError():
-            return Problem("configuration", "\n".join(error.problems), "", WRONG)
+            return CommandProblem("configuration", "\n".join(error.problems), "", WRONG)
         case InvalidPayload():
-            return Problem(error.code, str(error), "", WRONG)
+            return CommandProblem(error.code, str(error), "", WRONG)
         case EnqueueRefused():
             status = WRONG if isinstance(error, InvalidRequest) else FAILED
-            return Problem(error.code, error.message, error.hint, status)
+            return CommandProblem(error.code, error.message, error.hint, status)
         case StorageUnavailable():
-            return Problem(error.code, error.message, "Check the storage's settings and that it answers.", FAILED)
+            return CommandProblem(
+                error.code, error.message, "Check the storage's settings and that it answers.", FAILED
+            )
         case MigrationBlocked():
-            return Problem("migration_blocked", str(error), "", FAILED)
+            return CommandProblem("migration_blocked", str(error), "", FAILED)
         case EmbeddedPostgresError():
-            return Problem("embedded_postgres", str(error), "", FAILED)
+            return CommandProblem("embedded_postgres", str(error), "", FAILED)
         case _:
             return None
 
 
-def _database_problem(error: BaseException) -> Problem | None:
+def _database_problem(error: BaseException) -> CommandProblem | None:
     """What an error of psycopg means, also inside one of SQLAlchemy's."""
     cause = getattr(error, "orig", None) or error
     match cause:
         case errors.UndefinedTable() | errors.UndefinedFunction() | errors.UndefinedColumn():
             message = f"The database is not as expected: {cause.diag.message_primary or ''}."
-            return Problem("not_migrated", message, REMEDY, WRONG)
+            return CommandProblem("not_migrated", message, REMEDY, WRONG)
         case errors.InsufficientPrivilege():
             message = f"The database does not allow it: {cause.diag.message_primary}."
-            return Problem("not_allowed", message, "Use the role that owns the tables.", FAILED)
+            return CommandProblem("not_allowed", message, "Use the role that owns the tables.", FAILED)
         case psycopg.OperationalError():
             message = f"The database does not answer: {' '.join(str(cause).split())}"
-            return Problem("database_unavailable", message, "Check DATABASE_URL and that the server runs.", FAILED)
+            return CommandProblem(
+                "database_unavailable", message, "Check DATABASE_URL and that the server runs.", FAILED
+            )
         case psycopg.Error():
-            return Problem("database_error", f"The database refused: {' '.join(str(cause).split())}", "", FAILED)
+            return CommandProblem("database_error", f"The database refused: {' '.join(str(cause).split())}", "", FAILED)
         case _:
             return None
 
 
-def _unexpected(error: Exception) -> Problem:
+def _unexpected(error: Exception) -> CommandProblem:
     frame = (extract_tb(error.__traceback__) or [None])[-1]
     place = f" ({Path(frame.filename).name}, line {frame.lineno})" if frame else ""
     message = " ".join(f"This should not happen: {type(error).__name__}: {error}".split())
-    return Problem("internal_error", f"{message}{place}", "Please report it.", FAILED)
+    return CommandProblem("internal_error", f"{message}{place}", "Please report it.", FAILED)
 
 
 def _check_revision(queries: Queries) -> None:

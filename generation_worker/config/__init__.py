@@ -1,15 +1,15 @@
-"""The settings of a worker: read once, complained about all together, then handed out as values."""
+"""The settings of a worker: read once, all faults reported together, then passed on as values."""
 
 from generation_worker.config.database import DatabaseAddress, parse_database_url
 from generation_worker.config.kinds import ConfigurationError, format_duration, parse_duration
 from generation_worker.config.load import examine_settings, load_settings
 from generation_worker.config.settings import Settings
-from generation_worker.config.table import SettingRow, describe, environment_table, example_file
+from generation_worker.config.table import DescribedSetting, describe, environment_table, example_file
 
 __all__ = [
     "ConfigurationError",
     "DatabaseAddress",
-    "SettingRow",
+    "DescribedSetting",
     "Settings",
     "describe",
     "environment_table",

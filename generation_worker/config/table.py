@@ -6,20 +6,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic_core import PydanticUndefined
 
 from generation_worker.config.kinds import Setting, format_duration
 from generation_worker.config.load import RETIRED
 from generation_worker.config.settings import Settings, declarations, is_duration
-from generation_worker.domain.fleet import problem_with
+from generation_worker.domain.fleet import FleetSetting, problem_with
 
 _NOTHING = "–"
 
 
 @dataclass(frozen=True, slots=True)
-class SettingRow:
+class DescribedSetting:
     """One setting as text. ``value`` of a secret is "set" or "not set"; "–" stands for no value."""
 
     group: str
@@ -27,30 +27,17 @@ class SettingRow:
     value: str
     default: str
     source: str
-    """database, if the fleet follows something else than what this process was started with; or else default,
-    environment, .env or option, with the alias, if one was used."""
+    """database, if a setting of the fleet holds instead; or else default, environment, .env or option, with the alias
+    if one was used."""
     help: str
     aliases: tuple[str, ...]
     secret: bool
     updated_by: str | None = None
-    """Who has set it for the whole fleet, and ``updated_at`` when; None for what the fleet does not follow."""
+    """Who set it for the whole fleet, and ``updated_at`` when; None if no setting of the fleet holds."""
     updated_at: datetime | None = None
 
 
-class Followed(Protocol):
-    """A setting of the whole fleet."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def value(self) -> Any: ...
-    @property
-    def updated_by(self) -> str | None: ...
-    @property
-    def updated_at(self) -> datetime: ...
-
-
-def describe(settings: Settings, fleet: Iterable[Followed] = ()) -> list[SettingRow]:
+def describe(settings: Settings, fleet: Iterable[FleetSetting] = ()) -> list[DescribedSetting]:
     """Every setting with its value and where that came from, secrets hidden. What ``fleet`` has set wins."""
     by_name = {each.name: each for each in fleet}
     return [
@@ -85,10 +72,10 @@ def default_text(field: str) -> str:
     return _text(field, default)
 
 
-def _row(settings: Settings, field: str, setting: Setting) -> SettingRow:
+def _row(settings: Settings, field: str, setting: Setting) -> DescribedSetting:
     value = getattr(settings, field)
     hidden = "set" if value else "not set"
-    return SettingRow(
+    return DescribedSetting(
         group=setting.group,
         name=setting.name,
         value=hidden if setting.secret else _text(field, value),
@@ -100,17 +87,19 @@ def _row(settings: Settings, field: str, setting: Setting) -> SettingRow:
     )
 
 
-def _overridden(row: SettingRow, field: str, setting: Setting, fleet: Mapping[str, Followed]) -> SettingRow:
-    """Workers pass over a value that was written past the checks, and so does the table."""
-    said = fleet.get(setting.followed or "")
-    if said is None or problem_with(said.name, said.value):
+def _overridden(
+    row: DescribedSetting, field: str, setting: Setting, fleet: Mapping[str, FleetSetting]
+) -> DescribedSetting:
+    """Workers ignore a value of the fleet that breaks a rule, and so does the table."""
+    followed = fleet.get(setting.followed or "")
+    if followed is None or problem_with(followed.name, followed.value):
         return row
     return replace(
         row,
-        value=_text(field, said.value),
-        source=f"database, {said.name}",
-        updated_by=said.updated_by,
-        updated_at=said.updated_at,
+        value=_text(field, followed.value),
+        source=f"database, {followed.name}",
+        updated_by=followed.updated_by,
+        updated_at=followed.updated_at,
     )
 
 

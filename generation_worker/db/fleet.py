@@ -15,7 +15,7 @@ from uuid import UUID
 from generation_worker.db.audit_trail import UNKNOWN, Author, record_change
 from generation_worker.db.jobs import JobCount
 from generation_worker.db.query import FAR, Queries
-from generation_worker.domain.fleet import FOLLOWED, LIMIT, PREFIX, Extent, may_be_unset, problem_with
+from generation_worker.domain.fleet import FOLLOWED, LIMIT, PREFIX, Extent, FleetSetting, may_be_unset, problem_with
 from generation_worker.domain.job import NO_PROVIDER, Status
 from generation_worker.domain.payload import KINDS
 from generation_worker.domain.refusals import InvalidRequest
@@ -140,15 +140,6 @@ class MaintenanceTask(NamedTuple):
     """Findings of the last run; None for a task that has none."""
     overdue: float = 0.0
     """Since it is due; 0 if it is not. In a fleet that works it stays below the interval of maintenance."""
-
-
-class FleetSetting(NamedTuple):
-    """One setting of the whole fleet; pauses are settings too."""
-
-    name: str
-    value: Any
-    updated_at: datetime
-    updated_by: str | None
 
 
 class Pause(NamedTuple):

@@ -67,7 +67,7 @@ class DemoAccount(NamedTuple):
     after: int
 
 
-class JobResult(NamedTuple):
+class SceneResult(NamedTuple):
     """A job of the scene, its outcome, and how that differs from the expected one."""
 
     job: SceneJob
@@ -80,7 +80,7 @@ class JobResult(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class DemoReport:
     seconds: float
-    results: list[JobResult]
+    results: list[SceneResult]
     refused: list[tuple[Act, str, str]]
     """Act, user and message of each request that did not become a job."""
     accounts: list[DemoAccount]
@@ -112,7 +112,7 @@ def _outcomes(queries: Queries, jobs: Sequence[SceneJob]) -> Iterable[tuple[Scen
     return [(job, found[job.id]) for job in jobs]
 
 
-def _compare(job: SceneJob, outcome: Outcome, stage: Stage, storage: Storage) -> JobResult:
+def _compare(job: SceneJob, outcome: Outcome, stage: Stage, storage: Storage) -> SceneResult:
     expected = job.act.expected
     if outcome.id in stage.lost:
         expected = replace(expected, attempts=expected.attempts + 1, calls=expected.calls + 1, paid=expected.paid + 1)
@@ -125,7 +125,7 @@ def _compare(job: SceneJob, outcome: Outcome, stage: Stage, storage: Storage) ->
         problems.append("its image is not in the storage as the result describes it")
     if job.act.late and outcome.passed > PASSED_BY:
         problems.append(f"{outcome.passed} jobs of the studio started before it, though it came from another user")
-    return JobResult(job, outcome, problems, lost=outcome.id in stage.lost)
+    return SceneResult(job, outcome, problems, lost=outcome.id in stage.lost)
 
 
 def _comparisons(expected: Expected, outcome: Outcome) -> list[tuple[str, Any, Any]]:
@@ -147,7 +147,7 @@ def _is_stored(image: dict[str, Any], storage: Storage) -> bool:
     return data is not None and hashlib.sha256(data).hexdigest() == image["sha256"]
 
 
-def _job_problems(results: Sequence[JobResult]) -> list[str]:
+def _job_problems(results: Sequence[SceneResult]) -> list[str]:
     return [
         f"{each.job.act.title}, {each.outcome.user_id}, job {each.outcome.id}: {problem}"
         for each in results
@@ -270,7 +270,7 @@ def as_document(report: DemoReport) -> dict[str, Any]:
     }
 
 
-def _as_object(result: JobResult) -> dict[str, Any]:
+def _as_object(result: SceneResult) -> dict[str, Any]:
     outcome = result.outcome._asdict()
     outcome["image"] = outcome["image"] and outcome["image"]["key"]
     why = result.job.act.why
@@ -295,7 +295,7 @@ def _print_jobs(console: Console, report: DemoReport, *, show_all: bool) -> None
         _print_why(console, message)
 
 
-def _print_line(console: Console, label: str, results: Sequence[JobResult]) -> None:
+def _print_line(console: Console, label: str, results: Sequence[SceneResult]) -> None:
     outcomes = [each.outcome for each in results]
     users = list(dict.fromkeys(each.user_id for each in outcomes))
     numbers = (
@@ -312,14 +312,14 @@ def _print_why(console: Console, why: str) -> None:
     console.print(Padding(Text(why, "dim"), (0, 0, 0, INDENT), expand=False))
 
 
-def _why(act: Act, results: Sequence[JobResult]) -> str:
+def _why(act: Act, results: Sequence[SceneResult]) -> str:
     """The error of one of the jobs, or the act's own explanation."""
     outcomes = [each.outcome for each in results]
     error = next((f"{each.error_code}: {each.error_message}" for each in outcomes if each.error_message), None)
     return error or act.why
 
 
-def _ending(results: Sequence[JobResult]) -> Text:
+def _ending(results: Sequence[SceneResult]) -> Text:
     statuses = dict.fromkeys(each.outcome.status for each in results)
     text = Text(", ").join(Text(status, COLORS.get(status, "yellow")) for status in statuses)
     if any(each.problems for each in results):

@@ -1,12 +1,15 @@
 """What a check is, and what checks of several areas use: sessions, remedies, the check of the settings."""
 
 from __future__ import annotations
+
 import re
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+
 import psycopg
+
 from generation_worker.config import ConfigurationError, Settings
 from generation_worker.config.settings import declarations
 from generation_worker.db.connections import SAFE_PATH, Row, apply, connect

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 HIGHEST_CONCURRENCY = 1000
@@ -15,6 +16,15 @@ SHORTEST_POLL, LONGEST_POLL = 0.01, 3600
 HIGHEST_RATE = 30_000
 """Calls per minute."""
 LIMIT = "calls_per_minute"
+
+
+class FleetSetting(NamedTuple):
+    """One setting of the whole fleet; pauses are settings too."""
+
+    name: str
+    value: Any
+    updated_at: datetime
+    updated_by: str | None
 
 
 def concurrency_problem(value: Any) -> str | None:
