@@ -35,55 +35,12 @@ from generation_worker.ports import (
     WorkerInfo,
 )
 
-# The courier's statements: one method for each file in ``courier/``, by the same name.
-
-
-class PostgresOutbox(Runner):
-    """Safe to use from many threads if its connections are."""
-
-    folder = "courier"
-
-    def claim_deliveries(
-        self, *, slots: int, per_endpoint: int, failing_slots: int, busy: Mapping[str, int], lease: float
-    ) -> list[Delivery]:
-        rows = self._run(
-            "claim_deliveries",
-            slots=slots,
-            per_endpoint=per_endpoint,
-            failing_slots=failing_slots,
-            busy=json.dumps(dict(busy)),
-            lease=lease,
-        )
-        return [Delivery(*row) for row in rows]
-
-    def record_delivery(self, delivery: Delivery, reply: Reply, judgement: Judgement) -> Recorded:
-        rows = self._run(
-            "record_delivery",
-            id=delivery.id,
-            token=delivery.token,
-            status=judgement.status,
-            answer=reply.status,
-            error=judgement.problem,
-            delay=judgement.delay,
-            rest=judgement.rest,
-            gone=judgement.gone,
-            longest_failing=LONGEST_FAILING,
-        )
-        return Recorded(True, rows[0][0]) if rows else Recorded(False)
-
-    def finish_batches(self, *, limit: int) -> int:
-        return self._change("finish_batches", limit=limit)
-
-    def prune_deliveries(self, *, retention: float, limit: int) -> int:
-        return self._change("prune_deliveries", retention=retention, limit=limit)
-
-
 # How the worker's values become rows for its statements, and the rows of their answers its values.
 
 
-def lane_columns(marks: Mapping[str, ClaimCursor]) -> dict[str, Any]:
-    priorities, positions, ids = zip(*marks.values(), strict=True)
-    return {"providers": list(marks), "priorities": list(priorities), "positions": list(positions), "ids": list(ids)}
+def lane_columns(low_water_marks: Mapping[str, ClaimCursor]) -> dict[str, Any]:
+    priorities, positions, ids = zip(*low_water_marks.values(), strict=True)
+    return {"providers": list(low_water_marks), "priorities": list(priorities), "positions": list(positions), "ids": list(ids)}
 
 
 def claim_of(rows: list[Row]) -> Claim:
@@ -163,7 +120,7 @@ class PostgresStore(Runner):
     def claim_jobs(
         self,
         worker: str,
-        marks: Mapping[str, ClaimCursor],
+        low_water_marks: Mapping[str, ClaimCursor],
         *,
         keys: Sequence[Key] = (),
         slots: int,
@@ -172,7 +129,7 @@ class PostgresStore(Runner):
         left_out: Sequence[str] = (),
         rehearse: str | None = None,
     ) -> Claim:
-        values = lane_columns(marks) | {
+        values = lane_columns(low_water_marks) | {
             "worker": worker,
             "left_out": list(left_out),
             "rehearsed": rehearse,
@@ -185,8 +142,8 @@ class PostgresStore(Runner):
         found = self._execute("claim_limited_jobs" if keys else "claim_jobs", values, keep=rehearse is None)
         return claim_of(found.fetchall())
 
-    def find_suspects(self, marks: Mapping[str, ClaimCursor], *, limit: int, left_out: Sequence[str]) -> list[Suspect]:
-        rows = self._run("find_suspects", **lane_columns(marks), limit=limit, left_out=list(left_out))
+    def find_suspects(self, low_water_marks: Mapping[str, ClaimCursor], *, limit: int, left_out: Sequence[str]) -> list[Suspect]:
+        rows = self._run("find_suspects", **lane_columns(low_water_marks), limit=limit, left_out=list(left_out))
         return [Suspect(*row) for row in rows]
 
     def renew_leases(
@@ -316,18 +273,18 @@ class PostgresStore(Runner):
     def prune_swept(self, *, retention: float, limit: int) -> int:
         return self._change("prune_swept", retention=retention, limit=limit)
 
-    def register_worker(self, card: WorkerInfo) -> None:
+    def register_worker(self, info: WorkerInfo) -> None:
         self._run(
             "register_worker",
-            worker=card.id,
-            version=card.version,
-            providers=list(card.providers),
-            concurrency=card.concurrency,
-            **key_columns(card.keys),
+            worker=info.id,
+            version=info.version,
+            providers=list(info.providers),
+            concurrency=info.concurrency,
+            **key_columns(info.keys),
         )
 
-    def touch_worker(self, card: WorkerInfo, *, busy: int, stuck: int, known: str = "") -> FleetState | None:
-        named = {"worker": card.id, "concurrency": card.concurrency, **key_columns(card.keys)}
+    def touch_worker(self, info: WorkerInfo, *, busy: int, stuck: int, known: str = "") -> FleetState | None:
+        named = {"worker": info.id, "concurrency": info.concurrency, **key_columns(info.keys)}
         rows = self._run("touch_worker", **named, busy=busy, stuck=stuck, known=known)
         return news_of(*rows[0]) if rows else None
 
@@ -345,3 +302,37 @@ class PostgresStore(Runner):
 
     def send_message(self, message: str) -> None:
         self._run("send_message", message=message)
+
+    def claim_deliveries(
+        self, *, slots: int, per_endpoint: int, failing_slots: int, busy: Mapping[str, int], lease: float
+    ) -> list[Delivery]:
+        rows = self._run(
+            "claim_deliveries",
+            slots=slots,
+            per_endpoint=per_endpoint,
+            failing_slots=failing_slots,
+            busy=json.dumps(dict(busy)),
+            lease=lease,
+        )
+        return [Delivery(*row) for row in rows]
+
+    def record_delivery(self, delivery: Delivery, reply: Reply, judgement: Judgement) -> Recorded:
+        rows = self._run(
+            "record_delivery",
+            id=delivery.id,
+            token=delivery.token,
+            status=judgement.status,
+            answer=reply.status,
+            error=judgement.problem,
+            delay=judgement.delay,
+            rest=judgement.rest,
+            gone=judgement.gone,
+            longest_failing=LONGEST_FAILING,
+        )
+        return Recorded(True, rows[0][0]) if rows else Recorded(False)
+
+    def finish_batches(self, *, limit: int) -> int:
+        return self._change("finish_batches", limit=limit)
+
+    def prune_deliveries(self, *, retention: float, limit: int) -> int:
+        return self._change("prune_deliveries", retention=retention, limit=limit)

@@ -1,4 +1,4 @@
-"""What the worker needs from the outside, in its own words. Adapters fulfil these; the worker knows no adapter."""
+"""The interfaces that the worker needs. Adapters implement them; the worker imports no adapter."""
 
 from generation_worker.ports.adapters import (
     Checkable,
@@ -13,7 +13,6 @@ from generation_worker.ports.adapters import (
     Storage,
     StoredObject,
     Watch,
-    WebhookReader,
 )
 from generation_worker.ports.store import (
     Admission,
@@ -27,7 +26,6 @@ from generation_worker.ports.store import (
     FleetState,
     GateChange,
     Key,
-    Outbox,
     Poster,
     Promotion,
     Reclaim,
@@ -61,7 +59,6 @@ __all__ = [
     "GenerationRequest",
     "Images",
     "Key",
-    "Outbox",
     "Picture",
     "Poster",
     "Promotion",
@@ -80,6 +77,5 @@ __all__ = [
     "StoredObject",
     "Suspect",
     "Watch",
-    "WebhookReader",
     "WorkerInfo",
 ]

@@ -8,18 +8,21 @@ from typing import Any, NoReturn
 from generation_worker.domain.gate import BREAKER, BreakerPolicy
 from generation_worker.domain.job import ClaimCursor, Job, Status
 from generation_worker.domain.settlement import Settlement
+from generation_worker.domain.webhook import Judgement, Reply
 from generation_worker.events import Events
 from generation_worker.ports import (
     Admission,
     CallBegun,
     CallReport,
     Claim,
+    Delivery,
     Expiry,
     FleetState,
     GateChange,
     Key,
     Promotion,
     Reclaim,
+    Recorded,
     Renewal,
     Staged,
     StoredObject,
@@ -92,7 +95,7 @@ class ScriptedStore:
     def claim_jobs(
         self,
         worker: str,
-        marks: Mapping[str, ClaimCursor],
+        low_water_marks: Mapping[str, ClaimCursor],
         *,
         keys: Sequence[Key] = (),
         slots: int,
@@ -103,10 +106,10 @@ class ScriptedStore:
     ) -> Claim:
         named = {"keys": keys, "slots": slots, "lease": lease, "max_attempts": max_attempts}
         more = {"left_out": list(left_out), "rehearse": rehearse}
-        return self._next("claim_jobs", NO_CLAIM, worker, dict(marks), **named, **more)
+        return self._next("claim_jobs", NO_CLAIM, worker, dict(low_water_marks), **named, **more)
 
-    def find_suspects(self, marks: Mapping[str, ClaimCursor], *, limit: int, left_out: Sequence[str]) -> list[Suspect]:
-        return self._next("find_suspects", [], dict(marks), limit=limit, left_out=list(left_out))
+    def find_suspects(self, low_water_marks: Mapping[str, ClaimCursor], *, limit: int, left_out: Sequence[str]) -> list[Suspect]:
+        return self._next("find_suspects", [], dict(low_water_marks), limit=limit, left_out=list(left_out))
 
     def renew_leases(
         self, leases: Sequence[tuple[str, str]], *, lease: float, timeout: float, grace: float
@@ -198,11 +201,11 @@ class ScriptedStore:
     def prune_swept(self, *, retention: float, limit: int) -> int:
         return self._next("prune_swept", 0, retention=retention, limit=limit)
 
-    def register_worker(self, card: WorkerInfo) -> None:
-        self._next("register_worker", None, card)
+    def register_worker(self, info: WorkerInfo) -> None:
+        self._next("register_worker", None, info)
 
-    def touch_worker(self, card: WorkerInfo, *, busy: int, stuck: int, known: str = "") -> FleetState | None:
-        return self._next("touch_worker", None, card, busy=busy, stuck=stuck, known=known)
+    def touch_worker(self, info: WorkerInfo, *, busy: int, stuck: int, known: str = "") -> FleetState | None:
+        return self._next("touch_worker", None, info, busy=busy, stuck=stuck, known=known)
 
     def park_paused_jobs(self, *, limit: int) -> int:
         return self._next("park_paused_jobs", 0, limit=limit)
@@ -218,6 +221,21 @@ class ScriptedStore:
 
     def send_message(self, message: str) -> None:
         self._next("send_message", None, message)
+
+    def claim_deliveries(
+        self, *, slots: int, per_endpoint: int, failing_slots: int, busy: Mapping[str, int], lease: float
+    ) -> list[Delivery]:
+        limits = {"slots": slots, "per_endpoint": per_endpoint, "failing_slots": failing_slots}
+        return self._next("claim_deliveries", [], **limits, busy=dict(busy), lease=lease)
+
+    def record_delivery(self, delivery: Delivery, reply: Reply, judgement: Judgement) -> Recorded:
+        return self._next("record_delivery", Recorded(True), delivery, reply, judgement)
+
+    def finish_batches(self, *, limit: int) -> int:
+        return self._next("finish_batches", 0, limit=limit)
+
+    def prune_deliveries(self, *, retention: float, limit: int) -> int:
+        return self._next("prune_deliveries", 0, retention=retention, limit=limit)
 
 
 class ScriptedSignals:
