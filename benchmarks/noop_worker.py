@@ -39,8 +39,8 @@ class CountingStore(PostgresStore):
     claims = 0
     settlements = 0
 
-    def claim_jobs(self, worker: str, marks: Mapping[str, ClaimCursor], **options: Any) -> Claim:
-        claim = super().claim_jobs(worker, marks, **options)
+    def claim_jobs(self, worker: str, low_water_marks: Mapping[str, ClaimCursor], **options: Any) -> Claim:
+        claim = super().claim_jobs(worker, low_water_marks, **options)
         self.claims += bool(claim.jobs)
         return claim
 

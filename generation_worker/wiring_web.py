@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     from generation_worker.metrics import Metrics
 
 
-class Keeping(NamedTuple):
-    """Where images go and who checks them, apart from the worker's own: however many people upload, its jobs go on."""
+class UploadBackend(NamedTuple):
+    """Storage and image tools of uploads, separate from those of the worker: uploads must not slow down its jobs."""
 
     storage: Storage
     images: Images
@@ -71,7 +71,7 @@ def build_app(
     events: Events,
     metrics: Metrics | None = None,
     *,
-    keeping: Keeping,
+    uploads: UploadBackend,
 ) -> FastAPI:
     """What it holds is closed with ``stack``."""
     desk = open_desk(stack, settings)
@@ -81,10 +81,10 @@ def build_app(
     routers = list(build_routers(settings, supervisor, events, metrics))
     door = Door(guard, SessionDesk(desk))
     if settings.enable_dashboard:
-        routers += build_dashboard(settings, desk, door, keeping.storage, supervisor)
+        routers += build_dashboard(settings, desk, door, uploads.storage, supervisor)
     streams = build_streams(stack, settings, desk, events) if settings.enable_api else None
     if streams is not None:
-        routers += build_api(settings, desk, keeping, streams, supervisor, events)
+        routers += build_api(settings, desk, uploads, streams, supervisor, events)
     app = create_app(routers, guard, queries=Queries(desk))
     app.state.door = door
     if settings.enable_dashboard:
@@ -119,19 +119,19 @@ def build_streams(stack: ExitStack, settings: Settings, desk: DeskConnections, e
 def build_api(
     settings: Settings,
     desk: DeskConnections,
-    keeping: Keeping,
+    uploads: UploadBackend,
     streams: Streams,
     supervisor: Supervisor,
     events: Events,
 ) -> Iterator[APIRouter]:
     """The routers under /worker, by subject."""
     jobs = JobDesk(desk, private_urls=settings.fetch_allow_private)
-    yield jobs_router(jobs, keeping.storage)
+    yield jobs_router(jobs, uploads.storage)
     yield batches_router(jobs)
-    yield events_router(streams, StreamDesk(desk), jobs, keeping.storage)
+    yield events_router(streams, StreamDesk(desk), jobs, uploads.storage)
     yield credits.router
     yield images_router(
-        keeping.storage, keeping.images, most_bytes=settings.upload_max_mb * MIB, kept_for=settings.upload_retention
+        uploads.storage, uploads.images, most_bytes=settings.upload_max_mb * MIB, kept_for=settings.upload_retention
     )
     webhooks = WebhookDesk(desk, allow_private=settings.webhook_allow_private)
     yield deliveries_router(webhooks)

@@ -13,7 +13,7 @@ from generation_worker import __version__
 from generation_worker.cli import access as audit
 from generation_worker.cli import access as token
 from generation_worker.cli import credits as credit
-from generation_worker.cli import enqueue, status
+from generation_worker.cli import enqueue, sql, status
 from generation_worker.cli import fleet as config
 from generation_worker.cli import fleet as pause
 from generation_worker.cli import jobs as dead
@@ -64,6 +64,8 @@ app.command("resume")(pause.resume)
 app.command("audit")(audit.audit)
 app.add_typer(token.app, name="token")
 app.add_typer(webhook.app, name="webhook")
+app.command("psql", context_settings=sql.PASS_ON)(sql.psql)
+app.command("sql")(sql.sql)
 
 
 # The command line: ``generation-worker``.

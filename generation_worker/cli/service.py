@@ -190,9 +190,8 @@ def _status(findings: list[Finding]) -> int:
 
 
 if TYPE_CHECKING:
-    from generation_worker.config import Settings
+    from generation_worker.config import DatabaseAddress, Settings
 
-OFFER = "SELECT offer_providers(%s)"
 LOSS = "What the tables beyond revision {} hold is lost. Go on?"
 
 
@@ -209,23 +208,24 @@ def migrate(
     if down is not None and sys.stdin.isatty():
         typer.confirm(LOSS.format(down), abort=True, err=True)
     settings = load()
-    conninfo = (settings.direct_database() or settings.require_database()).conninfo
-    applied = _move(conninfo, to, down)
-    offered = _offer(conninfo, settings) if to == "head" and down is None else []
-    _say(conninfo, applied, offered, as_json=as_json)
+    address = settings.direct_database() or settings.require_database()
+    applied = _move(address, to, down)
+    offered = _offer(address, settings) if to == "head" and down is None else []
+    _say(address, applied, offered, as_json=as_json)
 
 
-def _move(conninfo: str, to: str, down: str | None) -> list[str]:
+def _move(address: DatabaseAddress, to: str, down: str | None) -> list[str]:
     from alembic.util.exc import CommandError  # noqa: PLC0415 - heavy
 
     from generation_worker.db import migrations  # noqa: PLC0415
 
     try:
         if down is None:
-            return migrations.upgrade(conninfo, to)
-        migrations.downgrade(conninfo, down)
+            return migrations.upgrade(address.conninfo, to, schema=address.schema)
+        migrations.downgrade(address.conninfo, down, schema=address.schema)
     except CommandError:
-        raise _unknown(migrations.current(conninfo), migrations.head(), to if down is None else down) from None
+        current = migrations.current(address.conninfo, schema=address.schema)
+        raise _unknown(current, migrations.head(), to if down is None else down) from None
     return []
 
 
@@ -238,27 +238,28 @@ def _unknown(current: str | None, head: str, asked: str) -> CommandFailed:
     )
 
 
-def _offer(conninfo: str, settings: Settings) -> list[str]:
+def _offer(address: DatabaseAddress, settings: Settings) -> list[str]:
     from generation_worker.db.connections import connect  # noqa: PLC0415
+    from generation_worker.db.query import Queries  # noqa: PLC0415
     from generation_worker.registrations import configured_providers  # noqa: PLC0415
 
     names = configured_providers(settings)
     if names:
-        with connect(conninfo, prepare=False) as connection:
-            connection.execute(OFFER, [names])
+        with connect(address.conninfo, prepare=False) as connection:
+            Queries.on(connection, schema=address.schema).execute("offer_providers", providers=names)
     return names
 
 
-def _say(conninfo: str, applied: list[str], offered: list[str], *, as_json: bool) -> None:
+def _say(address: DatabaseAddress, applied: list[str], offered: list[str], *, as_json: bool) -> None:
     from generation_worker.db import migrations  # noqa: PLC0415
 
-    revision = migrations.current(conninfo)
+    revision = migrations.current(address.conninfo, schema=address.schema)
     if as_json:
         print_json({"applied": applied, "revision": revision, "providers": offered})
         return
     for name in applied:
         typer.echo(f"applied {name}")
-    typer.echo(f"The database is at revision {revision or 'base'}.")
+    typer.echo(f"The schema {address.schema} is at revision {revision or 'base'}.")
     if offered:
         typer.echo(f"Jobs may name: {', '.join(offered)}.")
 

@@ -220,36 +220,36 @@ def _print(problem: Problem, *, as_json: bool) -> int:
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from psycopg import Connection
-
     from generation_worker.config import Settings
-    from generation_worker.db.connections import OwnConnection
-    from generation_worker.db.insights import Insights
+    from generation_worker.db.query import Queries
 
 REMEDY = "Run generation-worker migrate"
-REVISION = "SELECT version_num FROM alembic_version"
 
 
 @contextmanager
-def database(settings: Settings | None = None) -> Generator[OwnConnection]:
-    """A connection to a database whose tables this version understands.
+def database(settings: Settings | None = None) -> Generator[Queries]:
+    """The queries of a database whose tables this version understands.
 
     Raises ConfigurationError without an address, psycopg.OperationalError, and CommandFailed if it is not migrated.
     """
     from generation_worker.db.connections import OwnConnection  # noqa: PLC0415 - not for --help
+    from generation_worker.db.query import Queries  # noqa: PLC0415
 
     address = (settings or load()).require_database()
     own = OwnConnection(address.conninfo, prepare=False)
     try:
-        _check_revision(own)
-        yield own
+        queries = Queries(own, schema=address.schema)
+        _check_revision(queries)
+        yield queries
     finally:
         own.close()
 
 
-def job_id(insights: Insights, text: str) -> UUID:
+def job_id(queries: Queries, text: str) -> UUID:
     """The id that ``text`` is, or the only one that begins with it. Raises CommandFailed."""
-    found = insights.find_jobs(text)
+    from generation_worker.db.jobs import find_jobs  # noqa: PLC0415 - not for --help
+
+    found = find_jobs(queries, text)
     if not found:
         raise CommandFailed("job_not_found", f"There is no job {text}.", "Final jobs are deleted after the retention.")
     if len(found) > 1:
@@ -258,34 +258,30 @@ def job_id(insights: Insights, text: str) -> UUID:
 
 
 @contextmanager
-def one_job(text: str) -> Generator[tuple[Connection[Any], UUID]]:
-    """A connection, and the id of the job that ``text`` is or begins. Raises as ``database`` and ``job_id`` do."""
-    with database() as own:
-        from generation_worker.db.insights import Insights  # noqa: PLC0415 - not for --help
-
-        found = job_id(Insights(own), text)
-        with own.connection() as connection:
-            yield connection, found
+def one_job(text: str) -> Generator[tuple[Queries, UUID]]:
+    """The queries, and the id of the job that ``text`` is or begins. Raises as ``database`` and ``job_id`` do."""
+    with database() as queries:
+        yield queries, job_id(queries, text)
 
 
-def _check_revision(own: OwnConnection) -> None:
+def _check_revision(queries: Queries) -> None:
     from psycopg.errors import UndefinedTable  # noqa: PLC0415 - not for --help
 
     from generation_worker.db.migrations import head  # noqa: PLC0415
+    from generation_worker.db.server import find_revision  # noqa: PLC0415
 
     try:
-        with own.connection() as connection:
-            row = connection.execute(REVISION).fetchone()
+        revision = find_revision(queries)
     except UndefinedTable:
-        row = None
-    if row is None:
-        raise CommandFailed("not_migrated", "The database has no tables yet.", REMEDY, WRONG)
-    if row[0] < head():
-        message = f"The database is at revision {row[0]}; this version needs {head()}."
+        revision = None
+    if revision is None:
+        raise CommandFailed("not_migrated", f"The schema {queries.schema} has no tables yet.", REMEDY, WRONG)
+    if revision < head():
+        message = f"The schema {queries.schema} is at revision {revision}; this version needs {head()}."
         raise CommandFailed("not_migrated", message, REMEDY, WRONG)
-    if row[0] > head():
+    if revision > head():
         # While a new version is being rolled out, the old one still answers.
         sys.stderr.write(
-            f"Notice: the database is at revision {row[0]}, newer than this version knows ({head()}): it was brought "
-            "there by generation-worker migrate of a newer one, so install that\n"
+            f"Notice: the schema {queries.schema} is at revision {revision}, newer than this version knows ({head()}): "
+            "it was brought there by generation-worker migrate of a newer one, so install that\n"
         )

@@ -115,7 +115,10 @@ class Provider(Protocol):
         ...
 
     def generate(self, request: GenerationRequest, control: Control) -> Generated:
-        """Make one call. Raises ProviderError with the right ``retry``, ``wait`` and ``spent``, and what ``control`` raises."""
+        """Make one call.
+
+        Raises ProviderError with the right ``retry``, ``wait`` and ``spent``, and what ``control`` raises.
+        """
         ...
 
 

@@ -318,10 +318,11 @@ class Store(Protocol):
         left_out: Sequence[str] = (),
         rehearse: str | None = None,
     ) -> Claim:
-        """Claim up to ``slots`` jobs for ``lease`` seconds from the lanes in ``low_water_marks``, each from its mark on.
+        """Claim up to ``slots`` jobs for ``lease`` seconds from the lanes in ``low_water_marks``.
 
-        Lanes whose providers have ``keys`` give no more jobs than these have permits for. Jobs in ``left_out`` are
-        skipped. With ``rehearse`` only that job is claimed, and the transaction is rolled back.
+        Each lane is read from its mark on. Lanes whose providers have ``keys`` give no more jobs than these have
+        permits for. Jobs in ``left_out`` are skipped. With ``rehearse`` only that job is claimed, and the transaction
+        is rolled back.
         """
         ...
 
@@ -444,7 +445,10 @@ class Store(Protocol):
     def claim_deliveries(
         self, *, slots: int, per_endpoint: int, failing_slots: int, busy: Mapping[str, int], lease: float
     ) -> list[Delivery]:
-        """Claim up to ``slots`` due deliveries for ``lease`` seconds. ``busy`` is the number of senders by endpoint."""
+        """Claim up to ``slots`` due deliveries for ``lease`` seconds.
+
+        ``busy`` is the number of senders that are busy, by endpoint.
+        """
         ...
 
     def record_delivery(self, delivery: Delivery, reply: Reply, judgement: Judgement) -> Recorded: ...

@@ -162,7 +162,7 @@ class Senders:
         finished: Callable[[], None],
         failed: Callable[[Delivery, BaseException], None],
     ) -> None:
-        """``failed`` gets an exception that escaped from ``send``. ``finished`` is called when a thread is idle again."""
+        """``failed`` gets exceptions that escape from ``send``; ``finished`` is called when a thread is idle again."""
         self._number = number
         self._send = send
         self._finished = finished

@@ -98,7 +98,7 @@ class ImageStore:
             self.store.discard_staged(job)
 
     def _put(self, lease: Lease, key: str, picture: Picture, until: float) -> None:
-        """Continue while the database does not answer: if the lease is lost by then, the next attempt finds the image."""
+        """Continue while the database does not answer: if the lease is lost then, the next attempt finds the image."""
         for attempt in Retrying(
             retry=retry_if_exception_type(StorageUnavailable),
             wait=wait_exponential(multiplier=0.2, max=10),

@@ -70,9 +70,10 @@ class Lease:
             raise LeaseLost("The lease cannot be proved any more.")
 
     def pause(self, seconds: float, *, proof: bool = True, enough: Callable[[], bool] = lambda: False) -> None:
-        """Sleep for ``seconds``, or until ``enough`` returns true. It is called at the beginning and after each ``wake``.
+        """Sleep for ``seconds``, or until ``enough`` returns true.
 
-        Raises as ``check`` does, as soon as the attempt may not continue.
+        ``enough`` is called at the beginning and after each ``wake``. Raises as ``check`` does, as soon as the attempt
+        may not continue.
         """
         self._interrupted = self._interrupted or threading.Event()
         until = self._clock() + seconds

@@ -9,6 +9,7 @@ from queue import SimpleQueue
 
 from generation_worker.worker.lease import Lease
 
+
 class Pool:
     """A number of daemon threads that can change.
 
@@ -24,7 +25,7 @@ class Pool:
         finished: Callable[[], None],
         failed: Callable[[Lease, BaseException], None],
     ) -> None:
-        """``failed`` gets an exception that escaped from ``work``. ``finished`` is called when a thread is idle again."""
+        """``failed`` gets exceptions that escape from ``work``; ``finished`` is called when a thread is idle again."""
         self.size = size
         self._work = work
         self._finished = finished

@@ -69,7 +69,10 @@ class Settler:
         return 0 if self._queue.qsize() else None
 
     def _take(self, at_most: int) -> None:
-        """Collect settlements. A shutdown may release an attempt that then ends by itself: its own outcome replaces that."""
+        """Collect waiting settlements.
+
+        A shutdown may release an attempt that then ends by itself: its own outcome replaces the release.
+        """
         for _ in range(at_most):
             try:
                 end = self._queue.get_nowait()

@@ -64,7 +64,7 @@ def test_a_job_that_finds_the_breaker_open_goes_to_its_second_provider_at_once(f
     for claimed in jobs:
         fleet.worker.settle(claimed, LIMITED)
     fleet.worker.promote_now()
-    assert fleet.claim().broken
+    assert fleet.claim().all_breakers_open
     assert fleet.worker.store.move_jobs(limit=10) == 3
 
 

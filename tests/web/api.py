@@ -18,7 +18,7 @@ from generation_worker.images.tools import ImageTools
 from generation_worker.storage.disk import DiskStorage
 from generation_worker.web.app import WebServer
 from generation_worker.wiring import build_metrics
-from generation_worker.wiring_web import Keeping, build_app
+from generation_worker.wiring_web import UploadBackend, build_app
 from tests.support.database import Database
 
 
@@ -106,9 +106,9 @@ def api(database: Database, directory: Path, **overrides: str) -> Generator[Api]
     with ExitStack() as stack:
         images = ImageTools(1)
         stack.callback(images.close)
-        keeping = Keeping(LinkedDisk(directory), images)
+        uploads = UploadBackend(LinkedDisk(directory), images)
         metrics = build_metrics(settings, events)
-        app = build_app(stack, settings, supervisor, events, metrics, keeping=keeping)  # pyright: ignore[reportArgumentType]
+        app = build_app(stack, settings, supervisor, events, metrics, uploads=uploads)  # pyright: ignore[reportArgumentType]
         clock = Clock()
         app.state.guard._clock = app.state.door._clock = clock
         server = WebServer(app, host="127.0.0.1", port=0)

@@ -1,4 +1,4 @@
-"""A store, signals and a clock that do what a test tells them, and remember what they were asked."""
+"""A scripted store, scripted signals and a clock that a test advances. They record what they are called with."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Step = Callable[..., Any]
 
 
 class Clock:
-    """Time that passes when told."""
+    """Time that a test advances."""
 
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now
@@ -52,8 +52,8 @@ class Clock:
         self.now += seconds
 
 
-class Told:
-    """Remembers events; a listener that can be asked what happened."""
+class RecordedEvents:
+    """A listener that records events."""
 
     def __init__(self, events: Events) -> None:
         self.events: list[tuple[str, dict[str, Any]]] = []
@@ -108,7 +108,9 @@ class ScriptedStore:
         more = {"left_out": list(left_out), "rehearse": rehearse}
         return self._next("claim_jobs", NO_CLAIM, worker, dict(low_water_marks), **named, **more)
 
-    def find_suspects(self, low_water_marks: Mapping[str, ClaimCursor], *, limit: int, left_out: Sequence[str]) -> list[Suspect]:
+    def find_suspects(
+        self, low_water_marks: Mapping[str, ClaimCursor], *, limit: int, left_out: Sequence[str]
+    ) -> list[Suspect]:
         return self._next("find_suspects", [], dict(low_water_marks), limit=limit, left_out=list(left_out))
 
     def renew_leases(

@@ -33,7 +33,7 @@ from generation_worker.worker.attempt import Attempt
 from generation_worker.worker.lease import Lease
 from generation_worker.worker.paid_call import ProviderKeys
 from tests.domain.jobs import a_job
-from tests.worker.scripted_store import Clock, ScriptedStore, Told, unavailable
+from tests.worker.scripted_store import Clock, RecordedEvents, ScriptedStore, unavailable
 from tests.worker.scripted_store import lease as new_lease
 from tests.worker.scripted_tools import (
     IMAGE,
@@ -195,10 +195,10 @@ def test_a_call_that_failed_is_recorded_with_whether_it_was_paid(
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("down"), ValueError("no row can hold this")])
-def test_a_call_that_cannot_be_recorded_costs_no_image(desk: Desk, told: Told, error: Exception) -> None:
+def test_a_call_that_cannot_be_recorded_costs_no_image(desk: Desk, recorded: RecordedEvents, error: Exception) -> None:
     desk.store.answer("finish_call", error)
     assert isinstance(desk.run(), Completed)
-    assert "call.unrecorded" in told.names
+    assert "call.unrecorded" in recorded.names
 
 
 @pytest.mark.parametrize(
@@ -347,12 +347,14 @@ class Unspeakable(Exception):
 @pytest.mark.parametrize(
     "error", [KeyError("x"), Unspeakable(), SystemExit(1), KeyboardInterrupt(), MemoryError(), GeneratorExit()]
 )
-def test_whatever_is_raised_ends_the_attempt_and_not_its_thread(desk: Desk, told: Told, error: BaseException) -> None:
+def test_whatever_is_raised_ends_the_attempt_and_not_its_thread(
+    desk: Desk, recorded: RecordedEvents, error: BaseException
+) -> None:
     desk.provider.script = [error]
     outcome = desk.run()
     assert code(outcome) == "internal_error"
     assert failure(outcome).message == f"{type(error).__name__} in the worker; its log has the details."
-    assert told.fields("attempt.broke")["exc_info"] is error
+    assert recorded.fields("attempt.broke")["exc_info"] is error
 
 
 # stopped from outside
@@ -463,7 +465,7 @@ def test_a_paid_image_is_stored_while_the_database_is_silent(desk: Desk, clock: 
 # after a crash
 
 
-def test_a_crash_behind_it_makes_an_attempt_look_for_the_image(desk: Desk, told: Told) -> None:
+def test_a_crash_behind_it_makes_an_attempt_look_for_the_image(desk: Desk, recorded: RecordedEvents) -> None:
     first = desk.run()
     desk.provider.requests.clear()
     second = desk.run(**NEXT)
@@ -471,7 +473,7 @@ def test_a_crash_behind_it_makes_an_attempt_look_for_the_image(desk: Desk, told:
     assert isinstance(second, Completed)
     assert second.result["images"] == first.result["images"]
     assert desk.provider.requests == []
-    assert told.fields("image.found")["attempt"] == 2
+    assert recorded.fields("image.found")["attempt"] == 2
 
 
 def test_the_image_of_any_earlier_attempt_is_found(desk: Desk) -> None:

@@ -13,10 +13,10 @@ from generation_worker.events import Events
 from generation_worker.ports import Claim, Key, Promotion, Refusal, StoreUnavailable
 from generation_worker.worker import poller as pollers
 from generation_worker.worker.lease import Lease, LeaseBook
-from generation_worker.worker.poller import MARKS_KEPT, UNWRITTEN, Poller, Promoter
+from generation_worker.worker.poller import MARKS_KEPT, UNWRITTEN, Poller
 from generation_worker.worker.pool import Pool
 from tests.support.jobs import TRACEPARENT
-from tests.worker.scripted_store import NO_CLAIM, Clock, ScriptedStore, Told, jobs, settings, unavailable
+from tests.worker.scripted_store import NO_CLAIM, Clock, RecordedEvents, ScriptedStore, jobs, settings, unavailable
 
 
 @dataclass
@@ -56,7 +56,6 @@ def desk(store: ScriptedStore, clock: Clock, events: Events) -> Desk:
         settings(providers=("local", "replicate"), keys=(Key("far-1", "replicate", 60),)),
         pool,
         leases,
-        Promoter(store, events, clock=clock),
         events,
         may_claim=lambda: desk.may_claim,
         listening=lambda: desk.listening,
@@ -173,7 +172,7 @@ def test_marks_are_forgotten_when_there_may_be_work_anywhere_in_the_line(desk: D
     desk.store.answer("claim_jobs", brought(4))
     desk.poller.step()
     free_all(desk)
-    desk.poller.look_now()
+    desk.poller.check_now()
     desk.poller.step()
     assert desk.claims()[1]["marks"]["local"] == LANE_START
 
@@ -181,10 +180,10 @@ def test_marks_are_forgotten_when_there_may_be_work_anywhere_in_the_line(desk: D
 # refusals
 
 
-def test_a_refused_job_is_told_of(desk: Desk, told: Told) -> None:
+def test_a_refused_job_is_told_of(desk: Desk, recorded: RecordedEvents) -> None:
     desk.store.answer("claim_jobs", Claim([], [Refusal("job-9", "ada", 7.0, TRACEPARENT)]))
     desk.poller.step()
-    assert told.fields("job.refused") == {
+    assert recorded.fields("job.refused") == {
         "job": "job-9",
         "user": "ada",
         "trace_id": TRACEPARENT[3:35],
@@ -266,7 +265,7 @@ def test_a_worker_with_a_full_line_says_that_it_is_awake(desk: Desk) -> None:
     desk.listening = True
     desk.step_until_rest()
     desk.store.answer("claim_jobs", brought(4))
-    desk.poller.look_now()
+    desk.poller.check_now()
     assert desk.poller.step() == 0
     assert [kwargs["asleep"] for _, kwargs in desk.store.calls("set_asleep")] == [True, False]
 
@@ -354,7 +353,7 @@ def test_a_claim_that_a_gate_cut_short_goes_on_where_it_ended(desk: Desk) -> Non
 
 
 def test_jobs_move_while_a_breaker_is_open_and_are_looked_for_at_once(desk: Desk) -> None:
-    desk.store.answer("claim_jobs", brought(2)._replace(opens_in=30.0, broken=True))
+    desk.store.answer("claim_jobs", brought(2)._replace(opens_in=30.0, all_breakers_open=True))
     desk.store.answer("move_jobs", 3)
     assert desk.poller.step() == 0
     desk.poller.step()

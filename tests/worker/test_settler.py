@@ -14,7 +14,7 @@ from generation_worker.events import Events
 from generation_worker.ports import StoreBusy, StoreUnavailable
 from generation_worker.worker.lease import Lease, LeaseBook
 from generation_worker.worker.settler import BATCH, Settler
-from tests.worker.scripted_store import Clock, ScriptedStore, Told, jobs, lease, unavailable
+from tests.worker.scripted_store import Clock, RecordedEvents, ScriptedStore, jobs, lease, unavailable
 
 COMPLETED = Completed({"images": []})
 FAILED = Failed(ProviderUnavailable("503"))
@@ -73,11 +73,11 @@ def test_no_statement_writes_more_than_a_batch(desk: Desk) -> None:
     assert [len(batch) for batch in desk.batches()] == [BATCH, 1]
 
 
-def test_what_was_written_is_told(desk: Desk, told: Told) -> None:
+def test_what_was_written_is_told(desk: Desk, recorded: RecordedEvents) -> None:
     (held,) = desk.end(FAILED)
     desk.clock.advance(3)
     desk.settler.step()
-    said = told.fields("attempt.settled")
+    said = recorded.fields("attempt.settled")
     assert (said["job"], said["outcome"], said["status"], said["seconds"]) == (held.job.id, "failed", "scheduled", 3)
     assert (said["error_code"], said["error_message"]) == ("provider_unavailable", "503")
 
@@ -88,12 +88,12 @@ def test_a_job_that_will_be_due_is_told_to_the_promoter(desk: Desk) -> None:
     assert desk.due == [desk.batches()[0][0][1].delay]
 
 
-def test_a_job_that_was_cancelled_meanwhile_will_not_be_due(desk: Desk, told: Told) -> None:
+def test_a_job_that_was_cancelled_meanwhile_will_not_be_due(desk: Desk, recorded: RecordedEvents) -> None:
     (held,) = desk.end(FAILED)
     desk.store.answer("settle_attempts", {held.job.id: "cancelled"})
     desk.settler.step()
     assert desk.due == []
-    assert told.fields("attempt.settled")["status"] == "cancelled"
+    assert recorded.fields("attempt.settled")["status"] == "cancelled"
 
 
 def test_leases_are_given_up_before_it_is_said_that_they_are(desk: Desk) -> None:
@@ -105,12 +105,12 @@ def test_leases_are_given_up_before_it_is_said_that_they_are(desk: Desk) -> None
 # the fence
 
 
-def test_an_attempt_that_lost_its_lease_has_written_nothing(desk: Desk, told: Told) -> None:
+def test_an_attempt_that_lost_its_lease_has_written_nothing(desk: Desk, recorded: RecordedEvents) -> None:
     desk.end(COMPLETED, 2)
     desk.store.answer("settle_attempts", {"job-1": "completed"})
     desk.settler.step()
-    assert told.names == ["attempt.settled", "lease.lost"]
-    assert told.fields("lease.lost")["job"] == "job-2"
+    assert recorded.names == ["attempt.settled", "lease.lost"]
+    assert recorded.fields("lease.lost")["job"] == "job-2"
     assert (desk.settler.waiting, len(desk.leases)) == (0, 0)
 
 
@@ -163,11 +163,13 @@ def holding(*held: str) -> Any:
     return settle
 
 
-def settled(told: Told) -> list[str]:
-    return [fields["job"] for name, fields in told.events if name == "attempt.settled"]
+def settled(recorded: RecordedEvents) -> list[str]:
+    return [fields["job"] for name, fields in recorded.events if name == "attempt.settled"]
 
 
-def test_a_row_that_somebody_holds_keeps_no_other_settlement_from_being_written(desk: Desk, told: Told) -> None:
+def test_a_row_that_somebody_holds_keeps_no_other_settlement_from_being_written(
+    desk: Desk, recorded: RecordedEvents
+) -> None:
     desk.end(COMPLETED, 6)
     desk.store.answer("settle_attempts", *[holding("job-2", "job-5")] * 100)
     for number in (1, 2):
@@ -176,7 +178,7 @@ def test_a_row_that_somebody_holds_keeps_no_other_settlement_from_being_written(
         desk.end(COMPLETED, first=6 + number)
     with pytest.raises(StoreBusy):
         desk.settler.step()
-    assert sorted(settled(told)) == ["job-1", "job-3", "job-4", "job-6", "job-7", "job-8"]
+    assert sorted(settled(recorded)) == ["job-1", "job-3", "job-4", "job-6", "job-7", "job-8"]
     assert desk.settler.waiting == 2
 
 
@@ -189,7 +191,7 @@ def test_what_is_held_costs_one_wait_at_each_step(desk: Desk) -> None:
     assert [len(batch) for batch in desk.batches()] == [20, 1, 1]
 
 
-def test_a_settlement_that_is_refused_does_not_wait_for_one_that_is_held(desk: Desk, told: Told) -> None:
+def test_a_settlement_that_is_refused_does_not_wait_for_one_that_is_held(desk: Desk, recorded: RecordedEvents) -> None:
     def refusing_or_holding(batch: Batch) -> dict[str, Status]:
         return {**refusing("job-2")(batch), **holding("job-1")(batch)}
 
@@ -197,16 +199,16 @@ def test_a_settlement_that_is_refused_does_not_wait_for_one_that_is_held(desk: D
     desk.store.answer("settle_attempts", *[refusing_or_holding] * 10)
     with pytest.raises(StoreBusy):
         desk.settler.step()
-    assert settled(told) == ["job-2"]
+    assert settled(recorded) == ["job-2"]
 
 
-def test_what_was_held_is_written_when_it_is_let_go(desk: Desk, told: Told) -> None:
+def test_what_was_held_is_written_when_it_is_let_go(desk: Desk, recorded: RecordedEvents) -> None:
     desk.end(COMPLETED, 3)
     desk.store.answer("settle_attempts", *[holding("job-1", "job-2", "job-3")] * 2)
     with pytest.raises(StoreBusy):
         desk.settler.step()
     desk.settler.step()
-    assert sorted(settled(told)) == ["job-1", "job-2", "job-3"]
+    assert sorted(settled(recorded)) == ["job-1", "job-2", "job-3"]
     assert (desk.settler.waiting, len(desk.leases)) == (0, 0)
 
 
@@ -222,13 +224,13 @@ def refusing(*broken: str) -> Any:
     return settle
 
 
-def test_a_settlement_that_is_refused_does_not_hold_up_the_others(desk: Desk, told: Told) -> None:
+def test_a_settlement_that_is_refused_does_not_hold_up_the_others(desk: Desk, recorded: RecordedEvents) -> None:
     desk.end(COMPLETED, 3)
     desk.store.answer("settle_attempts", *[refusing("job-2")] * 10)
     desk.settler.step()
-    settled = {fields["job"]: fields["status"] for name, fields in told.events if name == "attempt.settled"}
+    settled = {fields["job"]: fields["status"] for name, fields in recorded.events if name == "attempt.settled"}
     assert settled == {"job-1": "completed", "job-2": "scheduled", "job-3": "completed"}
-    assert told.fields("settlement.refused")["job"] == "job-2"
+    assert recorded.fields("settlement.refused")["job"] == "job-2"
     assert (desk.settler.waiting, len(desk.leases)) == (0, 0)
 
 
@@ -241,13 +243,13 @@ def test_a_settlement_that_is_refused_ends_as_a_failure_that_says_so(desk: Desk)
     assert settlement.error_message == "The outcome could not be written: ValueError"
 
 
-def test_a_failure_that_cannot_be_written_either_is_left_to_the_reclaimer(desk: Desk, told: Told) -> None:
+def test_a_failure_that_cannot_be_written_either_is_left_to_the_reclaimer(desk: Desk, recorded: RecordedEvents) -> None:
     desk.end(COMPLETED)
     desk.store.answer("settle_attempts", *[ValueError("never")] * 3)
     desk.settler.step()
     assert len(desk.batches()) == 2
     assert (desk.settler.waiting, len(desk.leases)) == (0, 0)
-    assert told.names == ["settlement.refused", "settlement.refused"]
+    assert recorded.names == ["settlement.refused", "settlement.refused"]
 
 
 def test_a_fault_of_ours_that_is_refused_is_not_tried_as_itself_again(desk: Desk) -> None:
@@ -258,7 +260,9 @@ def test_a_fault_of_ours_that_is_refused_is_not_tried_as_itself_again(desk: Desk
     assert len(desk.leases) == 0
 
 
-def test_what_was_written_apart_is_not_written_again_when_the_database_goes_away(desk: Desk, told: Told) -> None:
+def test_what_was_written_apart_is_not_written_again_when_the_database_goes_away(
+    desk: Desk, recorded: RecordedEvents
+) -> None:
     desk.end(COMPLETED, 3)
     desk.store.answer("settle_attempts", ValueError("one of these"), refusing("job-2"), unavailable)
     with pytest.raises(StoreUnavailable):
@@ -266,7 +270,7 @@ def test_what_was_written_apart_is_not_written_again_when_the_database_goes_away
     assert desk.settler.waiting == 2
     desk.store.answer("settle_attempts", *[refusing("job-2")] * 5)
     desk.settler.step()
-    settled = [fields["job"] for name, fields in told.events if name == "attempt.settled"]
+    settled = [fields["job"] for name, fields in recorded.events if name == "attempt.settled"]
     assert sorted(settled) == ["job-1", "job-2", "job-3"]
 
 
@@ -286,11 +290,11 @@ def test_an_attempt_that_ends_while_it_is_released_ends_once_and_by_its_own_word
     assert desk.statuses()[0][0] != "pending"
 
 
-def test_an_attempt_that_ends_after_it_was_released_is_not_written_again(desk: Desk, told: Told) -> None:
+def test_an_attempt_that_ends_after_it_was_released_is_not_written_again(desk: Desk, recorded: RecordedEvents) -> None:
     (held,) = desk.end(Released())
     desk.settler.step()
     desk.settler.put(held, COMPLETED)
     desk.settler.step()
     assert desk.statuses() == [["pending"]]
-    assert told.names == ["attempt.settled"]
+    assert recorded.names == ["attempt.settled"]
     assert desk.settler.waiting == 0

@@ -22,7 +22,7 @@ from generation_worker.worker.settings import Ending
 from generation_worker.worker.supervisor import Supervisor
 from generation_worker.worker.worker import WorkerDependencies
 from tests.support.waiting import wait_until
-from tests.worker.scripted_store import ScriptedStore, Told, jobs, settings, unavailable
+from tests.worker.scripted_store import RecordedEvents, ScriptedStore, jobs, settings, unavailable
 
 COMPLETED = Completed({"images": []})
 
@@ -105,7 +105,7 @@ def build(store: ScriptedStore, events: Events, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(loops, "LONGEST_PAUSE", 0.01)
     monkeypatch.setattr(supervisors, "WATCH_EVERY", 0.002)
     monkeypatch.setattr(shutdown, "STEP", 0.002)
-    monkeypatch.setattr(shutdown, "LET_GO", 0.2)
+    monkeypatch.setattr(shutdown, "RELEASE_TIMEOUT", 0.2)
     monkeypatch.setattr(shutdown, "SETTLE_FLUSH_TIMEOUT", 0.2)
     houses: list[House] = []
 
@@ -139,24 +139,26 @@ def test_a_worker_that_cannot_make_itself_known_does_not_start(build: Build) -> 
     assert house.store.calls("claim_jobs") == []
 
 
-def test_a_job_goes_all_the_way(build: Build, told: Told) -> None:
+def test_a_job_goes_all_the_way(build: Build, recorded: RecordedEvents) -> None:
     house = build()
     house.begin()
     house.work.go_on.set()
-    wait_until(lambda: "attempt.settled" in told.names, "the job is settled")
+    wait_until(lambda: "attempt.settled" in recorded.names, "the job is settled")
     assert house.settled() == {"job-1": "completed"}
-    assert told.fields("attempt.started")["job"] == "job-1"
+    assert recorded.fields("attempt.started")["job"] == "job-1"
     assert house.supervisor.worker.pool.busy == 0
 
 
 # asked to stop
 
 
-def test_a_worker_that_is_asked_to_stop_finishes_what_runs_and_claims_nothing_more(build: Build, told: Told) -> None:
+def test_a_worker_that_is_asked_to_stop_finishes_what_runs_and_claims_nothing_more(
+    build: Build, recorded: RecordedEvents
+) -> None:
     house = build()
     house.begin(2)
     house.supervisor.request_stop()
-    wait_until(lambda: "worker.draining" in told.names, "the worker drains")
+    wait_until(lambda: "worker.draining" in recorded.names, "the worker drains")
     claimed = len(house.store.calls("claim_jobs"))
     assert house.supervisor.report()["worker"] == "draining"
     house.work.go_on.set()
@@ -164,7 +166,7 @@ def test_a_worker_that_is_asked_to_stop_finishes_what_runs_and_claims_nothing_mo
     assert house.settled() == {"job-1": "completed", "job-2": "completed"}
     assert len(house.store.calls("claim_jobs")) <= claimed + 1
     assert house.store.asked[-1][0] == "remove_worker"
-    assert told.names[-1] == "worker.stopped"
+    assert recorded.names[-1] == "worker.stopped"
 
 
 def test_what_does_not_finish_within_the_grace_is_given_back_with_its_attempt(build: Build) -> None:
@@ -246,15 +248,15 @@ def test_a_worker_is_not_at_rest_before_everything_is_written(build: Build) -> N
     assert len(house.store.calls("settle_attempts")) == 6
 
 
-def test_a_stuck_thread_ends_the_worker_once_the_others_have_finished(build: Build, told: Told) -> None:
+def test_a_stuck_thread_ends_the_worker_once_the_others_have_finished(build: Build, recorded: RecordedEvents) -> None:
     house = build(timeout=60.0, grace=5.0)
     house.work.deaf = True
     hangs, healthy = jobs(1, seconds_left=0.02)[0], jobs(1, first=2)[0]
     house.store.answer("claim_jobs", Claim([hangs, healthy], []))
     house.start()
-    wait_until(lambda: "worker.draining" in told.names, "the worker ends")
-    assert told.fields("worker.draining")["reason"] == "stuck"
-    assert told.fields("thread.stuck")["job"] == "job-1"
+    wait_until(lambda: "worker.draining" in recorded.names, "the worker ends")
+    assert recorded.fields("worker.draining")["reason"] == "stuck"
+    assert recorded.fields("thread.stuck")["job"] == "job-1"
     assert not house.supervisor.report()["live"]
     assert house.settled() == {}
     house.work.go_on.set()
@@ -315,7 +317,7 @@ def test_a_lease_is_kept_while_the_job_runs(build: Build) -> None:
 
 
 def test_an_attempt_whose_surroundings_break_costs_no_thread(
-    build: Build, told: Told, monkeypatch: pytest.MonkeyPatch
+    build: Build, recorded: RecordedEvents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house = build(concurrency=1)
     put = house.supervisor.worker.settler.put
@@ -330,5 +332,5 @@ def test_an_attempt_whose_surroundings_break_costs_no_thread(
     house.store.answer("claim_jobs", Claim(jobs(1), []), Claim(jobs(1, first=2), []))
     house.start()
     wait_until(lambda: house.settled() == {"job-2": "completed"}, "the next job is done")
-    assert told.fields("attempt.broke")["job"] == "job-1"
+    assert recorded.fields("attempt.broke")["job"] == "job-1"
     assert len(house.supervisor.worker.leases) == 0

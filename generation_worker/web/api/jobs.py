@@ -40,7 +40,7 @@ from generation_worker.web.requests import (
     Traceparent,
     UserId,
 )
-from generation_worker.worker.image_keys import KEY, upload_folder
+from generation_worker.worker.image_keys import IMAGE_KEY, upload_folder
 
 # What may be asked of jobs: one model for each kind, so that a generated client knows what goes into each.
 
@@ -186,7 +186,7 @@ def check_images(images: Iterable[ImageRef], caller: Caller, owners: Owners) -> 
 
 
 def _job_of(key: str) -> UUID | None:
-    found = KEY.fullmatch(key)
+    found = IMAGE_KEY.fullmatch(key)
     return UUID(found["job"]) if found else None
 
 

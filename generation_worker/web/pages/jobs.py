@@ -246,7 +246,7 @@ def inputs_of(kind: str, payload: Any) -> tuple[ImageRef, ...]:
 
 def is_ours(key: str) -> bool:
     """Whether an object of this key was written by us: an upload, or the image of a job."""
-    return bool(uploads.UPLOAD_KEY.fullmatch(key) or artifact.KEY.fullmatch(key))
+    return bool(uploads.UPLOAD_KEY.fullmatch(key) or artifact.IMAGE_KEY.fullmatch(key))
 
 
 # Jobs as lists show them.

@@ -19,7 +19,7 @@ from generation_worker.worker.image_keys import image_key
 from generation_worker.worker.lease import Lease
 from generation_worker.worker.paid_call import ProviderKeys
 from tests.domain.jobs import a_job
-from tests.worker.scripted_store import ScriptedStore, Told, unavailable
+from tests.worker.scripted_store import RecordedEvents, ScriptedStore, unavailable
 from tests.worker.scripted_store import lease as new_lease
 from tests.worker.scripted_tools import (
     IMAGE,
@@ -70,23 +70,23 @@ def kept(outcome: Outcome) -> bool:
     return outcome.error.kept
 
 
-def test_an_image_that_the_storage_does_not_take_is_staged(desk: Desk, told: Told) -> None:
+def test_an_image_that_the_storage_does_not_take_is_staged(desk: Desk, recorded: RecordedEvents) -> None:
     desk.storage.puts = [DOWN]
     assert kept(desk.run())
     assert desk.staged() == [STAGED]
-    assert "image.stored" not in told.names
-    assert told.fields("image.staged")["bytes"] == len(IMAGE)
+    assert "image.stored" not in recorded.names
+    assert recorded.fields("image.staged")["bytes"] == len(IMAGE)
 
 
-def test_what_is_stored_is_told_of_with_its_time(desk: Desk, told: Told) -> None:
+def test_what_is_stored_is_told_of_with_its_time(desk: Desk, recorded: RecordedEvents) -> None:
     assert isinstance(desk.run(), Completed)
-    said = told.fields("image.stored")
+    said = recorded.fields("image.stored")
     assert (said["job"], said["bytes"]) == (a_job().id, len(b"rendered " + IMAGE))
     assert said["seconds"] >= 0
-    assert told.names.count("image.stored") == 1
+    assert recorded.names.count("image.stored") == 1
 
 
-def test_the_next_attempt_stores_it_and_asks_nobody(desk: Desk, told: Told) -> None:
+def test_the_next_attempt_stores_it_and_asks_nobody(desk: Desk, recorded: RecordedEvents) -> None:
     desk.store.answer("find_staged", STAGED)
     desk.storage.gets = [DOWN]
     payload = '{"prompt": "a", "images": [{"key": "inputs/1.png"}]}'
@@ -96,7 +96,7 @@ def test_the_next_attempt_stores_it_and_asks_nobody(desk: Desk, told: Told) -> N
     assert desk.storage.objects[KEY] == b"rendered " + IMAGE
     assert (desk.provider.requests, desk.store.calls("begin_call")) == ([], [])
     assert len(desk.store.calls("discard_staged")) == 1
-    assert "image.found" in told.names
+    assert "image.found" in recorded.names
 
 
 def test_while_the_storage_stays_away_it_stays_staged(desk: Desk) -> None:

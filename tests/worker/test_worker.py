@@ -6,7 +6,7 @@ import pytest
 
 from generation_worker.ports import Claim, DisabledEndpoint, FleetPause, FleetState
 from tests.support.waiting import wait_until
-from tests.worker.scripted_store import ScriptedStore, Told, jobs, unavailable
+from tests.worker.scripted_store import RecordedEvents, ScriptedStore, jobs, unavailable
 from tests.worker.test_supervisor import Build, build
 
 __all__ = ["build"]
@@ -15,13 +15,15 @@ QUICK = {"lease": 0.04}
 PAUSED = FleetPause("everything", "2026-01-01T00:00:00+00:00", "cli:ada", "a fire")
 
 
-def test_what_is_decided_at_its_start_holds_before_its_first_claim(build: Build, store: ScriptedStore, told: Told):
+def test_what_is_decided_at_its_start_holds_before_its_first_claim(
+    build: Build, store: ScriptedStore, recorded: RecordedEvents
+):
     store.answer("touch_worker", FleetState("1", concurrency=2, poll_interval=0.02))
     house = build(concurrency=4)
     house.start()
     wait_until(lambda: bool(store.calls("claim_jobs")), "it claims")
     assert store.calls("claim_jobs")[0][1]["slots"] == 2
-    assert told.fields("fleet.followed") == {"concurrency": 2, "poll_interval": 0.02, "paused": []}
+    assert recorded.fields("fleet.followed") == {"concurrency": 2, "poll_interval": 0.02, "paused": []}
     assert house.supervisor.report()["concurrency"] == 2
 
 
@@ -34,7 +36,7 @@ def test_it_asks_only_for_what_it_does_not_know(build: Build, store: ScriptedSto
     assert asked[:4] == [("", 4), ("1", 2), ("1", 2), ("2", 4)]  # taken back, its own concurrency holds again
 
 
-def test_woken_it_looks_at_once_and_changes_nothing(build: Build, store: ScriptedStore, told: Told):
+def test_woken_it_looks_at_once_and_changes_nothing(build: Build, store: ScriptedStore, recorded: RecordedEvents):
     store.answer("touch_worker", FleetState("1", concurrency=2))
     house = build(concurrency=4, **QUICK, poll_interval=3600)
     house.start()
@@ -43,7 +45,7 @@ def test_woken_it_looks_at_once_and_changes_nothing(build: Build, store: Scripte
     store.answer("touch_worker", FleetState("2", concurrency=2, woken="2026-01-01T00:00:00+00:00"))
     wait_until(lambda: len(store.calls("claim_jobs")) > looked, "it looks again")
     wait_until(lambda: store.calls("touch_worker")[-1][1]["known"] == "2", "it knows that it was woken")
-    assert told.names.count("fleet.followed") == 1
+    assert recorded.names.count("fleet.followed") == 1
 
 
 def test_more_at_once_while_it_works(build: Build, store: ScriptedStore):
