@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from generation_worker.config import ConfigurationError, Settings
 from generation_worker.domain.fleet import HIGHEST_CONCURRENCY
 from generation_worker.domain.webhook import webhook_address
-from generation_worker.ports import Key, Provider
+from generation_worker.ports import LimitedKey, Provider
 from generation_worker.providers.gemini import GeminiProvider
 from generation_worker.providers.local import Fault, LocalProvider
 from generation_worker.providers.replicate import ReplicateProvider, ReplicateWebhook
@@ -105,11 +105,11 @@ def _built(registration: Registration, settings: Settings, key: SecretStr) -> Pr
         raise ConfigurationError([f"{registration.setting}: {error}"]) from None
 
 
-def limited_keys(settings: Settings, providers: Sequence[Provider]) -> tuple[Key, ...]:
+def limited_keys(settings: Settings, providers: Sequence[Provider]) -> tuple[LimitedKey, ...]:
     """The keys of ``providers`` that have a limit. The local provider has none."""
     limits = {each.name: each.calls_per_minute for each in REGISTRATIONS}
     return tuple(
-        Key(each.key_label, each.name, limit(settings)) for each in providers if (limit := limits.get(each.name))
+        LimitedKey(each.key_label, each.name, limit(settings)) for each in providers if (limit := limits.get(each.name))
     )
 
 

@@ -39,7 +39,7 @@ from generation_worker.fetch.poster import WebPoster
 from generation_worker.images.tools import ImageTools
 from generation_worker.log import setup as log
 from generation_worker.log.events import log_events
-from generation_worker.ports import Key, Storage, Store
+from generation_worker.ports import LimitedKey, Storage, Store
 from generation_worker.registrations import REGISTRATIONS, build_providers, limited_keys, webhook_readers
 from generation_worker.storage.disk import DiskStorage
 from generation_worker.storage.s3 import S3Storage
@@ -49,7 +49,7 @@ from generation_worker.worker.courier import Courier
 from generation_worker.worker.lease import BEATS_PER_LEASE, STATEMENTS_PER_BEAT
 from generation_worker.worker.maintenance import AUDIT_TASK, Task, audit_ledger
 from generation_worker.worker.paid_call import ProviderKeys
-from generation_worker.worker.settings import Ending, WorkerSettings, overtime_for
+from generation_worker.worker.settings import Ending, WorkerOptions, overtime_for
 from generation_worker.worker.signals import ProviderHints
 from generation_worker.worker.supervisor import Supervisor
 from generation_worker.worker.worker import FLEET_FOLLOWED, WorkerDependencies
@@ -180,9 +180,9 @@ def stopped_by_signals(supervisor: Supervisor) -> Generator[None]:
 
 
 def worker_settings(
-    settings: Settings, storage: Storage, providers: tuple[str, ...], keys: tuple[Key, ...] = ()
-) -> WorkerSettings:
-    return WorkerSettings(
+    settings: Settings, storage: Storage, providers: tuple[str, ...], keys: tuple[LimitedKey, ...] = ()
+) -> WorkerOptions:
+    return WorkerOptions(
         id=settings.worker_id or f"{socket.gethostname()}-{secrets.token_hex(3)}",
         version=__version__,
         concurrency=settings.concurrency,

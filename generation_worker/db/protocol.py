@@ -19,15 +19,15 @@ from generation_worker.ports import (
     Claim,
     Delivery,
     DisabledEndpoint,
-    Expiry,
+    ExpiredJob,
     FleetPause,
     FleetState,
     GateChange,
-    Key,
+    LimitedKey,
     Promotion,
-    Reclaim,
+    ReclaimedJob,
     Recorded,
-    Refusal,
+    RefusedJob,
     Renewal,
     Staged,
     StoredObject,
@@ -58,7 +58,7 @@ def claim_of(rows: list[Row]) -> Claim:
     return Claim(
         jobs=[job_of(row) for row in rows if row["what"] == "started"],
         refused=[
-            Refusal(row["id"], row["user_id"], row["age"], row["traceparent"])
+            RefusedJob(row["id"], row["user_id"], row["age"], row["traceparent"])
             for row in rows
             if row["what"] == "refused"
         ],
@@ -94,7 +94,7 @@ def _pause(name: str, setting: Mapping[str, Any]) -> FleetPause:
     return FleetPause(str(extent_of(name)), setting["since"], setting["by"], reason)  # pyright: ignore[reportUnknownArgumentType]
 
 
-def key_columns(keys: Sequence[Key]) -> dict[str, list[Any]]:
+def key_columns(keys: Sequence[LimitedKey]) -> dict[str, list[Any]]:
     labels, providers, limits = zip(*keys, strict=True) if keys else ((), (), ())
     return {"keys": list(labels), "key_providers": list(providers), "limits": list(limits)}
 
@@ -135,7 +135,7 @@ class PostgresStore(Runner):
         worker: str,
         low_water_marks: Mapping[str, ClaimCursor],
         *,
-        keys: Sequence[Key] = (),
+        keys: Sequence[LimitedKey] = (),
         slots: int,
         lease: float,
         max_attempts: int,
@@ -173,15 +173,15 @@ class PostgresStore(Runner):
         written = json.dumps([settlement_row(job, settlement) for job, settlement in settlements])
         return {row["id"]: row["status"] for row in self._rows("settle_attempts", settlements=written)}
 
-    def reclaim_jobs(self, *, limit: int, lease: float) -> list[Reclaim]:
+    def reclaim_jobs(self, *, limit: int, lease: float) -> list[ReclaimedJob]:
         rows = self._rows("reclaim_jobs", limit=limit, lease=lease)
-        return [Reclaim(job_of(row), worker=row["locked_by"], held_for=row["held_for"]) for row in rows]
+        return [ReclaimedJob(job_of(row), worker=row["locked_by"], held_for=row["held_for"]) for row in rows]
 
     def promote_jobs(self, *, limit: int) -> Promotion:
         return self._all(Promotion, "promote_jobs", limit=limit)[0]
 
-    def expire_jobs(self, *, limit: int) -> list[Expiry]:
-        return self._all(Expiry, "expire_jobs", limit=limit)
+    def expire_jobs(self, *, limit: int) -> list[ExpiredJob]:
+        return self._all(ExpiredJob, "expire_jobs", limit=limit)
 
     def move_jobs(self, *, limit: int) -> int:
         return self._change("move_jobs", limit=limit)

@@ -18,7 +18,7 @@ from generation_worker.ports.adapters import StoredObject
 # claims and leases
 
 
-class Key(NamedTuple):
+class LimitedKey(NamedTuple):
     """A provider's key with a limit, which holds for the whole fleet together."""
 
     label: str
@@ -26,7 +26,7 @@ class Key(NamedTuple):
     calls_per_minute: int
 
 
-class Refusal(NamedTuple):
+class RefusedJob(NamedTuple):
     """A job that failed at its claim because its user's balance does not cover it."""
 
     id: str
@@ -44,7 +44,7 @@ class Claim(NamedTuple):
     """The result of one claim."""
 
     jobs: list[Job]
-    refused: list[Refusal]
+    refused: list[RefusedJob]
     opens_in: float | None = None
     """Jobs wait for a closed gate: the seconds until one may open."""
     all_breakers_open: bool = False
@@ -69,7 +69,7 @@ class Renewal(NamedTuple):
     cancel_requested: bool
 
 
-class Reclaim(NamedTuple):
+class ReclaimedJob(NamedTuple):
     """A job taken over from a worker whose lease expired ``held_for`` seconds after its claim."""
 
     job: Job
@@ -84,7 +84,7 @@ class Promotion(NamedTuple):
     next_due: float | None
 
 
-class Expiry(NamedTuple):
+class ExpiredJob(NamedTuple):
     """A job that failed because it still waited after its deadline."""
 
     id: str
@@ -177,7 +177,7 @@ class WorkerInfo(NamedTuple):
     version: str
     providers: Sequence[str]
     concurrency: int
-    keys: Sequence[Key] = ()
+    keys: Sequence[LimitedKey] = ()
 
 
 class FleetPause(NamedTuple):
@@ -311,7 +311,7 @@ class Store(Protocol):
         worker: str,
         low_water_marks: Mapping[str, ClaimCursor],
         *,
-        keys: Sequence[Key] = (),
+        keys: Sequence[LimitedKey] = (),
         slots: int,
         lease: float,
         max_attempts: int,
@@ -342,7 +342,7 @@ class Store(Protocol):
         """Write settlements together; returns the new status of each job whose lease still held."""
         ...
 
-    def reclaim_jobs(self, *, limit: int, lease: float) -> list[Reclaim]: ...
+    def reclaim_jobs(self, *, limit: int, lease: float) -> list[ReclaimedJob]: ...
 
     def promote_jobs(self, *, limit: int) -> Promotion: ...
 
@@ -350,7 +350,7 @@ class Store(Protocol):
         """Move jobs to their second provider where every breaker of the first is open; returns how many."""
         ...
 
-    def expire_jobs(self, *, limit: int) -> list[Expiry]: ...
+    def expire_jobs(self, *, limit: int) -> list[ExpiredJob]: ...
 
     def park_paused_jobs(self, *, limit: int) -> int:
         """Park paused jobs among the first ``limit`` of each lane; returns how many."""

@@ -18,7 +18,7 @@ CONTENT_TYPES = {extension: content_type for content_type, extension in EXTENSIO
 IMAGE_KEY = re.compile(
     r"(?:images|thumbnails)/(?P<job>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-[0-9a-f]{12}\.(?P<extension>webp|png|jpg)"
 )
-"""The keys that attempts make. Other objects in these folders belong to somebody else."""
+"""The keys that attempts make. Other objects in these folders belong to another program."""
 UPLOADS = "uploads/"
 NO_USER = "shared"
 """The folder of uploads that belong to no user."""
@@ -28,7 +28,7 @@ UPLOAD_KEY = re.compile(
     + "|".join(EXTENSIONS.values())
     + ")"
 )
-"""The keys that uploads get. Other objects in this folder belong to somebody else."""
+"""The keys that uploads get. Other objects in this folder belong to another program."""
 
 
 def image_key(job: Job, content_type: str) -> str:

@@ -15,7 +15,7 @@ from generation_worker.domain.job import Job
 from generation_worker.events import Events
 from generation_worker.ports import FleetState, Renewal, Store
 from generation_worker.worker.loop import Loop
-from generation_worker.worker.settings import WorkerSettings
+from generation_worker.worker.settings import WorkerOptions
 
 Clock = Callable[[], float]
 
@@ -164,7 +164,7 @@ class Heartbeat:
         leases: LeaseBook,
         events: Events,
         *,
-        settings: WorkerSettings,
+        settings: WorkerOptions,
         touch: Callable[[], FleetState | None],
         follow: Callable[[FleetState], None],
         clock: Clock = time.monotonic,

@@ -15,8 +15,8 @@ from generation_worker.events import Events
 from generation_worker.ports import Claim, Store, StoreUnavailable
 from generation_worker.worker.lease import Clock, Lease, LeaseBook
 from generation_worker.worker.loop import Loop
-from generation_worker.worker.pool import Pool
-from generation_worker.worker.settings import WorkerSettings
+from generation_worker.worker.pool import ThreadPool
+from generation_worker.worker.settings import WorkerOptions
 
 GATHER = 0.002
 """Seconds to let more threads finish while few are idle and jobs wait: one claim of many jobs costs far less than many
@@ -37,8 +37,8 @@ class Poller:
     def __init__(
         self,
         store: Store,
-        settings: WorkerSettings,
-        pool: Pool,
+        settings: WorkerOptions,
+        pool: ThreadPool,
         leases: LeaseBook,
         events: Events,
         *,
@@ -197,9 +197,7 @@ class Claimer:
     The failing job itself is not changed: the fault may lie elsewhere.
     """
 
-    def __init__(
-        self, store: Store, settings: WorkerSettings, events: Events, *, clock: Clock = time.monotonic
-    ) -> None:
+    def __init__(self, store: Store, settings: WorkerOptions, events: Events, *, clock: Clock = time.monotonic) -> None:
         self._store = store
         self._settings = settings
         self._events = events

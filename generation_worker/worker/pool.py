@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from generation_worker.worker.lease import Lease
 
 
-class Pool:
+class ThreadPool:
     """A number of daemon threads that can change.
 
     Not ``concurrent.futures``: the poller must know at any moment how many threads are idle, an exception must not

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from generation_worker.domain.settlement import RetryPolicy
-from generation_worker.ports import Key, WorkerInfo
+from generation_worker.ports import LimitedKey, WorkerInfo
 
 LAST_STATEMENTS = 10.0
 """Seconds for the statements of an attempt at its end, including a wait for a lock."""
@@ -22,14 +22,14 @@ def overtime_for(*steps: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerSettings:
+class WorkerOptions:
     """All times are in seconds."""
 
     id: str
     version: str
     concurrency: int
     providers: tuple[str, ...]
-    keys: tuple[Key, ...] = ()
+    keys: tuple[LimitedKey, ...] = ()
     poll_interval: float = 1.0
     idle_poll_interval: float = 5.0
     lease: float = 60.0

@@ -18,7 +18,7 @@ BATCH = 500
 """The most settlements of one statement: a larger one would only hold its locks for longer."""
 
 
-class Ended(NamedTuple):
+class EndedAttempt(NamedTuple):
     """An attempt that ended, and its settlement: decided once, however often it has to be written."""
 
     lease: Lease
@@ -48,8 +48,8 @@ class Settler:
         self._events = events
         self._due_in = due_in
         self._written = written
-        self._queue: SimpleQueue[Ended] = SimpleQueue()
-        self._unwritten: dict[str, Ended] = {}
+        self._queue: SimpleQueue[EndedAttempt] = SimpleQueue()
+        self._unwritten: dict[str, EndedAttempt] = {}
         self.loop = Loop("settler", self.step, events)
 
     def put(self, lease: Lease, outcome: Outcome) -> None:
@@ -85,7 +85,7 @@ class Settler:
             if known is None or isinstance(known.outcome, Released):
                 self._unwritten[token] = end
 
-    def _write(self, ended: list[Ended]) -> None:
+    def _write(self, ended: list[EndedAttempt]) -> None:
         try:
             written = self._store.settle_attempts([(end.lease.job, end.settlement) for end in ended])
         except StoreBusy:
@@ -101,7 +101,7 @@ class Settler:
         for end in ended:
             self._conclude(end, written.get(end.lease.job.id))
 
-    def _write_each(self, ended: list[Ended]) -> None:
+    def _write_each(self, ended: list[EndedAttempt]) -> None:
         """Write one at a time, so that a locked row delays only its own settlement.
 
         The latest go first, and a settlement that met a lock becomes the last one next time. Raises StoreBusy.
@@ -113,7 +113,7 @@ class Settler:
                 self._unwritten = {end.lease.job.lease_token: end} | self._unwritten
                 raise
 
-    def _isolate(self, ended: list[Ended], error: Exception) -> None:
+    def _isolate(self, ended: list[EndedAttempt], error: Exception) -> None:
         """One settlement cannot be written. It must neither block the others nor stay open: it becomes a failure."""
         if len(ended) > 1:
             self._write_each(ended)
@@ -126,17 +126,19 @@ class Settler:
         problem = InternalError(f"The outcome could not be written: {type(error).__name__}")
         self._write([self._decide(lease, Failed(problem))])
 
-    def _decide(self, lease: Lease, outcome: Outcome) -> Ended:
+    def _decide(self, lease: Lease, outcome: Outcome) -> EndedAttempt:
         spread = random.random()  # noqa: S311 - jitter, not a secret
         after = lease.elapsed()
-        return Ended(lease, outcome, settle(lease.job, outcome, self._policy, elapsed=after, spread=spread), after)
+        return EndedAttempt(
+            lease, outcome, settle(lease.job, outcome, self._policy, elapsed=after, spread=spread), after
+        )
 
     def _forget(self, lease: Lease) -> None:
         lease.settled = True
         self._unwritten.pop(lease.job.lease_token, None)
         self._leases.remove(lease)
 
-    def _conclude(self, end: Ended, status: str | None) -> None:
+    def _conclude(self, end: EndedAttempt, status: str | None) -> None:
         self._forget(end.lease)
         job, settlement, elapsed = end.lease.job, end.settlement, end.lease.elapsed()
         if status is None:

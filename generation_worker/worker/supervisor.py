@@ -9,7 +9,7 @@ from typing import Any
 from generation_worker.domain.fleet import EVERYTHING
 from generation_worker.domain.settlement import Released
 from generation_worker.ports import StoreUnavailable
-from generation_worker.worker.settings import Ending, WorkerSettings
+from generation_worker.worker.settings import Ending, WorkerOptions
 from generation_worker.worker.signals import Inbox
 from generation_worker.worker.worker import Worker, WorkerDependencies
 
@@ -21,7 +21,7 @@ WORKING = ("running", "paused")
 class Supervisor:
     """One worker, from its start to its end."""
 
-    def __init__(self, settings: WorkerSettings, dependencies: WorkerDependencies) -> None:
+    def __init__(self, settings: WorkerOptions, dependencies: WorkerDependencies) -> None:
         self.settings = settings
         self._stops = 0
         self._claiming = False

@@ -24,8 +24,8 @@ from generation_worker.worker.maintenance import (
     sweep,
 )
 from generation_worker.worker.poller import Poller
-from generation_worker.worker.pool import Pool
-from generation_worker.worker.settings import WorkerSettings
+from generation_worker.worker.pool import ThreadPool
+from generation_worker.worker.settings import WorkerOptions
 from generation_worker.worker.settler import Settler
 from generation_worker.worker.signals import Listener, ProviderHints
 
@@ -55,7 +55,7 @@ class Worker:
     """``may_claim`` is called before every claim."""
 
     def __init__(
-        self, settings: WorkerSettings, dependencies: WorkerDependencies, *, may_claim: Callable[[], bool]
+        self, settings: WorkerOptions, dependencies: WorkerDependencies, *, may_claim: Callable[[], bool]
     ) -> None:
         self.settings = settings
         self.store = dependencies.store
@@ -168,8 +168,10 @@ class Worker:
 
     # construction
 
-    def _build_pool(self) -> Pool:
-        return Pool(self.settings.concurrency, self._attempt, finished=self._job_finished, failed=self._attempt_failed)
+    def _build_pool(self) -> ThreadPool:
+        return ThreadPool(
+            self.settings.concurrency, self._attempt, finished=self._job_finished, failed=self._attempt_failed
+        )
 
     def _build_settler(self) -> Settler:
         policy = self.settings.policy

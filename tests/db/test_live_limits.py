@@ -10,16 +10,16 @@ from generation_worker.db.audit_trail import Author
 from generation_worker.db.fleet import set_fleet_setting, unset_fleet_setting
 from generation_worker.db.insights import Insights
 from generation_worker.domain.refusals import InvalidRequest
-from generation_worker.ports import Key, WorkerInfo
+from generation_worker.ports import LimitedKey, WorkerInfo
 from tests.support.database import Connection
 from tests.support.jobs import put_job
 from tests.support.protocol import OneConnection, Worker
 
 ADA = Author("cli:ada", "they said so")
-ONE, TWO, OTHER = Key("far-1", "far", 60), Key("far-2", "far", 60), Key("near-1", "near", 30)
+ONE, TWO, OTHER = LimitedKey("far-1", "far", 60), LimitedKey("far-2", "far", 60), LimitedKey("near-1", "near", 30)
 
 
-def register(worker: Worker, *keys: Key) -> None:
+def register(worker: Worker, *keys: LimitedKey) -> None:
     worker.store.register_worker(WorkerInfo(worker.name, "0", ["far", "near"], 5, keys))
 
 

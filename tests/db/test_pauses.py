@@ -11,7 +11,7 @@ from generation_worker.db.fleet import BATCH, pause, pauses_of, put_aside, resum
 from generation_worker.db.insights import Insights
 from generation_worker.domain.fleet import EVERYTHING, Extent, extent_of
 from generation_worker.domain.refusals import InvalidRequest
-from generation_worker.ports import Key
+from generation_worker.ports import LimitedKey
 from tests.support.database import Connection, Database
 from tests.support.jobs import enqueue, grant, put_job
 from tests.support.protocol import RELEASED, OneConnection, Worker, attempts, everything
@@ -95,7 +95,7 @@ def test_it_holds_behind_a_gate_too_and_for_answers_that_are_paid_for(
     put(connection)
     put_job(connection, has_answer=True)
     connection.execute("INSERT INTO provider_gate (key_label, provider, calls_per_minute) VALUES ('k', 'local', 60)")
-    keys = [Key("k", "local", 60)]
+    keys = [LimitedKey("k", "local", 60)]
     pause(connection, extent, by=ADA)
     before = everything(connection)
     assert worker.claim(keys=keys).jobs == []

@@ -16,12 +16,12 @@ from generation_worker.ports import (
     CallReport,
     Claim,
     Delivery,
-    Expiry,
+    ExpiredJob,
     FleetState,
     GateChange,
-    Key,
+    LimitedKey,
     Promotion,
-    Reclaim,
+    ReclaimedJob,
     Recorded,
     Renewal,
     Staged,
@@ -31,7 +31,7 @@ from generation_worker.ports import (
     WorkerInfo,
 )
 from generation_worker.worker.lease import Lease
-from generation_worker.worker.settings import WorkerSettings
+from generation_worker.worker.settings import WorkerOptions
 from tests.domain.jobs import a_job
 
 NO_CLAIM = Claim([], [])
@@ -97,7 +97,7 @@ class ScriptedStore:
         worker: str,
         low_water_marks: Mapping[str, ClaimCursor],
         *,
-        keys: Sequence[Key] = (),
+        keys: Sequence[LimitedKey] = (),
         slots: int,
         lease: float,
         max_attempts: int,
@@ -123,13 +123,13 @@ class ScriptedStore:
         usual = {job.id: settlement.status for job, settlement in settlements}
         return self._next("settle_attempts", usual, list(settlements))
 
-    def reclaim_jobs(self, *, limit: int, lease: float) -> list[Reclaim]:
+    def reclaim_jobs(self, *, limit: int, lease: float) -> list[ReclaimedJob]:
         return self._next("reclaim_jobs", [], limit=limit, lease=lease)
 
     def promote_jobs(self, *, limit: int) -> Promotion:
         return self._next("promote_jobs", Promotion(0, None), limit=limit)
 
-    def expire_jobs(self, *, limit: int) -> list[Expiry]:
+    def expire_jobs(self, *, limit: int) -> list[ExpiredJob]:
         return self._next("expire_jobs", [], limit=limit)
 
     def move_jobs(self, *, limit: int) -> int:
@@ -286,9 +286,9 @@ def jobs(number: int, *, provider: str = "local", first: int = 1, **changes: Any
     ]
 
 
-def settings(**changes: Any) -> WorkerSettings:
+def settings(**changes: Any) -> WorkerOptions:
     known: dict[str, Any] = {"id": "worker-1", "version": "0", "concurrency": 4, "providers": ("local",)}
-    return WorkerSettings(**(known | changes))
+    return WorkerOptions(**(known | changes))
 
 
 def lease(

@@ -9,7 +9,7 @@ import pytest
 from generation_worker.domain.job import trace_id_of
 from generation_worker.domain.settlement import Crashed, RetryPolicy
 from generation_worker.events import Events
-from generation_worker.ports import Expiry, Reclaim, StoreUnavailable
+from generation_worker.ports import ExpiredJob, ReclaimedJob, StoreUnavailable
 from generation_worker.worker.lease import LeaseBook
 from generation_worker.worker.maintenance import (
     BATCH,
@@ -74,7 +74,7 @@ def test_a_database_that_goes_away_ends_the_round(store: ScriptedStore, events: 
 
 
 def test_expired_jobs_are_told_of_one_by_one(store: ScriptedStore, events: Events, recorded: RecordedEvents) -> None:
-    store.answer("expire_jobs", [Expiry("job-1", 7.0, TRACEPARENT), Expiry("job-2")])
+    store.answer("expire_jobs", [ExpiredJob("job-1", 7.0, TRACEPARENT), ExpiredJob("job-2")])
     expire_jobs(store, events)
     assert [(fields["job"], fields["trace_id"]) for _, fields in recorded.events] == [
         ("job-1", TRACEPARENT[3:35]),
@@ -83,15 +83,15 @@ def test_expired_jobs_are_told_of_one_by_one(store: ScriptedStore, events: Event
 
 
 def test_expiry_goes_on_until_a_batch_is_not_full(store: ScriptedStore, events: Events) -> None:
-    full = [Expiry(f"job-{n}") for n in range(BATCH)]
-    store.answer("expire_jobs", full, full, [Expiry("last")])
+    full = [ExpiredJob(f"job-{n}") for n in range(BATCH)]
+    store.answer("expire_jobs", full, full, [ExpiredJob("last")])
     expire_jobs(store, events)
     assert len(store.calls("expire_jobs")) == 3
 
 
 @pytest.mark.parametrize("method", ["expire", "prune"])
 def test_one_run_is_bounded(store: ScriptedStore, events: Events, method: str) -> None:
-    store.answer("expire_jobs", *[[Expiry(f"job-{n}") for n in range(BATCH)]] * 100)
+    store.answer("expire_jobs", *[[ExpiredJob(f"job-{n}") for n in range(BATCH)]] * 100)
     store.answer("prune_jobs", *[BATCH] * 100)
     store.answer("prune_swept", *[BATCH] * 100)
     store.answer("prune_deliveries", *[BATCH] * 100)
@@ -131,7 +131,7 @@ def settler(store: ScriptedStore, events: Events) -> Settler:
 
 
 def reclaim(
-    store: ScriptedStore, settler: Settler, events: Events, clock: Clock, *taken: Reclaim, timeout: float = 600
+    store: ScriptedStore, settler: Settler, events: Events, clock: Clock, *taken: ReclaimedJob, timeout: float = 600
 ) -> list[str | None]:
     store.answer("reclaim_jobs", list(taken))
     reclaim_jobs(store, settler, events, timeout=timeout, clock=clock)
@@ -143,7 +143,7 @@ def test_a_silent_workers_job_is_settled_as_a_crash(
     store: ScriptedStore, settler: Settler, events: Events, clock: Clock, recorded: RecordedEvents
 ) -> None:
     (job,) = jobs(1)
-    assert reclaim(store, settler, events, clock, Reclaim(job, "worker-2", 70)) == ["worker_lost"]
+    assert reclaim(store, settler, events, clock, ReclaimedJob(job, "worker-2", 70)) == ["worker_lost"]
     said = recorded.fields("lease.reclaimed")
     assert (said["job"], said["worker"], said["seconds"]) == ("job-1", "worker-2", 70)
     assert recorded.fields("attempt.settled")["outcome"] == "crashed"
@@ -154,7 +154,7 @@ def test_an_attempt_that_outlived_its_time_hung_and_did_not_die(
     store: ScriptedStore, settler: Settler, events: Events, clock: Clock, held_for: float, seconds_left: float
 ) -> None:
     (job,) = jobs(1, seconds_left=seconds_left)
-    reclaim(store, settler, events, clock, Reclaim(job, "worker-2", held_for))
+    reclaim(store, settler, events, clock, ReclaimedJob(job, "worker-2", held_for))
     ((batch,), _), *_ = store.calls("settle_attempts")
     assert "never returned" in (batch[0][1].error_message or "")
 
@@ -162,7 +162,7 @@ def test_an_attempt_that_outlived_its_time_hung_and_did_not_die(
 def test_reclaiming_goes_on_until_nothing_is_left(
     store: ScriptedStore, settler: Settler, events: Events, clock: Clock
 ) -> None:
-    many = [Reclaim(job, "worker-2", 70) for job in jobs(RECLAIM_BATCH)]
+    many = [ReclaimedJob(job, "worker-2", 70) for job in jobs(RECLAIM_BATCH)]
     store.answer("reclaim_jobs", many, many)
     reclaim(store, settler, events, clock)
     assert len(store.calls("reclaim_jobs")) == 3

@@ -10,11 +10,11 @@ import pytest
 
 from generation_worker.domain.job import LANE_START, Job
 from generation_worker.events import Events
-from generation_worker.ports import Claim, Key, Promotion, Refusal, StoreUnavailable
+from generation_worker.ports import Claim, LimitedKey, Promotion, RefusedJob, StoreUnavailable
 from generation_worker.worker import poller as pollers
 from generation_worker.worker.lease import Lease, LeaseBook
 from generation_worker.worker.poller import MARKS_KEPT, UNWRITTEN, Poller
-from generation_worker.worker.pool import Pool
+from generation_worker.worker.pool import ThreadPool
 from tests.support.jobs import TRACEPARENT
 from tests.worker.scripted_store import NO_CLAIM, Clock, RecordedEvents, ScriptedStore, jobs, settings, unavailable
 
@@ -25,7 +25,7 @@ class Desk:
 
     store: ScriptedStore
     clock: Clock
-    pool: Pool
+    pool: ThreadPool
     leases: LeaseBook
     poller: Poller
     may_claim: bool = True
@@ -49,11 +49,11 @@ def no_gathering(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def desk(store: ScriptedStore, clock: Clock, events: Events) -> Desk:
-    pool = Pool(4, lambda _: None, finished=lambda: None, failed=lambda _, __: None)
+    pool = ThreadPool(4, lambda _: None, finished=lambda: None, failed=lambda _, __: None)
     leases = LeaseBook()
     poller = Poller(
         store,
-        settings(providers=("local", "replicate"), keys=(Key("far-1", "replicate", 60),)),
+        settings(providers=("local", "replicate"), keys=(LimitedKey("far-1", "replicate", 60),)),
         pool,
         leases,
         events,
@@ -181,7 +181,7 @@ def test_marks_are_forgotten_when_there_may_be_work_anywhere_in_the_line(desk: D
 
 
 def test_a_refused_job_is_told_of(desk: Desk, recorded: RecordedEvents) -> None:
-    desk.store.answer("claim_jobs", Claim([], [Refusal("job-9", "ada", 7.0, TRACEPARENT)]))
+    desk.store.answer("claim_jobs", Claim([], [RefusedJob("job-9", "ada", 7.0, TRACEPARENT)]))
     desk.poller.step()
     assert recorded.fields("job.refused") == {
         "job": "job-9",
@@ -196,7 +196,7 @@ def test_a_refused_job_is_told_of(desk: Desk, recorded: RecordedEvents) -> None:
 @pytest.mark.parametrize("number", [1, 4])
 def test_whoever_stands_behind_a_refused_job_does_not_wait_for_the_next_poll(desk: Desk, number: int) -> None:
     desk.listening = True
-    refusals = [Refusal(f"poor-{n}", "ada") for n in range(number)]
+    refusals = [RefusedJob(f"poor-{n}", "ada") for n in range(number)]
     desk.store.answer("claim_jobs", Claim([], refusals), brought(1))
     assert desk.poller.step() == 0
     assert not desk.poller.empty
@@ -316,7 +316,7 @@ def test_promotion_comes_before_the_claim(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("claim", "empty"), [(NO_CLAIM, True), (brought(1), False), (Claim([], [Refusal("job-1", "ada")]), False)]
+    ("claim", "empty"), [(NO_CLAIM, True), (brought(1), False), (Claim([], [RefusedJob("job-1", "ada")]), False)]
 )
 def test_the_line_is_empty_when_there_was_nothing_to_start_and_nothing_to_refuse(
     desk: Desk, claim: Claim, empty: bool
@@ -368,7 +368,7 @@ def test_nothing_is_moved_while_the_gate_is_only_limited(desk: Desk) -> None:
 
 def test_the_worker_claims_with_its_keys(desk: Desk) -> None:
     desk.poller.step()
-    assert desk.claims()[0]["keys"] == (Key("far-1", "replicate", 60),)
+    assert desk.claims()[0]["keys"] == (LimitedKey("far-1", "replicate", 60),)
 
 
 def test_a_claim_that_failed_leaves_the_marks_as_they_were(desk: Desk) -> None:

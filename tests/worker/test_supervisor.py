@@ -13,7 +13,7 @@ from generation_worker.domain.errors import AttemptStopped
 from generation_worker.domain.job import Job, Status
 from generation_worker.domain.settlement import Completed, Outcome, Released, Settlement
 from generation_worker.events import Events
-from generation_worker.ports import Claim, Refusal, StoreUnavailable
+from generation_worker.ports import Claim, RefusedJob, StoreUnavailable
 from generation_worker.worker import loop as loops
 from generation_worker.worker import supervisor as shutdown
 from generation_worker.worker import supervisor as supervisors
@@ -231,7 +231,7 @@ def test_a_worker_may_end_when_the_line_is_empty(build: Build) -> None:
     house = build()
     house.work.go_on.set()
     house.store.answer(
-        "claim_jobs", Claim(jobs(2), []), Claim([], [Refusal("poor", "ada")]), Claim(jobs(1, first=3), [])
+        "claim_jobs", Claim(jobs(2), []), Claim([], [RefusedJob("poor", "ada")]), Claim(jobs(1, first=3), [])
     )
     house.start(until_empty=True)
     assert house.end() is Ending.EMPTY
