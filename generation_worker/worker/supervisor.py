@@ -24,15 +24,14 @@ class Supervisor:
     def __init__(self, settings: WorkerOptions, dependencies: WorkerDependencies) -> None:
         self.settings = settings
         self._stops = 0
-        self._claiming = False
         self._started_at = time.monotonic()
-        self.worker = Worker(settings, dependencies, may_claim=lambda: self._claiming)
+        self.worker = Worker(settings, dependencies)
 
     def start(self) -> None:
         """Register the worker and begin to claim. Raises StoreUnavailable."""
         settings = self.settings
         self.worker.store.register_worker(settings.info)
-        self._claiming = True
+        self.worker.claiming = True
         self.worker.start()
         self.worker.events.emit("worker.started", worker=settings.id, concurrency=settings.concurrency)
 
@@ -40,7 +39,7 @@ class Supervisor:
         """Watch the worker until it has to end, then shut it down."""
         ending = self._watch(until_empty=until_empty)
         self._stops = max(self._stops, 1)
-        self._claiming = False
+        self.worker.claiming = False
         shut_down(self.worker, ending, hurry=lambda: self._stops > 1)
         return ending
 
@@ -105,7 +104,7 @@ class Supervisor:
     def _phase(self) -> str:
         if self._stops:
             return "draining"
-        if not self._claiming:
+        if not self.worker.claiming:
             return "starting"
         return "paused" if any(pause.what == str(EVERYTHING) for pause in self.worker.fleet.pauses) else "running"
 

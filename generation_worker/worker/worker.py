@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -52,18 +52,16 @@ class WorkerDependencies:
 
 
 class Worker:
-    """``may_claim`` is called before every claim."""
+    """It claims no job before ``claiming`` is set to true."""
 
-    def __init__(
-        self, settings: WorkerOptions, dependencies: WorkerDependencies, *, may_claim: Callable[[], bool]
-    ) -> None:
+    def __init__(self, settings: WorkerOptions, dependencies: WorkerDependencies) -> None:
         self.settings = settings
         self.store = dependencies.store
         self.events = dependencies.events
         self.hints = dependencies.hints
         self.courier = dependencies.courier
         self._dependencies = dependencies
-        self._may_claim = may_claim
+        self.claiming = False
         self.fleet = FleetState("")
         self.leases = LeaseBook()
         self.pool = self._build_pool()
@@ -194,7 +192,7 @@ class Worker:
             self.pool,
             self.leases,
             self.events,
-            may_claim=lambda: self._may_claim() and self.heartbeat.proved,
+            may_claim=lambda: self.claiming and self.heartbeat.proved,
             listening=lambda: self.listener.live,
         )
 
