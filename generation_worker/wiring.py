@@ -215,7 +215,12 @@ AUDIT_SECONDS = 15.0
 
 
 def build_audit(settings: Settings, pool: ConnectionPool[Any], store: Store, events: Events) -> Task:
-    audit = partial(count_violations, Queries(pool), max_paid_calls=settings.max_paid_calls, seconds=AUDIT_SECONDS)
+    audit = partial(
+        count_violations,
+        Queries(pool, schema=settings.database_schema),
+        max_paid_calls=settings.max_paid_calls,
+        seconds=AUDIT_SECONDS,
+    )
     return Task(AUDIT_TASK, settings.cleanup_interval, partial(audit_ledger, store, audit, events))
 
 
