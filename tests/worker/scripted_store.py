@@ -74,7 +74,7 @@ class ScriptedStore:
     """
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+        self.queries: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
         self._script: dict[str, list[Any]] = {}
 
     def answer(self, method: str, *answers: Any) -> None:
@@ -82,10 +82,10 @@ class ScriptedStore:
         self._script.setdefault(method, []).extend(answers)
 
     def calls(self, method: str) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
-        return [(args, kwargs) for name, args, kwargs in self.asked if name == method]
+        return [(args, kwargs) for name, args, kwargs in self.queries if name == method]
 
     def _next(self, method: str, usual: Any, *args: Any, **kwargs: Any) -> Any:
-        self.asked.append((method, args, kwargs))
+        self.queries.append((method, args, kwargs))
         script = self._script.get(method)
         answer = script.pop(0) if script else usual
         if isinstance(answer, BaseException):

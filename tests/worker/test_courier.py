@@ -26,7 +26,7 @@ def a_delivery(number: int = 1, endpoint: str = "e", **changes: Any) -> Delivery
 
 
 class ScriptedOutbox(ScriptedStore):
-    """Gives what a test has put into it, as a database would: no more than is asked for."""
+    """Returns the deliveries that a test puts into it, at most as many as there are slots."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ def test_what_is_due_is_posted_and_recorded(
     outbox.due = [a_delivery(1), a_delivery(2)]
     courier.follow(["job.completed"])
     assert courier.step() == 0
-    wait_until(lambda: len(ended(recorded)) == 2, "both are told of")
+    wait_until(lambda: len(ended(recorded)) == 2, "both have ended")
     assert {delivery.id for delivery in poster.posted} == {"d-1", "d-2"}
     assert [judgement.status for _, _, judgement in outbox.recorded] == ["delivered", "delivered"]
     [first, _] = ended(recorded)
@@ -197,7 +197,7 @@ def test_an_endpoint_that_hangs_does_not_hold_up_another(
     wait_until(lambda: len(poster.posted) == 2, "the slow one is asked")
     outbox.due = [a_delivery(n, "quick") for n in range(3, 9)]
     courier.check_now()
-    wait_until(lambda: len(ended(recorded)) == 6, "the quick one is told")
+    wait_until(lambda: len(ended(recorded)) == 6, "the quick one has its deliveries")
     assert {fields["endpoint"] for fields in ended(recorded)} == {"quick"}
 
 
@@ -208,7 +208,7 @@ def test_a_failure_is_judged_and_told(
     outbox.due = [a_delivery(1), a_delivery(2, attempts=10)]
     courier.follow(["job.completed"])
     courier.step()
-    wait_until(lambda: len(ended(recorded)) == 2, "both are told of")
+    wait_until(lambda: len(ended(recorded)) == 2, "both have ended")
     assert sorted(fields["outcome"] for fields in ended(recorded)) == ["dead", "failed"]
     assert recorded.fields("delivery.dead")["delivery"] == "d-2"
 
@@ -220,7 +220,7 @@ def test_an_endpoint_that_was_disabled_is_told_of(
     outbox.due = [a_delivery()]
     courier.follow(["job.completed"])
     courier.step()
-    wait_until(lambda: "endpoint.disabled" in recorded.names, "it is told of")
+    wait_until(lambda: "endpoint.disabled" in recorded.names, "the event is emitted")
     assert recorded.fields("endpoint.disabled") == {"endpoint": "e", "reason": "it is gone"}
 
 
@@ -232,7 +232,7 @@ def test_one_that_somebody_else_has_by_now_is_lost(
     outbox.due = [a_delivery()]
     courier.follow(["job.completed"])
     courier.step()
-    wait_until(lambda: len(ended(recorded)) == 1, "it is told of")
+    wait_until(lambda: len(ended(recorded)) == 1, "the event is emitted")
     assert ended(recorded)[0]["outcome"] == "lost"
     assert "delivery.dead" not in recorded.names
 
@@ -244,7 +244,7 @@ def test_what_cannot_be_recorded_is_left_to_its_lease(
     outbox.due = [a_delivery()]
     courier.follow(["job.completed"])
     courier.step()
-    wait_until(lambda: "delivery.unrecorded" in recorded.names, "it is told of")
+    wait_until(lambda: "delivery.unrecorded" in recorded.names, "the event is emitted")
     courier.loop.start()
     courier.finish(within=30)
     assert courier.step() == 30.0
@@ -260,7 +260,7 @@ def test_a_fault_of_ours_counts_as_a_try(
     outbox.due = [a_delivery()]
     courier.follow(["job.completed"])
     courier.step()
-    wait_until(lambda: len(ended(recorded)) == 1, "it is told of")
+    wait_until(lambda: len(ended(recorded)) == 1, "the event is emitted")
     assert "delivery.broke" in recorded.names
     assert outbox.recorded[0][2].status == "pending"
 

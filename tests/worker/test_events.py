@@ -1,4 +1,4 @@
-"""Events: everybody who listens hears of them, and nobody who listens can harm what happens."""
+"""Events reach every listener, and no listener can harm the emitter."""
 
 from __future__ import annotations
 

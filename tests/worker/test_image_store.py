@@ -36,7 +36,7 @@ STAGED = Staged(IMAGE, "local", "local-1")
 KEY = image_key(a_job(), "image/webp")
 
 
-class Desk:
+class Bench:
     def __init__(self, store: ScriptedStore, events: Events) -> None:
         self.store = store
         self.provider = ScriptedProvider()
@@ -54,10 +54,10 @@ class Desk:
 
 
 @pytest.fixture
-def desk(store: ScriptedStore, events: Events, monkeypatch: pytest.MonkeyPatch) -> Desk:
+def bench(store: ScriptedStore, events: Events, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """Whose patience with the storage is over at once."""
     monkeypatch.setattr(image_store, "PATIENCE", 0.0)
-    return Desk(store, events)
+    return Bench(store, events)
 
 
 def real_lease(*, timeout: float = 30, **job: Any) -> Lease:
@@ -70,62 +70,62 @@ def kept(outcome: Outcome) -> bool:
     return outcome.error.kept
 
 
-def test_an_image_that_the_storage_does_not_take_is_staged(desk: Desk, recorded: RecordedEvents) -> None:
-    desk.storage.puts = [DOWN]
-    assert kept(desk.run())
-    assert desk.staged() == [STAGED]
+def test_an_image_that_the_storage_does_not_take_is_staged(bench: Bench, recorded: RecordedEvents) -> None:
+    bench.storage.puts = [DOWN]
+    assert kept(bench.run())
+    assert bench.staged() == [STAGED]
     assert "image.stored" not in recorded.names
     assert recorded.fields("image.staged")["bytes"] == len(IMAGE)
 
 
-def test_what_is_stored_is_told_of_with_its_time(desk: Desk, recorded: RecordedEvents) -> None:
-    assert isinstance(desk.run(), Completed)
+def test_what_is_stored_is_told_of_with_its_time(bench: Bench, recorded: RecordedEvents) -> None:
+    assert isinstance(bench.run(), Completed)
     said = recorded.fields("image.stored")
     assert (said["job"], said["bytes"]) == (a_job().id, len(b"rendered " + IMAGE))
     assert said["seconds"] >= 0
     assert recorded.names.count("image.stored") == 1
 
 
-def test_the_next_attempt_stores_it_and_asks_nobody(desk: Desk, recorded: RecordedEvents) -> None:
-    desk.store.answer("find_staged", STAGED)
-    desk.storage.gets = [DOWN]
+def test_the_next_attempt_stores_it_and_asks_nobody(bench: Bench, recorded: RecordedEvents) -> None:
+    bench.store.answer("find_staged", STAGED)
+    bench.storage.gets = [DOWN]
     payload = '{"prompt": "a", "images": [{"key": "inputs/1.png"}]}'
-    outcome = desk.run(attempt=2, payload=payload, provider="gone")
+    outcome = bench.run(attempt=2, payload=payload, provider="gone")
     assert isinstance(outcome, Completed)
     assert (outcome.result["provider"], outcome.result["model"]) == ("local", "local-1")
-    assert desk.storage.objects[KEY] == b"rendered " + IMAGE
-    assert (desk.provider.requests, desk.store.calls("begin_call")) == ([], [])
-    assert len(desk.store.calls("discard_staged")) == 1
+    assert bench.storage.objects[KEY] == b"rendered " + IMAGE
+    assert (bench.provider.requests, bench.store.calls("begin_call")) == ([], [])
+    assert len(bench.store.calls("discard_staged")) == 1
     assert "image.found" in recorded.names
 
 
-def test_while_the_storage_stays_away_it_stays_staged(desk: Desk) -> None:
-    desk.store.answer("find_staged", STAGED)
-    desk.storage.puts = [DOWN]
-    assert kept(desk.run(attempt=2))
-    assert (desk.staged(), desk.store.calls("discard_staged")) == ([], [])
+def test_while_the_storage_stays_away_it_stays_staged(bench: Bench) -> None:
+    bench.store.answer("find_staged", STAGED)
+    bench.storage.puts = [DOWN]
+    assert kept(bench.run(attempt=2))
+    assert (bench.staged(), bench.store.calls("discard_staged")) == ([], [])
 
 
 @pytest.mark.parametrize(("job", "asked"), [({}, 0), ({"attempt": 2}, 1), ({"crashes": 1}, 1), ({"waits": 3}, 0)])
-def test_only_who_comes_after_another_attempt_asks(desk: Desk, job: dict[str, Any], asked: int) -> None:
-    assert isinstance(desk.run(**job), Completed)
-    assert len(desk.store.calls("find_staged")) == asked
-    assert desk.store.calls("discard_staged") == []
+def test_only_who_comes_after_another_attempt_asks(bench: Bench, job: dict[str, Any], asked: int) -> None:
+    assert isinstance(bench.run(**job), Completed)
+    assert len(bench.store.calls("find_staged")) == asked
+    assert bench.store.calls("discard_staged") == []
 
 
-def test_a_storage_that_stays_away_does_not_keep_the_thread(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_storage_that_stays_away_does_not_keep_the_thread(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_store, "PATIENCE", 0.05)
-    desk.storage.puts = list(AWAY)
+    bench.storage.puts = list(AWAY)
     lease = real_lease()
-    assert kept(desk.run(lease))
+    assert kept(bench.run(lease))
     assert lease.elapsed() < 10
 
 
 @pytest.mark.parametrize("end", ["deadline", "shutdown"])
-def test_an_attempt_that_must_end_stages_what_it_has(desk: Desk, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not as released: that would give the attempt back, and a first attempt does not look for what is staged."""
+def test_an_attempt_that_must_end_stages_what_it_has(bench: Bench, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not as released: that would give the attempt back, and a first attempt does not search for staged images."""
     monkeypatch.setattr(image_store, "PATIENCE", 60.0)
-    desk.storage.puts = list(AWAY)
+    bench.storage.puts = list(AWAY)
     lease = real_lease(timeout=0.5 if end == "deadline" else 30)
 
     def paid(_: Control) -> Generated:
@@ -133,12 +133,12 @@ def test_an_attempt_that_must_end_stages_what_it_has(desk: Desk, end: str, monke
             threading.Timer(0.01, lease.release).start()
         return generated()
 
-    desk.provider.script = [paid]
-    assert kept(desk.run(lease))
-    assert desk.staged() == [STAGED]
+    bench.provider.script = [paid]
+    assert kept(bench.run(lease))
+    assert bench.staged() == [STAGED]
 
 
-def test_who_loses_the_job_stages_what_it_has_for_whoever_has_it(desk: Desk) -> None:
+def test_who_loses_the_job_stages_what_it_has_for_whoever_has_it(bench: Bench) -> None:
     """Not as released, in case the lease held after all and could only not be proved: see above."""
     lease = real_lease()
 
@@ -146,92 +146,92 @@ def test_who_loses_the_job_stages_what_it_has_for_whoever_has_it(desk: Desk) -> 
         lease.lose()
         return generated()
 
-    desk.provider.script = [slow]
-    assert kept(desk.run(lease))
-    assert desk.staged() == [STAGED]
-    assert desk.storage.objects == {}
+    bench.provider.script = [slow]
+    assert kept(bench.run(lease))
+    assert bench.staged() == [STAGED]
+    assert bench.storage.objects == {}
 
 
-def test_a_cancelled_job_needs_its_image_no_more(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cancelled_job_needs_its_image_no_more(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_store, "PATIENCE", 60.0)
-    desk.storage.puts = list(AWAY)
+    bench.storage.puts = list(AWAY)
     lease = real_lease()
     threading.Timer(0.01, lease.cancel).start()
-    assert desk.run(lease) == Cancelled()
-    assert desk.staged() == []
+    assert bench.run(lease) == Cancelled()
+    assert bench.staged() == []
 
 
 @pytest.mark.parametrize("fault", [MemoryError("no child"), ValueError("a bug")], ids=repr)
-def test_a_fault_of_ours_is_no_reason_to_pay_again(desk: Desk, fault: Exception) -> None:
-    desk.images.errors = [fault]
-    assert isinstance(desk.run(), Failed)
-    assert desk.staged() == [STAGED]
+def test_a_fault_of_ours_is_no_reason_to_pay_again(bench: Bench, fault: Exception) -> None:
+    bench.images.errors = [fault]
+    assert isinstance(bench.run(), Failed)
+    assert bench.staged() == [STAGED]
 
 
-def test_a_fault_of_the_storage_is_no_reason_either(desk: Desk) -> None:
-    desk.storage.puts = [ValueError("a bug")]
-    assert isinstance(desk.run(), Failed)
-    assert desk.staged() == [STAGED]
+def test_a_fault_of_the_storage_is_no_reason_either(bench: Bench) -> None:
+    bench.storage.puts = [ValueError("a bug")]
+    assert isinstance(bench.run(), Failed)
+    assert bench.staged() == [STAGED]
 
 
-def test_what_is_no_image_is_not_staged(desk: Desk) -> None:
-    desk.images.errors = [InputRejected("a page")]
-    outcome = desk.run()
+def test_what_is_no_image_is_not_staged(bench: Bench) -> None:
+    bench.images.errors = [InputRejected("a page")]
+    outcome = bench.run()
     assert isinstance(outcome, Failed)
     assert isinstance(outcome.error, OutputRejected)
-    assert desk.staged() == []
+    assert bench.staged() == []
 
 
-def test_what_is_staged_and_no_image_is_discarded(desk: Desk) -> None:
-    desk.store.answer("find_staged", STAGED)
-    desk.images.errors = [InputRejected("a page")]
-    assert isinstance(desk.run(attempt=2), Failed)
-    assert len(desk.store.calls("discard_staged")) == 1
+def test_what_is_staged_and_no_image_is_discarded(bench: Bench) -> None:
+    bench.store.answer("find_staged", STAGED)
+    bench.images.errors = [InputRejected("a page")]
+    assert isinstance(bench.run(attempt=2), Failed)
+    assert len(bench.store.calls("discard_staged")) == 1
 
 
 def test_an_image_too_large_for_the_table_is_kept_in_memory_until_the_deadline(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(image_store, "LARGEST_STAGED", len(IMAGE) - 1)
-    desk.storage.puts = [DOWN] * 2
-    assert isinstance(desk.run(real_lease()), Completed)
-    desk.storage.puts = list(AWAY)
-    outcome = desk.run(real_lease(timeout=0.05))
+    bench.storage.puts = [DOWN] * 2
+    assert isinstance(bench.run(real_lease()), Completed)
+    bench.storage.puts = list(AWAY)
+    outcome = bench.run(real_lease(timeout=0.05))
     assert isinstance(outcome, Failed)
     assert outcome.error.code == "attempt_timeout"
-    assert desk.staged() == []
+    assert bench.staged() == []
 
 
 @pytest.mark.parametrize("answer", [unavailable, False], ids=["away", "refuses"])
-def test_while_neither_takes_it_both_are_tried_again(desk: Desk, answer: Callable[..., Any] | bool) -> None:
-    desk.storage.puts = list(AWAY)
-    desk.store.answer("stage_image", *[answer] * 3)
-    assert kept(desk.run(real_lease()))
-    assert len(desk.staged()) == 4
-    assert len(AWAY) - len(desk.storage.puts) >= 4
+def test_while_neither_takes_it_both_are_tried_again(bench: Bench, answer: Callable[..., Any] | bool) -> None:
+    bench.storage.puts = list(AWAY)
+    bench.store.answer("stage_image", *[answer] * 3)
+    assert kept(bench.run(real_lease()))
+    assert len(bench.staged()) == 4
+    assert len(AWAY) - len(bench.storage.puts) >= 4
 
 
-def test_a_stored_image_stays_stored_though_it_cannot_be_discarded(desk: Desk) -> None:
-    desk.store.answer("find_staged", STAGED)
-    desk.store.answer("discard_staged", unavailable)
-    assert isinstance(desk.run(attempt=2), Completed)
+def test_a_stored_image_stays_stored_though_it_cannot_be_discarded(bench: Bench) -> None:
+    bench.store.answer("find_staged", STAGED)
+    bench.store.answer("discard_staged", unavailable)
+    assert isinstance(bench.run(attempt=2), Completed)
 
 
-def test_who_cannot_ask_what_is_staged_does_not_pay(desk: Desk) -> None:
-    desk.store.answer("find_staged", StoreUnavailable("away"))
-    assert desk.run(attempt=2) == Released()
-    assert desk.provider.requests == []
+def test_who_cannot_ask_what_is_staged_does_not_pay(bench: Bench) -> None:
+    bench.store.answer("find_staged", StoreUnavailable("away"))
+    assert bench.run(attempt=2) == Released()
+    assert bench.provider.requests == []
 
 
-def test_who_cannot_see_whether_the_image_is_there_uses_up_no_attempt(desk: Desk) -> None:
-    desk.storage.gets = [DOWN]
-    assert kept(desk.run(crashes=1))
+def test_who_cannot_see_whether_the_image_is_there_uses_up_no_attempt(bench: Bench) -> None:
+    bench.storage.gets = [DOWN]
+    assert kept(bench.run(crashes=1))
 
 
-def test_an_image_that_cost_nothing_is_not_staged(desk: Desk) -> None:
+def test_an_image_that_cost_nothing_is_not_staged(bench: Bench) -> None:
     payload = '{"image": {"key": "inputs/1.png"}, "operations": [{"type": "thumbnail"}]}'
-    desk.storage.objects["inputs/1.png"] = b"in"
-    desk.storage.puts = list(AWAY)
+    bench.storage.objects["inputs/1.png"] = b"in"
+    bench.storage.puts = list(AWAY)
     lease = real_lease(timeout=0.05, kind="image_processing", provider="none", payload=payload)
-    assert isinstance(desk.run(lease), Failed)
-    assert desk.staged() == []
+    assert isinstance(bench.run(lease), Failed)
+    assert bench.staged() == []

@@ -1,4 +1,4 @@
-"""What an attempt is told about its own right to go on."""
+"""Whether an attempt may continue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hints from other processes: proved to arrive before they are relied on, and missed by nobody."""
+"""Messages of other processes: proved to arrive before the worker relies on them."""
 
 from __future__ import annotations
 

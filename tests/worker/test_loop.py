@@ -1,4 +1,4 @@
-"""The one shape of every loop: it outlives its steps' faults, waits longer after each, and stops when told."""
+"""The shape of every loop: it survives errors of its steps, waits longer after each, and stops on request."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.worker.scripted_store import RecordedEvents
 
 
 class Steps:
-    """A step that does what it is told, one thing after the other; then it waits to be woken."""
+    """A step that follows a script, and then waits for a wake-up."""
 
     def __init__(self, *answers: float | BaseException | None) -> None:
         self._answers = list(answers)

@@ -272,7 +272,7 @@ def test_no_call_is_begun_without_a_lease() -> None:
         make(ScriptedStore([]), answers, lease=lease)
 
 
-# what is told of it
+# events
 
 
 def test_each_call_is_told_of_once_with_its_outcome(events: Events, recorded: RecordedEvents) -> None:
@@ -306,7 +306,7 @@ def test_a_call_that_fails_is_told_of_by_its_code(
 
 @dataclass
 class Waiting:
-    """An attempt that waits for p-1, with what it was told in the meantime."""
+    """An attempt that waits for p-1, and the events of its call."""
 
     notices: ProviderHints = field(default_factory=ProviderHints)
     clock: Clock = field(default_factory=Clock)
