@@ -26,7 +26,7 @@ from generation_worker.log import setup as log
 from generation_worker.log.events import log_events
 from generation_worker.ports import Claim
 from generation_worker.worker.lease import Lease
-from generation_worker.worker.settings import WorkerSettings
+from generation_worker.worker.settings import WorkerOptions
 from generation_worker.worker.supervisor import Supervisor
 from generation_worker.worker.worker import WorkerDependencies
 
@@ -39,8 +39,8 @@ class CountingStore(PostgresStore):
     claims = 0
     settlements = 0
 
-    def claim_jobs(self, worker: str, marks: Mapping[str, ClaimCursor], **options: Any) -> Claim:
-        claim = super().claim_jobs(worker, marks, **options)
+    def claim_jobs(self, worker: str, low_water_marks: Mapping[str, ClaimCursor], **options: Any) -> Claim:
+        claim = super().claim_jobs(worker, low_water_marks, **options)
         self.claims += bool(claim.jobs)
         return claim
 
@@ -61,7 +61,7 @@ class NoopWorker:
         self._pool = open_pool(orders["conninfo"], prepare=True, size=min(4 + slots // 4, 20))
         self._store = CountingStore(self._pool)
         self.supervisor = Supervisor(
-            WorkerSettings("noop", __version__, slots, ("local",)),
+            WorkerOptions("noop", __version__, slots, ("local",)),
             WorkerDependencies(
                 store=self._store,
                 heartbeat_store=PostgresStore(OwnConnection(orders["conninfo"], prepare=True)),

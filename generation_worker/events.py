@@ -1,4 +1,4 @@
-"""Say what happened once, and let others listen: logs, metrics, the demo's display and tests attach here."""
+"""Events: each thing that happens is emitted once, and logs, metrics, traces, the demo and tests subscribe to it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ log = logging.getLogger(__name__)
 
 
 class Events:
-    """Hands each event to every listener, in the thread that it happened in, so listeners must be quick.
+    """Calls every listener with each event, in the thread that emits it, so listeners must be quick.
 
-    One that raises hurts neither the others nor what happened: its first error is logged.
+    An error of a listener affects neither the other listeners nor the emitter: the first one is logged.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Events:
         self._failed: set[Listener] = set()
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Attach a listener; the answer detaches it."""
+        """Attach a listener. Returns a function that detaches it."""
         self._listeners = (*self._listeners, listener)
 
         def unsubscribe() -> None:
@@ -36,9 +36,9 @@ class Events:
             try:
                 listener(name, fields)
             except Exception as error:  # noqa: BLE001 - a metric that cannot be counted must not cost a paid image
-                self._tell_once(listener, name, error)
+                self._log_first(listener, name, error)
 
-    def _tell_once(self, listener: Listener, name: str, error: Exception) -> None:
+    def _log_first(self, listener: Listener, name: str, error: Exception) -> None:
         if listener not in self._failed:
             self._failed.add(listener)
-            log.error("a listener failed at %s; its later errors are not told", name, exc_info=error)
+            log.error("a listener failed at %s; its later errors are not logged", name, exc_info=error)

@@ -1,4 +1,4 @@
-"""The providers that this program can call, one registration for each. docs/providers.md shows how to add one."""
+"""The providers that a worker can call, one registration for each. docs/providers.md shows how to add one."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from pydantic import SecretStr
 from generation_worker.config import ConfigurationError, Settings
 from generation_worker.domain.fleet import HIGHEST_CONCURRENCY
 from generation_worker.domain.webhook import webhook_address
-from generation_worker.ports import Key, Provider, WebhookReader
+from generation_worker.ports import LimitedKey, Provider
 from generation_worker.providers.gemini import GeminiProvider
 from generation_worker.providers.local import Fault, LocalProvider
 from generation_worker.providers.replicate import ReplicateProvider, ReplicateWebhook
 
 NO_KEY = SecretStr("")
-"""What a provider that asks for no key is built with."""
+"""The key of a provider that needs none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """A provider: when it is offered, how its adapters are made, and what limits them."""
+    """A provider: its keys in the settings, how its adapters are built, and its limit."""
 
     name: str
     keys: Callable[[Settings], Sequence[SecretStr]]
-    """What the settings have for it: an adapter is built with each. If there is none, the provider is not offered."""
+    """Its keys in the settings. An adapter is built for each; without a key the provider is not offered."""
     build: Callable[[Settings, str], Provider]
-    """An adapter with one key; it must cost nothing yet. A ValueError says what is wrong with ``setting``."""
+    """Builds an adapter with one key, without cost. A ValueError describes the problem with ``setting``."""
     setting: str
-    """The variable that an operator has to mend when ``build`` refuses it."""
+    """The variable that an operator has to correct if ``build`` raises ValueError."""
     calls_per_minute: Callable[[Settings], int] | None = None
-    """What one key allows, for the whole fleet; without it the provider has no limit and no breaker."""
-    webhook: Callable[[Settings], WebhookReader | None] = lambda _: None
-    """What reads its webhooks, if the settings let it have some."""
+    """The limit of one key, for the whole fleet; without it the provider has no limit and no breaker."""
+    webhook: Callable[[Settings], ReplicateWebhook | None] = lambda _: None
+    """Verifies and reads its webhooks, if the settings enable them."""
 
 
 REGISTRATIONS: tuple[Registration, ...] = (
@@ -84,12 +84,12 @@ REGISTRATIONS: tuple[Registration, ...] = (
 
 
 def configured_providers(settings: Settings) -> list[str]:
-    """The names of the providers that ``settings`` have all they need for, the preferred one first."""
+    """The names of the providers that have a key in ``settings``, the preferred one first."""
     return [each.name for each in REGISTRATIONS if each.keys(settings)]
 
 
 def build_providers(settings: Settings) -> list[Provider]:
-    """An adapter for each key that the settings name, the preferred provider first. Raises ConfigurationError."""
+    """An adapter for each key in the settings, the preferred provider first. Raises ConfigurationError."""
     return [adapter for each in REGISTRATIONS for adapter in build_adapters(each, settings)]
 
 
@@ -105,15 +105,15 @@ def _built(registration: Registration, settings: Settings, key: SecretStr) -> Pr
         raise ConfigurationError([f"{registration.setting}: {error}"]) from None
 
 
-def limited_keys(settings: Settings, providers: Sequence[Provider]) -> tuple[Key, ...]:
-    """The keys whose calls are limited, each with its own limit. What is made here costs nobody anything."""
+def limited_keys(settings: Settings, providers: Sequence[Provider]) -> tuple[LimitedKey, ...]:
+    """The keys of ``providers`` that have a limit. The local provider has none."""
     limits = {each.name: each.calls_per_minute for each in REGISTRATIONS}
     return tuple(
-        Key(each.key_label, each.name, limit(settings)) for each in providers if (limit := limits.get(each.name))
+        LimitedKey(each.key_label, each.name, limit(settings)) for each in providers if (limit := limits.get(each.name))
     )
 
 
-def webhook_readers(settings: Settings) -> dict[str, WebhookReader]:
-    """Provider → what reads its webhooks, for those that the settings let have some."""
+def webhook_readers(settings: Settings) -> dict[str, ReplicateWebhook]:
+    """The webhook readers by provider, for those whose webhooks the settings enable."""
     found = {each.name: each.webhook(settings) for each in REGISTRATIONS}
     return {name: reader for name, reader in found.items() if reader is not None}

@@ -19,15 +19,15 @@ from generation_worker.ports import (
     Claim,
     Delivery,
     DisabledEndpoint,
-    Expiry,
+    ExpiredJob,
     FleetPause,
     FleetState,
     GateChange,
-    Key,
+    LimitedKey,
     Promotion,
-    Reclaim,
+    ReclaimedJob,
     Recorded,
-    Refusal,
+    RefusedJob,
     Renewal,
     Staged,
     StoredObject,
@@ -38,50 +38,16 @@ from generation_worker.ports import (
 Row = dict[str, Any]
 
 
-class PostgresOutbox(Runner):
-    """The courier's statements. Safe to use from many threads if its connections are."""
-
-    def claim_deliveries(
-        self, *, slots: int, per_endpoint: int, failing_slots: int, busy: Mapping[str, int], lease: float
-    ) -> list[Delivery]:
-        return self._all(
-            Delivery,
-            "claim_deliveries",
-            slots=slots,
-            per_endpoint=per_endpoint,
-            failing_slots=failing_slots,
-            busy=json.dumps(dict(busy)),
-            lease=lease,
-        )
-
-    def record_delivery(self, delivery: Delivery, reply: Reply, judgement: Judgement) -> Recorded:
-        rows = self._rows(
-            "record_delivery",
-            id=delivery.id,
-            token=delivery.token,
-            status=judgement.status,
-            answer=reply.status,
-            error=judgement.problem,
-            delay=judgement.delay,
-            rest=judgement.rest,
-            gone=judgement.gone,
-            longest_failing=LONGEST_FAILING,
-        )
-        return Recorded(True, rows[0]["disabled_for"]) if rows else Recorded(False)
-
-    def finish_batches(self, *, limit: int) -> int:
-        return self._change("finish_batches", limit=limit)
-
-    def prune_deliveries(self, *, retention: float, limit: int) -> int:
-        return self._change("prune_deliveries", retention=retention, limit=limit)
 
 
-# How the worker's values become rows for its statements, and the rows of their answers its values.
-
-
-def lane_columns(marks: Mapping[str, ClaimCursor]) -> dict[str, Any]:
-    priorities, positions, ids = zip(*marks.values(), strict=True)
-    return {"providers": list(marks), "priorities": list(priorities), "positions": list(positions), "ids": list(ids)}
+def lane_columns(low_water_marks: Mapping[str, ClaimCursor]) -> dict[str, Any]:
+    priorities, positions, ids = zip(*low_water_marks.values(), strict=True)
+    return {
+        "providers": list(low_water_marks),
+        "priorities": list(priorities),
+        "positions": list(positions),
+        "ids": list(ids),
+    }
 
 
 JOB_COLUMNS = [name for name in Job._fields if name != "cursor"]
@@ -92,12 +58,12 @@ def claim_of(rows: list[Row]) -> Claim:
     return Claim(
         jobs=[job_of(row) for row in rows if row["what"] == "started"],
         refused=[
-            Refusal(row["id"], row["user_id"], row["age"], row["traceparent"])
+            RefusedJob(row["id"], row["user_id"], row["age"], row["traceparent"])
             for row in rows
             if row["what"] == "refused"
         ],
         opens_in=min((row["opens_in"] for row in closed), default=None),
-        broken=any(row["all_breakers_open"] for row in closed),
+        all_breakers_open=any(row["all_breakers_open"] for row in closed),
     )
 
 
@@ -128,7 +94,7 @@ def _pause(name: str, setting: Mapping[str, Any]) -> FleetPause:
     return FleetPause(str(extent_of(name)), setting["since"], setting["by"], reason)  # pyright: ignore[reportUnknownArgumentType]
 
 
-def key_columns(keys: Sequence[Key]) -> dict[str, list[Any]]:
+def key_columns(keys: Sequence[LimitedKey]) -> dict[str, list[Any]]:
     labels, providers, limits = zip(*keys, strict=True) if keys else ((), (), ())
     return {"keys": list(labels), "key_providers": list(providers), "limits": list(limits)}
 
@@ -167,16 +133,16 @@ class PostgresStore(Runner):
     def claim_jobs(
         self,
         worker: str,
-        marks: Mapping[str, ClaimCursor],
+        low_water_marks: Mapping[str, ClaimCursor],
         *,
-        keys: Sequence[Key] = (),
+        keys: Sequence[LimitedKey] = (),
         slots: int,
         lease: float,
         max_attempts: int,
         left_out: Sequence[str] = (),
         rehearse: str | None = None,
     ) -> Claim:
-        values = lane_columns(marks) | {
+        values = lane_columns(low_water_marks) | {
             "worker": worker,
             "left_out": list(left_out),
             "rehearsed": rehearse,
@@ -189,8 +155,12 @@ class PostgresStore(Runner):
         statement = "claim_limited_jobs" if keys else "claim_jobs"
         return claim_of(self._rows(statement, keep=rehearse is None, **values))
 
-    def find_suspects(self, marks: Mapping[str, ClaimCursor], *, limit: int, left_out: Sequence[str]) -> list[Suspect]:
-        return self._all(Suspect, "find_suspects", **lane_columns(marks), limit=limit, left_out=list(left_out))
+    def find_suspects(
+        self, low_water_marks: Mapping[str, ClaimCursor], *, limit: int, left_out: Sequence[str]
+    ) -> list[Suspect]:
+        return self._all(
+            Suspect, "find_suspects", **lane_columns(low_water_marks), limit=limit, left_out=list(left_out)
+        )
 
     def renew_leases(
         self, leases: Sequence[tuple[str, str]], *, lease: float, timeout: float, grace: float
@@ -203,15 +173,15 @@ class PostgresStore(Runner):
         written = json.dumps([settlement_row(job, settlement) for job, settlement in settlements])
         return {row["id"]: row["status"] for row in self._rows("settle_attempts", settlements=written)}
 
-    def reclaim_jobs(self, *, limit: int, lease: float) -> list[Reclaim]:
+    def reclaim_jobs(self, *, limit: int, lease: float) -> list[ReclaimedJob]:
         rows = self._rows("reclaim_jobs", limit=limit, lease=lease)
-        return [Reclaim(job_of(row), worker=row["locked_by"], held_for=row["held_for"]) for row in rows]
+        return [ReclaimedJob(job_of(row), worker=row["locked_by"], held_for=row["held_for"]) for row in rows]
 
     def promote_jobs(self, *, limit: int) -> Promotion:
         return self._all(Promotion, "promote_jobs", limit=limit)[0]
 
-    def expire_jobs(self, *, limit: int) -> list[Expiry]:
-        return self._all(Expiry, "expire_jobs", limit=limit)
+    def expire_jobs(self, *, limit: int) -> list[ExpiredJob]:
+        return self._all(ExpiredJob, "expire_jobs", limit=limit)
 
     def move_jobs(self, *, limit: int) -> int:
         return self._change("move_jobs", limit=limit)
@@ -319,18 +289,18 @@ class PostgresStore(Runner):
     def prune_swept(self, *, retention: float, limit: int) -> int:
         return self._change("prune_swept", retention=retention, limit=limit)
 
-    def register_worker(self, card: WorkerInfo) -> None:
+    def register_worker(self, info: WorkerInfo) -> None:
         self._change(
             "register_worker",
-            worker=card.id,
-            version=card.version,
-            providers=list(card.providers),
-            concurrency=card.concurrency,
-            **key_columns(card.keys),
+            worker=info.id,
+            version=info.version,
+            providers=list(info.providers),
+            concurrency=info.concurrency,
+            **key_columns(info.keys),
         )
 
-    def touch_worker(self, card: WorkerInfo, *, busy: int, stuck: int, known: str = "") -> FleetState | None:
-        named: dict[str, Any] = {"worker": card.id, "concurrency": card.concurrency, **key_columns(card.keys)}
+    def touch_worker(self, info: WorkerInfo, *, busy: int, stuck: int, known: str = "") -> FleetState | None:
+        named: dict[str, Any] = {"worker": info.id, "concurrency": info.concurrency, **key_columns(info.keys)}
         rows = self._rows("touch_worker", **named, busy=busy, stuck=stuck, known=known)
         return news_of(**rows[0]) if rows else None
 
@@ -348,3 +318,37 @@ class PostgresStore(Runner):
 
     def send_message(self, message: str) -> None:
         self._change("send_message", message=message)
+
+    def claim_deliveries(
+        self, *, slots: int, per_endpoint: int, failing_slots: int, busy: Mapping[str, int], lease: float
+    ) -> list[Delivery]:
+        return self._all(
+            Delivery,
+            "claim_deliveries",
+            slots=slots,
+            per_endpoint=per_endpoint,
+            failing_slots=failing_slots,
+            busy=json.dumps(dict(busy)),
+            lease=lease,
+        )
+
+    def record_delivery(self, delivery: Delivery, reply: Reply, judgement: Judgement) -> Recorded:
+        rows = self._rows(
+            "record_delivery",
+            id=delivery.id,
+            token=delivery.token,
+            status=judgement.status,
+            answer=reply.status,
+            error=judgement.problem,
+            delay=judgement.delay,
+            rest=judgement.rest,
+            gone=judgement.gone,
+            longest_failing=LONGEST_FAILING,
+        )
+        return Recorded(True, rows[0]["disabled_for"]) if rows else Recorded(False)
+
+    def finish_batches(self, *, limit: int) -> int:
+        return self._change("finish_batches", limit=limit)
+
+    def prune_deliveries(self, *, retention: float, limit: int) -> int:
+        return self._change("prune_deliveries", retention=retention, limit=limit)

@@ -46,7 +46,7 @@ from generation_worker.domain.estimate import span
 from generation_worker.domain.finding import Verdict, fault, ok, skipped, warning
 from generation_worker.domain.schema import SCHEMA
 from generation_worker.ports import Signals, StoreUnavailable
-from generation_worker.worker.signals import hears_itself
+from generation_worker.worker.signals import receives_own_message
 
 FAR = 0.1
 """Seconds of a round trip that slow down each step of a job."""
@@ -298,7 +298,7 @@ def _examine_listen(settings: Settings) -> Verdict:
 def _try_listen(signals: Signals, name: str) -> Verdict:
     try:
         signals.open()
-        received = hears_itself(signals)
+        received = receives_own_message(signals)
     except StoreUnavailable as error:
         cause = error.__cause__
         return unreachable(cause, name) if isinstance(cause, psycopg.Error) else fault(str(error), GIVE_DIRECT)

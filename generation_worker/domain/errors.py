@@ -1,32 +1,33 @@
-"""What can go wrong with one attempt, and what follows from it.
+"""The errors of one attempt, and what follows from each.
 
-Each class answers three questions, so that nobody has to parse a message twice:
-``retry`` (is another attempt worth it?), ``wait`` (was it only too early? then no
-attempt is used up) and ``spent`` (may the provider have charged us? the class says
-what is usual, an instance may know better).
+Adapters translate every failure into one of these, so that no other code parses a
+message. Each class has ``retry`` (whether another attempt is made), ``wait`` (if the
+call was only too early, the job waits and no attempt is used up) and ``spent``
+(whether the provider may have charged the call: the class has the usual value, an
+instance may have another one).
 
     JobError
     ├── InvalidPayload           the job itself is wrong: final
     ├── InputError
     │   ├── InputRejected        not an image, too large, a bomb: final
     │   ├── InputNotFound        no object under that key: final
-    │   └── InputUnavailable     could not be read just now
+    │   └── InputUnavailable     could not be read now
     ├── ProviderError
-    │   ├── ProviderRejected     the provider says the request is wrong: final
-    │   ├── ProviderRefused      the provider refuses us: key, billing or permission; wait, no attempt is used up
+    │   ├── ProviderRejected     the provider rejects the request as invalid: final
+    │   ├── ProviderRefused      the provider refuses the key or its account; wait, no attempt is used up
     │   ├── ProviderUnavailable  5xx, refused connection
     │   ├── ProviderTimedOut     no answer in time; may have been charged
     │   ├── ProviderLimited      429; wait, no attempt is used up
-    │   │   └── GateClosed       not even asked: the fleet knows that it is too early
+    │   │   └── GateClosed       no call was made: the fleet's gate for the key is closed
     │   ├── NoImage              an answer without an image; charged
     │   ├── OutputRejected       an answer that is not an image; charged
-    │   ├── CallLost             the answer to an earlier call cannot be had any more; charged
+    │   ├── CallLost             the answer to an earlier call is not available any more; charged
     │   └── ContentBlocked       the provider's content rules: final, its own outcome
     ├── StorageUnavailable       the bytes could not be stored
-    ├── AttemptTimedOut          the attempt outlived its own deadline
+    ├── AttemptTimedOut          the attempt exceeded its own deadline
     ├── PaidCallsExhausted       no further paid call is allowed for this job: final
-    ├── ProviderNotConfigured    no adapter under that name here: final
-    └── InternalError            a fault of ours
+    ├── ProviderNotConfigured    this worker has no adapter of that name: final
+    └── InternalError            a fault of the worker
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 MESSAGE_LIMIT = 2000
-"""Longest error message that is kept with a job, in characters."""
+"""The longest error message of a job, in characters."""
 
 
 class JobError(Exception):
-    """An attempt failed. ``code`` is what operators group by and never changes its meaning."""
+    """An attempt failed. Operators group by ``code``; its meaning never changes."""
 
     code: ClassVar[str] = "internal_error"
     retry: ClassVar[bool] = False
@@ -54,7 +55,7 @@ class JobError(Exception):
         return clean_message(super().__str__()) or self._meaning()
 
     def _meaning(self) -> str:
-        """What the class says of itself: its docstring, or its name where there is none (or ``python -OO`` took it)."""
+        """The first line of the class's docstring; its name if it has none, or ``python -OO`` removed it."""
         return (type(self).__doc__ or type(self).__name__).splitlines()[0]
 
 
@@ -71,7 +72,7 @@ class InputError(JobError):
 
 
 class InputRejected(InputError):
-    """The input is not an image that can be used."""
+    """The input is not a usable image."""
 
     code = "input_rejected"
 
@@ -83,7 +84,7 @@ class InputNotFound(InputError):
 
 
 class InputUnavailable(InputError):
-    """The input image cannot be read just now."""
+    """The input image cannot be read now."""
 
     code = "input_unavailable"
     retry = True
@@ -102,7 +103,7 @@ class ProviderRejected(ProviderError):
 
 
 class ProviderRefused(ProviderError):
-    """The provider refuses us, for the key, billing or a permission: an operator must act.
+    """The provider refuses the key, its billing or its permissions: an operator must act.
 
     ``wait`` is how many seconds the key's breaker will be open, or None where there is none.
     """
@@ -113,7 +114,7 @@ class ProviderRefused(ProviderError):
 
 
 class ProviderUnavailable(ProviderError):
-    """The provider is not available just now."""
+    """The provider is not available now."""
 
     code = "provider_unavailable"
     retry = True
@@ -130,8 +131,8 @@ class ProviderTimedOut(ProviderError):
 class ProviderLimited(ProviderError):
     """The provider's rate limit is reached.
 
-    ``wait`` is how long it asked us to wait, in seconds, or None if it did not say. ``scope`` tells a limit that is
-    over within minutes from one that lasts until the provider's next day.
+    ``wait`` is the wait that the provider requests, in seconds, or None if it requests none. ``scope`` is "minute" for
+    a limit that ends within minutes, and "day" for one that lasts until the provider's next day.
     """
 
     code = "rate_limited"
@@ -146,7 +147,7 @@ class ProviderLimited(ProviderError):
 
 
 class GateClosed(ProviderLimited):
-    """The provider was not asked, since the key's limit is used up, or its gate is closed."""
+    """No call was made, because the limit of the key is used up or its gate is closed."""
 
     code = "gate_closed"
 
@@ -160,7 +161,7 @@ class NoImage(ProviderError):
 
 
 class OutputRejected(ProviderError):
-    """The provider's answer is not an image that can be used."""
+    """The provider's answer is not a usable image."""
 
     code = "output_rejected"
     retry = True
@@ -168,7 +169,7 @@ class OutputRejected(ProviderError):
 
 
 class CallLost(ProviderError):
-    """The provider does not keep the answer to an earlier call any more."""
+    """The provider does not have the answer to an earlier call any more."""
 
     code = "call_lost"
     retry = True
@@ -184,8 +185,8 @@ class ContentBlocked(ProviderError):
 class StorageUnavailable(JobError):
     """The image could not be stored.
 
-    ``kept``: it is paid for and waits to be stored, or may be stored already. Trying again costs nothing.
-    ``remedy`` is the part of the message that says what to put right, if it is known.
+    ``kept``: it is paid and waits to be stored, or may be stored already, so another attempt costs nothing.
+    ``remedy`` is the part of the message that names the solution, if it is known.
     """
 
     code = "storage_unavailable"
@@ -226,19 +227,19 @@ class InternalError(JobError):
 
 
 class AttemptStopped(Exception):
-    """The attempt must end now, for a reason that lies outside it."""
+    """The attempt must end now, for an external reason."""
 
 
 class CancelRequested(AttemptStopped):
-    """Somebody asked to cancel the job."""
+    """The job was cancelled."""
 
 
 class LeaseLost(AttemptStopped):
-    """The lease is gone or cannot be proved; whatever this attempt knows counts no longer."""
+    """The lease is lost or cannot be proved: the result of this attempt does not count any more."""
 
 
 class ShuttingDown(AttemptStopped):
-    """The grace period is over; the job goes back without using up an attempt."""
+    """The grace period is over: the job is given back, and no attempt is used up."""
 
 
 def clean_message(text: str) -> str:

@@ -91,7 +91,7 @@ NO_PROVIDER = "none"
 
 
 class ClaimCursor(NamedTuple):
-    """Where a job stands in its lane; claims go from the lowest place up."""
+    """A position in a lane. Claims read a lane from a cursor on, in ascending order."""
 
     priority: int
     position: str
@@ -120,7 +120,7 @@ class Job(NamedTuple):
     key_label: str | None
     """The provider's key that the claim has a permit for; None where nothing is limited, or nothing has to be asked."""
     permit: int | None
-    """The tenth of a second, from the epoch on, for which the permit counts."""
+    """The decisecond, counted from the epoch, in which the permit counts."""
     cursor: ClaimCursor
     waited: float = 0.0
     """Seconds from the moment it might have started to this claim."""
@@ -147,4 +147,4 @@ class Job(NamedTuple):
 
 
 LANE_START = ClaimCursor(-(2**31), "-infinity", "00000000-0000-0000-0000-000000000000")
-"""The lowest place there is."""
+"""The cursor before every job of a lane."""

@@ -1,4 +1,7 @@
-"""The whole state machine of an attempt's end: ``settle`` decides, a statement writes what it decided."""
+"""The end of an attempt: ``settle`` decides what happens to the job, and one SQL statement writes the decision.
+
+This is the only place where the states of a job are compared. It is pure: no clock, no I/O, no randomness.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +18,17 @@ from generation_worker.domain.errors import (
 )
 from generation_worker.domain.job import FINAL, MOST_ATTEMPTS, Job, Status
 
-# How an attempt ended, as a value.
-
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """The image is stored; ``result`` is what the app will read."""
+    """The image is stored. ``result`` is the job's result for the app."""
 
     result: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The attempt failed; the error says whether another one is worth it."""
+    """The attempt failed. The error determines whether another attempt follows."""
 
     error: JobError
 
@@ -41,35 +42,35 @@ class Blocked:
 
 @dataclass(frozen=True, slots=True)
 class RateLimited:
-    """It is too early, or the provider will have nothing of us until an operator has acted. No attempt is used up."""
+    """The provider accepts no call now, or none until an operator acts. No attempt is used up."""
 
     error: ProviderLimited | ProviderRefused
 
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """Somebody asked to cancel, and the attempt obeyed."""
+    """The job was cancelled, and the attempt stopped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """The worker is shutting down and gives the job back. No attempt is used up."""
+    """The worker shuts down and gives the job back. No attempt is used up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Crashed:
-    """The lease expired: the worker died, or its thread never came back."""
+    """The lease expired, because the worker died or its thread never returned."""
 
     worker: str
     timed_out: bool
-    """The attempt's own time was over too, so it hung rather than died."""
+    """The attempt's own time was over too, so its thread hung and the worker did not die."""
 
 
 Outcome = Completed | Failed | Blocked | RateLimited | Cancelled | Released | Crashed
 
 
 def outcome_of(error: JobError) -> Outcome:
-    """The outcome that an error amounts to."""
+    """The outcome that corresponds to an error."""
     if isinstance(error, ContentBlocked):
         return Blocked(error)
     if isinstance(error, ProviderLimited | ProviderRefused):
@@ -77,19 +78,16 @@ def outcome_of(error: JobError) -> Outcome:
     return Failed(error)
 
 
-# When to try again.
-
-
 FIRST_WAIT_IN_SECONDS = 1.0
-"""Shortest wait after a rate limit, whatever the provider says."""
+"""The shortest wait after a rate limit, even if the provider names a shorter one."""
 
 LAST_MOMENT = 1.0
-"""With fewer seconds than this until a job's deadline nothing is tried again."""
+"""With fewer seconds than this until its deadline a job is not tried again."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Delays in seconds; the three maxima are bounds of their own, because they end different troubles."""
+    """Delays in seconds. Failures, crashes and waits have separate bounds, because they have separate causes."""
 
     initial_delay: float = 5.0
     max_delay: float = 300.0
@@ -100,10 +98,10 @@ class RetryPolicy:
 
 
 def backoff(number: int, policy: RetryPolicy, *, spread: float) -> float:
-    """Seconds to wait after the failure with this number (from 1).
+    """Seconds to wait after the failure with this number (from 1): exponential, up to ``max_delay``.
 
-    Exponential up to ``max_delay``. With jitter it lies between half of that and the whole, by ``spread`` in [0, 1):
-    what failed together must not come back together.
+    With jitter it lies between half of that and all of it, by ``spread`` in [0, 1), so that jobs that failed together
+    are not tried together.
     """
     try:
         delay = min(policy.initial_delay * float(policy.factor) ** (number - 1), policy.max_delay)
@@ -115,44 +113,44 @@ def backoff(number: int, policy: RetryPolicy, *, spread: float) -> float:
 def wait_for_storage(
     attempt: int, policy: RetryPolicy, *, attempts_left: int, seconds_left: float, spread: float
 ) -> float:
-    """Seconds to wait before a kept image is stored again: a backoff, but so that attempts are left until the deadline.
+    """Seconds to wait before a kept image is stored again: a backoff that leaves attempts until the deadline.
 
-    Each wait is at least a share of the time left. It is next to nothing at first and grows with the attempts used.
+    Each wait is at least a share of the remaining time. The share is almost 0 at first and grows with the attempts.
     """
     share = (attempt / (attempt + attempts_left)) ** 4
     delay = max(backoff(attempt, policy, spread=spread), seconds_left * share)
     return min(delay, seconds_left / 2)
 
 
-def wait_for_limit(asked: float | None, waits: int, policy: RetryPolicy, *, spread: float) -> float:
-    """Seconds to wait after a 429: what the provider asked for and a little more, or a backoff if it said nothing."""
-    if asked is None:
+def wait_for_limit(requested: float | None, waits: int, policy: RetryPolicy, *, spread: float) -> float:
+    """Seconds to wait after a 429: slightly more than the provider requested, or a backoff if it named no time."""
+    if requested is None:
         return max(FIRST_WAIT_IN_SECONDS, backoff(waits + 1, policy, spread=spread))
-    return max(FIRST_WAIT_IN_SECONDS, asked) * (1 + 0.2 * spread)
+    return max(FIRST_WAIT_IN_SECONDS, requested) * (1 + 0.2 * spread)
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What is written because of an outcome. ``delay`` is seconds from now, by the database's clock."""
+    """The decision that is written. ``delay`` is seconds from now, by the database's clock."""
 
     outcome: str
     status: Status
     delay: float | None = None
     crash_step: int = 0
     allowance: int = 0
-    """Attempts that are added to the maximum, for one that did not get as far as to fail by the job's own fault."""
+    """Attempts that are added to the maximum, because the job itself did not cause this failure."""
     error_code: str | None = None
     error_message: str | None = None
     result: dict[str, Any] | None = None
 
     @property
     def cancel_status(self) -> Status:
-        """The status if somebody asked to cancel meanwhile: an end stands, another attempt does not begin."""
+        """The status if the job was cancelled meanwhile: a final status stays, and no other attempt begins."""
         return self.status if self.status in FINAL else "cancelled"
 
     @property
     def attempt_step(self) -> int:
-        """-1 gives the attempt back: the job waited or was interrupted, it did not fail."""
+        """-1 gives the attempt back, because the job waited or was interrupted and did not fail."""
         return -1 if self.status in ("pending", "rate_limited") else 0
 
     @property
@@ -161,9 +159,9 @@ class Settlement:
 
 
 def settle(job: Job, outcome: Outcome, policy: RetryPolicy, *, elapsed: float, spread: float) -> Settlement:
-    """Decide how ``job`` goes on after ``outcome``.
+    """Decide what happens to ``job`` after ``outcome``. Total and pure.
 
-    ``elapsed`` is seconds since the claim; ``spread`` in [0, 1) is the chance that jitter takes. Total and pure.
+    ``elapsed`` is the seconds since the claim. ``spread`` in [0, 1) is the random number that jitter uses.
     """
     seconds_left = job.seconds_left - elapsed
     match outcome:
@@ -199,7 +197,7 @@ def _after_failure(job: Job, error: JobError, policy: RetryPolicy, seconds_left:
 def _after_kept(
     job: Job, error: StorageUnavailable, policy: RetryPolicy, seconds_left: float, spread: float
 ) -> Settlement:
-    """What is paid for is stored in the end: only the job's deadline ends that, or the table's bound on attempts."""
+    """A paid image is tried until it is stored: only the deadline or the table's bound on attempts ends that."""
     if seconds_left < LAST_MOMENT:
         return _too_late("failed", error.message)
     left = MOST_ATTEMPTS - job.max_attempts
@@ -213,7 +211,7 @@ def _after_limit(
     job: Job, error: ProviderLimited | ProviderRefused, policy: RetryPolicy, seconds_left: float, spread: float
 ) -> Settlement:
     if job.waits >= policy.max_waits:
-        return _fail("rate_limited", error.code, f"No better after {job.waits} waits: {error.message}")
+        return _fail("rate_limited", error.code, f"Still limited after {job.waits} waits: {error.message}")
     delay = wait_for_limit(error.wait, job.waits, policy, spread=spread)
     if delay >= seconds_left:
         return _too_late("rate_limited", error.message)
@@ -221,11 +219,12 @@ def _after_limit(
 
 
 def _after_crash(job: Job, crash: Crashed, policy: RetryPolicy, seconds_left: float, spread: float) -> Settlement:
-    code, message = _words_for(crash)
+    code, message = _cause_of(crash)
     crashes = job.crashes + 1
     if crashes >= policy.max_crashes:
-        told = f"{crashes} attempts ended without a word; the last time: {message}"
-        return _fail("crashed", "too_many_crashes", told, crash_step=1)
+        return _fail(
+            "crashed", "too_many_crashes", f"{crashes} attempts crashed. The last one: {message}", crash_step=1
+        )
     if job.attempt >= job.max_attempts:
         return _fail("crashed", code, message, crash_step=1)
     delay = backoff(crashes, policy, spread=spread)
@@ -236,15 +235,15 @@ def _after_crash(job: Job, crash: Crashed, policy: RetryPolicy, seconds_left: fl
     )
 
 
-def _words_for(crash: Crashed) -> tuple[str, str]:
+def _cause_of(crash: Crashed) -> tuple[str, str]:
     if crash.timed_out:
-        return "attempt_timeout", f"The attempt on worker {crash.worker} outlived its time and never came back."
-    return "worker_lost", f"Worker {crash.worker} fell silent while it held the job."
+        return "attempt_timeout", f"The attempt on worker {crash.worker} exceeded its time and never returned."
+    return "worker_lost", f"Worker {crash.worker} stopped responding while it held the job."
 
 
 def _too_late(outcome: str, message: str, crash_step: int = 0) -> Settlement:
-    told = f"The next attempt would start after the job's deadline. The last error: {message}"
-    return _fail(outcome, "deadline_exceeded", told, crash_step)
+    text = f"The next attempt would start after the job's deadline. The last error: {message}"
+    return _fail(outcome, "deadline_exceeded", text, crash_step)
 
 
 def _fail(outcome: str, code: str, message: str, crash_step: int = 0) -> Settlement:

@@ -1,4 +1,4 @@
-"""What the worker needs of providers, storages, image tools and the web."""
+"""The interfaces of providers, storages, image tools and the fetcher, and the values that they exchange."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from generation_worker.domain import finding
 from generation_worker.domain.payload import Operation, Output
-from generation_worker.domain.webhook import Notice
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """The bytes of one image that was opened and found sound. Width and height are pixels."""
+    """The bytes of one image that was opened and checked. Width and height are pixels."""
 
     data: bytes = field(repr=False)
     content_type: str
@@ -24,17 +23,17 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """An image as it is to be stored, and its thumbnail if one was asked for."""
+    """An image as it is stored, and its thumbnail if one was requested."""
 
     image: Picture
     thumbnail: Picture | None
 
 
 class Watch(Protocol):
-    """Whether something that takes its time may go on. Asked often: before each read, each write, each wait."""
+    """Bounds a long operation, which calls it before each read, write and wait."""
 
     def check(self) -> None:
-        """Return if the attempt may go on.
+        """Return if the attempt may continue.
 
         Raises CancelRequested, LeaseLost or ShuttingDown (all AttemptStopped), or AttemptTimedOut.
         """
@@ -46,52 +45,53 @@ class Watch(Protocol):
 
 
 class Control(Watch, Protocol):
-    """The attempt's own view of whether it may go on."""
+    """What a provider may do with the attempt that calls it."""
 
     def pause(self, seconds: float, *, wake_on: str | None = None) -> None:
-        """Sleep, but no longer than the attempt may go on. Raises as ``check`` does, as soon as it is true.
+        """Sleep for ``seconds``. Raises as ``check`` does, as soon as the attempt may not continue.
 
-        ``wake_on`` is the provider's id of the call: a notice about it ends the pause, also one that came before. Each
-        ends one pause at most, may come early, late, twice or never, and says nothing but that a look may be worth it.
+        ``wake_on`` is the provider's id of the call: a webhook about it ends the pause, also one that came before. Each
+        webhook ends one pause at most, and may come early, late, twice or never: it is a reason to query, not a result.
         """
         ...
 
     def admit(self) -> None:
-        """Called when the request that will be paid is about to leave: sees to it that its permit is for this moment.
+        """Renew the call's permit. Called just before the request that is paid for.
 
-        Raises GateClosed if it must not leave.
+        Raises GateClosed if the request must not be sent.
         """
         ...
 
     def remember(self, provider_ref: str) -> None:
-        """Keep the provider's id of this call before its answer is awaited: a later attempt gets it as ``resume``.
+        """Record the provider's id of this call before waiting for its answer. A later attempt gets it as ``resume``.
 
-        Never raises. While the database is away the id is kept in memory, and written at one of the next pauses.
+        Never raises. While the database does not answer, the id stays in memory and is written in one of the next
+        pauses.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """One image that a provider is asked for."""
+    """A request for one image."""
 
     job_id: str
     attempt: int
-    """Which request for this job it is, from 1; waits for a rate limit count here."""
+    """The number of the request for this job, from 1; waits for a rate limit count."""
     prompt: str
     images: tuple[Picture, ...] = ()
     aspect_ratio: str | None = None
     image_size: str | None = None
     resume: str | None = None
-    """What an earlier call for this job remembered, and nobody has received: ask for that, and begin nothing new.
+    """The provider's id of an earlier call whose answer was not received: fetch that answer, and begin no new call.
 
-    Raises CallLost if the provider cannot give it any more.
+    The provider raises CallLost if it does not have the answer any more.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """A provider's answer: bytes that are not yet checked, and what the call cost in the provider's words."""
+    """A provider's answer: unchecked bytes, and the usage as the provider reports it."""
 
     data: bytes = field(repr=False)
     model: str
@@ -100,47 +100,34 @@ class Generated:
 
 
 class Provider(Protocol):
-    """Makes images. Safe to use from many threads at once."""
+    """Makes images. Thread-safe."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def key_label(self) -> str:
-        """Names the key in use without revealing it."""
+        """A name for the key that does not reveal it."""
         ...
 
     def warm_up(self) -> None:
-        """Do what is slow the first time (imports, clients), before the first job is claimed."""
+        """Load imports and clients before the first job is claimed."""
         ...
 
     def generate(self, request: GenerationRequest, control: Control) -> Generated:
-        """One call. Raises ProviderError with the right answer to retry, wait and spent; AttemptStopped via control."""
+        """Make one call.
+
+        Raises ProviderError with the right ``retry``, ``wait`` and ``spent``, and what ``control`` raises.
+        """
         ...
 
 
 @runtime_checkable
 class Checkable(Protocol):
-    """An adapter that can tell whether it would work, without spending anything."""
+    """An adapter that can check its connection without cost."""
 
     def check(self, *, seconds: float) -> finding.Verdict:
-        """Ask the other side, for at most about ``seconds``. Never raises for what the other side does."""
-        ...
-
-
-class WebhookReader(Protocol):
-    """Reads what a provider sends of its own accord. Safe to use from many threads at once."""
-
-    @property
-    def most_bytes(self) -> int:
-        """A larger body is not read."""
-        ...
-
-    def read(self, headers: Mapping[str, str], body: bytes) -> Notice:
-        """The notice in a request; the names of headers are in lower case.
-
-        Raises NoticeRefused, and SignatureInvalid before anything of the body is believed.
-        """
+        """Check the connection within about ``seconds``. Raises for no behaviour of the other side."""
         ...
 
 
@@ -152,20 +139,20 @@ class StoredObject(NamedTuple):
 
 
 class Storage(Protocol):
-    """Keeps objects under keys. Safe to use from many threads at once."""
+    """Stores objects under keys. Thread-safe."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def longest(self) -> float:
-        """Seconds after which any of its operations on one object has ended, though its server may hang."""
+        """Seconds after which an operation on one object has ended, even if the server hangs."""
         ...
 
     def warm_up(self) -> None: ...
 
     def put(self, key: str, data: bytes, content_type: str) -> None:
-        """Store ``data`` whole or not at all; the same key again replaces it. Raises StorageUnavailable."""
+        """Store ``data`` completely or not at all; replaces an object of this key. Raises StorageUnavailable."""
         ...
 
     def get(self, key: str) -> bytes | None:
@@ -176,40 +163,44 @@ class Storage(Protocol):
         ...
 
     def delete(self, key: str) -> None:
-        """Remove the object if it is there. Raises StorageUnavailable."""
+        """Delete the object if it exists. Raises StorageUnavailable."""
         ...
 
     def link(self, key: str, *, seconds: float) -> str | None:
-        """Where a browser finds the object for so long; None if this storage has no addresses."""
+        """An address for browsers that is valid for ``seconds``; None if this storage has no addresses."""
         ...
 
     def keys(self, prefix: str, *, start_after: str, limit: int) -> list[StoredObject]:
-        """At most ``limit`` objects in the order of their keys; an empty list only if there are no more.
+        """List at most ``limit`` objects in the order of their keys; the list is empty only after the last one.
 
         Raises StorageUnavailable.
         """
         ...
 
     def discard_unfinished(self, *, older_than: float) -> int:
-        """Remove what writes that were cut off so many seconds ago have left; how many. Raises StorageUnavailable."""
+        """Delete the remains of writes that were interrupted so long ago (seconds); returns how many.
+
+        Raises StorageUnavailable.
+        """
         ...
 
 
 class Fetcher(Protocol):
-    """Gets inputs by URL. Safe to use from many threads at once."""
+    """Fetches inputs by URL. Thread-safe."""
 
     def warm_up(self) -> None: ...
 
     def fetch(self, url: str, watch: Watch) -> bytes:
-        """The bytes behind a user's URL: not too many, and not yet looked at.
+        """The content of a user's URL, bounded in size and otherwise unchecked.
 
-        Raises InputRejected, also for a URL that may not be asked; InputNotFound, InputUnavailable; and as ``watch``.
+        Raises InputRejected, also for an address that is not allowed; InputNotFound; InputUnavailable; and what
+        ``watch`` raises.
         """
         ...
 
 
 class Images(Protocol):
-    """Opens and converts untrusted bytes, within limits on pixels, memory and time."""
+    """Decodes and converts untrusted bytes, within limits on pixels, memory and time. Thread-safe."""
 
     def warm_up(self) -> None: ...
 
@@ -218,11 +209,11 @@ class Images(Protocol):
         ...
 
     def render(self, data: bytes, output: Output) -> Rendered:
-        """The image as ``output`` wants it. Raises InputRejected."""
+        """The image converted to ``output``. Raises InputRejected."""
         ...
 
     def process(self, data: bytes, operations: Sequence[Operation]) -> Rendered:
-        """The image after ``operations``, in their order. Raises InputRejected."""
+        """The image after ``operations``, which are applied in order. Raises InputRejected."""
         ...
 
     def close(self) -> None: ...

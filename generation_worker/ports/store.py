@@ -1,4 +1,7 @@
-"""What the worker needs of the database: one method for each statement of the protocol."""
+"""The interfaces of the database and of the webhook sender, and the values that they exchange.
+
+``Store`` has one method for each statement of the protocol, by the same name as its file in ``db/sql/protocol``.
+"""
 
 from __future__ import annotations
 
@@ -12,80 +15,19 @@ from generation_worker.domain.settlement import Settlement
 from generation_worker.domain.webhook import Judgement, Reply
 from generation_worker.ports.adapters import StoredObject
 
-# What the statements around a paid call are told, and what they answer.
+# claims and leases
 
 
-class CallBegun(NamedTuple):
-    """Whether a paid call may be made. ``number`` is None when it may not.
+class LimitedKey(NamedTuple):
+    """A provider's key with a limit, which holds for the whole fleet together."""
 
-    With ``resume`` it is an earlier call of that number that goes on: the provider keeps its answer under this id.
-    ``wait`` and ``reason`` are given if the key's gate is closed.
-    """
-
-    held: bool
-    cancel_requested: bool
-    paid: int
-    number: int | None
-    resume: str | None = None
-    key_label: str | None = None
-    """The key that the call is made with; one that goes on may have been begun with another."""
-    key_is_held: bool = False
-    """A living worker holds the key of the call that goes on."""
-    permit: int | None = None
-    wait: float | None = None
-    reason: str | None = None
-    stamped_after: float = 0.0
-    """Seconds from the statement's arrival to the stamp: waiting for the gate's row does not make a permit older."""
-
-
-class Admission(NamedTuple):
-    """The permit as it is stamped now, or how many seconds to wait and why. For ``stamped_after`` see CallBegun."""
-
-    permit: int
-    wait: float | None
-    reason: str | None
-    stamped_after: float = 0.0
-
-
-class GateChange(NamedTuple):
-    """What the end of a call has done to the gate of its key."""
-
-    breaker_before: str
-    breaker: str
-    closed_for: float | None
-    """Seconds until the gate may let somebody in; None or less than 0 if it does."""
-    has_alternative: bool
-    """The job need not wait: another key of the fleet lets calls through, or a second provider may make the image."""
-
-
-@dataclass(frozen=True, slots=True)
-class CallReport:
-    """What came of a provider call. ``spent`` is None while nobody knows whether it is charged."""
-
-    milliseconds: int
-    spent: bool | None
-    model: str | None = None
-    provider_ref: str | None = None
-    usage: Mapping[str, Any] | None = None
-    error_code: str | None = None
-    verdict: Verdict | None = None
-    wait: float | None = None
-    reason: str | None = None
-
-
-class Staged(NamedTuple):
-    """An image that was paid for and could not be stored: the provider's bytes, and who made them."""
-
-    data: bytes
+    label: str
     provider: str
-    model: str
+    calls_per_minute: int
 
 
-# What the statements answer that give jobs to a worker, or keep them there.
-
-
-class Refusal(NamedTuple):
-    """A job that failed at its claim, because its user cannot pay."""
+class RefusedJob(NamedTuple):
+    """A job that failed at its claim because its user's balance does not cover it."""
 
     id: str
     user_id: str
@@ -98,7 +40,51 @@ class Refusal(NamedTuple):
         return trace_id_of(self.id, self.traceparent)
 
 
-class Expiry(NamedTuple):
+class Claim(NamedTuple):
+    """The result of one claim."""
+
+    jobs: list[Job]
+    refused: list[RefusedJob]
+    opens_in: float | None = None
+    """Jobs wait for a closed gate: the seconds until one may open."""
+    all_breakers_open: bool = False
+    """Jobs wait for a provider whose every breaker is open."""
+
+
+class Suspect(NamedTuple):
+    """A job that may have made a claim fail."""
+
+    id: str
+    traceparent: str | None = None
+
+    @property
+    def trace_id(self) -> str:
+        return trace_id_of(self.id, self.traceparent)
+
+
+class Renewal(NamedTuple):
+    """A lease that still holds. It is not ``renewed`` while its row is locked by another session."""
+
+    renewed: bool
+    cancel_requested: bool
+
+
+class ReclaimedJob(NamedTuple):
+    """A job taken over from a worker whose lease expired ``held_for`` seconds after its claim."""
+
+    job: Job
+    worker: str
+    held_for: float
+
+
+class Promotion(NamedTuple):
+    """The number of jobs that became pending, and the seconds until the next one is due (None: there is none)."""
+
+    promoted: int
+    next_due: float | None
+
+
+class ExpiredJob(NamedTuple):
     """A job that failed because it still waited after its deadline."""
 
     id: str
@@ -111,73 +97,91 @@ class Expiry(NamedTuple):
         return trace_id_of(self.id, self.traceparent)
 
 
-class Suspect(NamedTuple):
-    """A job over which a claim may have failed."""
-
-    id: str
-    traceparent: str | None = None
-
-    @property
-    def trace_id(self) -> str:
-        return trace_id_of(self.id, self.traceparent)
+# paid calls
 
 
-class Key(NamedTuple):
-    """A provider's key whose calls are limited, for the whole fleet together."""
+class CallBegun(NamedTuple):
+    """Whether a paid call may be made. ``number`` is None if it may not.
 
-    label: str
-    provider: str
-    calls_per_minute: int
+    With ``resume``, an earlier call of that number continues: the provider keeps its answer under this id. ``wait`` and
+    ``reason`` are set if the key's gate is closed.
+    """
 
-
-class Claim(NamedTuple):
-    """What one claim brought."""
-
-    jobs: list[Job]
-    refused: list[Refusal]
-    opens_in: float | None = None
-    """Jobs wait outside a gate: in so many seconds it may let somebody in."""
-    broken: bool = False
-    """Jobs wait for a provider whose every breaker is open."""
-
-
-class Renewal(NamedTuple):
-    """A lease that is still held. Not ``renewed``: somebody has locked its row just now, so it is not proved either."""
-
-    renewed: bool
+    held: bool
+    """Whether the attempt still holds its lease."""
     cancel_requested: bool
+    paid: int
+    number: int | None
+    resume: str | None = None
+    key_label: str | None = None
+    """The key of the call; a resumed call may have been made with another one."""
+    key_is_held: bool = False
+    """Whether a living worker holds the key of the resumed call."""
+    permit: int | None = None
+    wait: float | None = None
+    reason: str | None = None
+    stamped_after: float = 0.0
+    """Seconds from the statement's start to the stamp: a wait for the gate's row does not age the permit."""
 
 
-class Reclaim(NamedTuple):
-    """A job taken over from a worker that fell silent ``held_for`` seconds after its claim."""
+class Admission(NamedTuple):
+    """A renewed permit, or the seconds to wait and the reason. For ``stamped_after`` see CallBegun."""
 
-    job: Job
-    worker: str
-    held_for: float
-
-
-class Promotion(NamedTuple):
-    """How many jobs became pending, and in how many seconds the next one is due (None: none waits)."""
-
-    promoted: int
-    next_due: float | None
+    permit: int
+    wait: float | None
+    reason: str | None
+    stamped_after: float = 0.0
 
 
-# What a worker says of itself to the fleet, and what it hears.
+@dataclass(frozen=True, slots=True)
+class CallReport:
+    """The end of a provider call. ``spent`` is None if it is not known whether the call is charged."""
+
+    milliseconds: int
+    spent: bool | None
+    model: str | None = None
+    provider_ref: str | None = None
+    usage: Mapping[str, Any] | None = None
+    error_code: str | None = None
+    verdict: Verdict | None = None
+    wait: float | None = None
+    reason: str | None = None
+
+
+class GateChange(NamedTuple):
+    """How the end of a call has changed the gate of its key."""
+
+    breaker_before: str
+    breaker: str
+    closed_for: float | None
+    """Seconds until the gate may admit a call; None or negative if it is open."""
+    has_alternative: bool
+    """Whether the job need not wait, because another key admits calls or a second provider may make the image."""
+
+
+class Staged(NamedTuple):
+    """A paid image that could not be stored: the provider's bytes, the provider and its model."""
+
+    data: bytes
+    provider: str
+    model: str
+
+
+# the worker and its fleet
 
 
 class WorkerInfo(NamedTuple):
-    """How a worker makes itself known to the fleet."""
+    """What a worker registers with."""
 
     id: str
     version: str
     providers: Sequence[str]
     concurrency: int
-    keys: Sequence[Key] = ()
+    keys: Sequence[LimitedKey] = ()
 
 
 class FleetPause(NamedTuple):
-    """Something that nobody starts. ``what`` is ``everything``, ``provider <name>`` or ``kind <name>``."""
+    """Jobs that no worker starts. ``what`` is ``everything``, ``provider <name>`` or ``kind <name>``."""
 
     what: str
     since: str
@@ -186,7 +190,7 @@ class FleetPause(NamedTuple):
 
 
 class DisabledEndpoint(NamedTuple):
-    """An endpoint that is told nothing any more until somebody enables it."""
+    """An endpoint that gets no webhooks until an operator enables it."""
 
     id: str
     since: str
@@ -194,9 +198,9 @@ class DisabledEndpoint(NamedTuple):
 
 
 class FleetState(NamedTuple):
-    """What the whole fleet is to follow; None where each worker keeps what it was started with.
+    """The settings of the whole fleet; None where each worker keeps its own.
 
-    ``version`` is another one for each content. Pauses of users are not told.
+    Each content has its own ``version``. Pauses of users are not included.
     """
 
     version: str
@@ -204,65 +208,166 @@ class FleetState(NamedTuple):
     poll_interval: float | None = None
     pauses: tuple[FleetPause, ...] = ()
     woken: str | None = None
-    """When somebody wanted every worker to look for work, if that was ever so."""
+    """When an operator last woke every worker, if ever."""
     webhooks: tuple[str, ...] = ()
-    """Events that endpoints are to be told of; none if there is no endpoint that is enabled."""
+    """The events that enabled endpoints are subscribed to."""
     disabled: tuple[DisabledEndpoint, ...] = ()
-    """Twenty of them at most."""
+    """At most twenty of them."""
+
+
+# webhooks
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message for one endpoint, claimed by a courier. Ids are texts."""
+
+    id: str
+    """The message's id, the same at each try."""
+    endpoint: str
+    event: str
+    url: str = field(repr=False)
+    """May contain a secret."""
+    secrets: Sequence[str] = field(repr=False)
+    """Each of them signs."""
+    failing: bool
+    """Whether the endpoint's last delivery failed."""
+    body: str = field(repr=False)
+    attempts: int
+    """The number of this try, from 1."""
+    token: str
+    """The fence: every write of this try names it."""
+    job: str | None = None
+    """The job that the message is about, if it is about one."""
+    traceparent: str | None = None
+    """The job's, unless the job has been deleted."""
+
+    @property
+    def tags(self) -> dict[str, Any]:
+        """The fields of every event about the delivery."""
+        named = {"delivery": self.id, "endpoint": self.endpoint, "type": self.event}
+        if self.job is None:
+            return named
+        trace_id = trace_id_of(self.job, self.traceparent)
+        return {**named, "job": self.job, "trace_id": trace_id, "traceparent": self.traceparent}
+
+
+class Recorded(NamedTuple):
+    """``held``: the courier still held the delivery. ``disabled_for``: why its endpoint has just been disabled."""
+
+    held: bool
+    disabled_for: str | None = None
+
+
+class Poster(Protocol):
+    """POSTs signed messages. Thread-safe."""
+
+    @property
+    def longest(self) -> float:
+        """Seconds after which any try has ended."""
+        ...
+
+    def warm_up(self) -> None: ...
+
+    def post(self, delivery: Delivery) -> Reply:
+        """One try. Raises for no behaviour of the endpoint."""
+        ...
+
+
+# the database
+
+
+class StoreUnavailable(Exception):
+    """The database did not answer. It is not known whether the statement took effect."""
+
+
+class StoreBusy(StoreUnavailable):
+    """Another session holds a row lock that the statement needs. Nothing was changed."""
+
+
+class Signals(Protocol):
+    """Messages between processes, by LISTEN and NOTIFY on a connection of its own. Methods raise StoreUnavailable."""
+
+    def open(self) -> None:
+        """Connect and listen."""
+        ...
+
+    def send(self, message: str) -> None: ...
+
+    def wait(self, seconds: float) -> list[str]:
+        """The messages that arrive within ``seconds``; returns at the first one."""
+        ...
+
+    def close(self) -> None: ...
 
 
 class Store(Protocol):
-    """The statements of the protocol. Each method raises StoreUnavailable when the database does not answer."""
+    """The statements of the protocol. Each method raises StoreUnavailable if the database does not answer."""
+
+    # claims and leases
 
     def claim_jobs(
         self,
         worker: str,
-        marks: Mapping[str, ClaimCursor],
+        low_water_marks: Mapping[str, ClaimCursor],
         *,
-        keys: Sequence[Key] = (),
+        keys: Sequence[LimitedKey] = (),
         slots: int,
         lease: float,
         max_attempts: int,
         left_out: Sequence[str] = (),
         rehearse: str | None = None,
     ) -> Claim:
-        """Claim up to ``slots`` jobs from the lanes in ``marks``, each from its mark on, for ``lease`` seconds.
+        """Claim up to ``slots`` jobs for ``lease`` seconds from the lanes in ``low_water_marks``.
 
-        Lanes whose providers have ``keys`` give no more than these have permits for. Jobs in ``left_out`` are passed
-        over. With ``rehearse`` it is as if that job alone were there, and nothing of what is done lasts.
+        Each lane is read from its mark on. Lanes whose providers have ``keys`` give no more jobs than these have
+        permits for. Jobs in ``left_out`` are skipped. With ``rehearse`` only that job is claimed, and the transaction
+        is rolled back.
         """
         ...
 
-    def find_suspects(self, marks: Mapping[str, ClaimCursor], *, limit: int, left_out: Sequence[str]) -> list[Suspect]:
-        """The jobs over which a claim for ``limit`` of them may have failed."""
+    def find_suspects(
+        self, low_water_marks: Mapping[str, ClaimCursor], *, limit: int, left_out: Sequence[str]
+    ) -> list[Suspect]:
+        """The jobs that may have made a claim of ``limit`` jobs fail."""
         ...
 
     def renew_leases(
         self, leases: Sequence[tuple[str, str]], *, lease: float, timeout: float, grace: float
     ) -> dict[str, Renewal]:
-        """Renew the leases (job id, token); the answer says which still hold, by the ids of their jobs."""
+        """Renew the leases (job id, token); returns those that still hold, by the ids of their jobs."""
         ...
 
     def settle_attempts(self, settlements: Sequence[tuple[Job, Settlement]]) -> dict[str, Status]:
-        """Write settlements together; the answer holds the new status of each job whose lease still held."""
+        """Write settlements together; returns the new status of each job whose lease still held."""
         ...
 
-    def reclaim_jobs(self, *, limit: int, lease: float) -> list[Reclaim]: ...
+    def reclaim_jobs(self, *, limit: int, lease: float) -> list[ReclaimedJob]: ...
 
     def promote_jobs(self, *, limit: int) -> Promotion: ...
 
     def move_jobs(self, *, limit: int) -> int:
-        """Move jobs to their second provider where every breaker of the first is open; how many."""
+        """Move jobs to their second provider where every breaker of the first is open; returns how many."""
         ...
 
-    def expire_jobs(self, *, limit: int) -> list[Expiry]: ...
+    def expire_jobs(self, *, limit: int) -> list[ExpiredJob]: ...
+
+    def park_paused_jobs(self, *, limit: int) -> int:
+        """Park paused jobs among the first ``limit`` of each lane; returns how many."""
+        ...
+
+    def unpark_jobs(self, *, limit: int) -> int:
+        """Return parked jobs that are not paused any more to their lanes; returns how many."""
+        ...
 
     def prune_jobs(self, *, retention: float, limit: int) -> int: ...
+
+    # paid calls
 
     def begin_call(self, job: Job, *, provider: str, key_label: str, max_paid_calls: int) -> CallBegun: ...
 
     def renew_permit(self, job: Job, number: int, *, key_label: str, permit: int) -> Admission | None:
-        """Stamp the permit with this moment; None if the key has no gate."""
+        """Stamp the permit with the present time; None if the key has no gate."""
         ...
 
     def remember_call(self, job: Job, number: int, provider_ref: str) -> None: ...
@@ -274,8 +379,10 @@ class Store(Protocol):
     def finish_call(
         self, job: Job, number: int, report: CallReport, *, policy: BreakerPolicy = BREAKER
     ) -> GateChange | None:
-        """Record the call's end; what that has changed at its gate, if anything."""
+        """Record the call's end; returns how this has changed its gate, if it has one."""
         ...
+
+    # images
 
     def stage_image(self, job: Job, staged: Staged) -> bool:
         """Keep the image until it is stored; False if the job is over."""
@@ -287,46 +394,42 @@ class Store(Protocol):
 
     def prune_staged(self, *, limit: int) -> int: ...
 
+    def find_orphans(self, objects: Sequence[tuple[str, StoredObject]], *, age: float) -> list[str]:
+        """Of ``objects`` with the ids of their jobs, the keys older than ``age`` seconds that nothing refers to."""
+        ...
+
+    def find_stale_uploads(self, uploads: Sequence[StoredObject], *, age: float) -> list[str]:
+        """The keys of ``uploads`` older than ``age`` seconds that no waiting or running job names."""
+        ...
+
+    def note_swept(self, keys: Sequence[str]) -> None:
+        """Record that these uploads are deleted."""
+        ...
+
+    def prune_swept(self, *, retention: float, limit: int) -> int:
+        """Delete records of at most ``limit`` uploads that were deleted before the retention (seconds); how many."""
+        ...
+
+    # maintenance tasks
+
     def claim_task(self, name: str, *, every: float) -> bool: ...
 
     def finish_task(self, name: str, *, error: str | None) -> None: ...
 
     def read_cursor(self, name: str) -> str | None:
-        """How far a task of many runs has come; None: begin at the start."""
+        """The position of a task that takes many runs; None at the beginning."""
         ...
 
     def save_cursor(self, name: str, cursor: str | None) -> None: ...
 
     def save_findings(self, name: str, found: Mapping[str, Any]) -> None: ...
 
-    def find_orphans(self, objects: Sequence[tuple[str, StoredObject]], *, age: float) -> list[str]:
-        """Of ``objects`` with the ids of their jobs, the keys older than ``age`` seconds that nobody will ask for."""
-        ...
+    # the worker and its fleet
 
-    def find_stale_uploads(self, uploads: Sequence[StoredObject], *, age: float) -> list[str]:
-        """The keys of those older than ``age`` seconds that no job which waits or runs names."""
-        ...
+    def register_worker(self, info: WorkerInfo) -> None: ...
 
-    def note_swept(self, keys: Sequence[str]) -> None:
-        """Remember that these uploads are deleted."""
-        ...
-
-    def prune_swept(self, *, retention: float, limit: int) -> int:
-        """Forget at most ``limit`` uploads that were deleted before the retention (seconds) began; how many."""
-        ...
-
-    def register_worker(self, card: WorkerInfo) -> None: ...
-
-    def touch_worker(self, card: WorkerInfo, *, busy: int, stuck: int, known: str = "") -> FleetState | None:
-        """Say that the worker lives; what it is to follow, if that is not the version ``known``."""
-        ...
-
-    def park_paused_jobs(self, *, limit: int) -> int:
-        """Put paused jobs aside that stand among the first ``limit`` of a lane; how many."""
-        ...
-
-    def unpark_jobs(self, *, limit: int) -> int:
-        """Give held jobs their places back that are not paused any more; how many."""
+    def touch_worker(self, info: WorkerInfo, *, busy: int, stuck: int, known: str = "") -> FleetState | None:
+        """Record that the worker lives; returns the fleet's state if its version is not ``known``."""
         ...
 
     def set_asleep(self, worker: str, *, asleep: bool) -> None: ...
@@ -334,112 +437,24 @@ class Store(Protocol):
     def remove_worker(self, worker: str) -> None: ...
 
     def send_message(self, message: str) -> None:
-        """Tell every worker that listens, this one too."""
+        """Notify every worker that listens, including this one."""
         ...
 
-
-# How a statement fails when the database is not there, or not free.
-
-
-class StoreUnavailable(Exception):
-    """The database did not answer. Whether the statement took effect is not known."""
-
-
-class StoreBusy(StoreUnavailable):
-    """Somebody holds a row that the statement needs, and did not let go of it in time. Nothing was changed."""
-
-
-# Hints between processes.
-
-
-class Signals(Protocol):
-    """Hints between processes, by LISTEN and NOTIFY on a connection of its own. All methods raise StoreUnavailable."""
-
-    def open(self) -> None:
-        """Connect and listen."""
-        ...
-
-    def send(self, message: str) -> None: ...
-
-    def wait(self, seconds: float) -> list[str]:
-        """The messages that came within ``seconds``; returns as soon as there is one."""
-        ...
-
-    def close(self) -> None: ...
-
-
-# What the courier needs: an outbox, and somebody who posts.
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One message for one endpoint, as a courier has taken it. Ids are texts."""
-
-    id: str
-    """The message's, the same at each try."""
-    endpoint: str
-    event: str
-    url: str = field(repr=False)
-    """May hold a secret."""
-    secrets: Sequence[str] = field(repr=False)
-    """Each of them signs."""
-    failing: bool
-    """The endpoint's last answer was a failure."""
-    body: str = field(repr=False)
-    attempts: int
-    """Which try this is, from 1."""
-    token: str
-    """The fence: every write of this try names it."""
-    job: str | None = None
-    """The job whose end it tells of; None if it tells of something else."""
-    traceparent: str | None = None
-    """The job's, unless it has been deleted meanwhile."""
-
-    @property
-    def tags(self) -> dict[str, Any]:
-        """What every event about the delivery says of it."""
-        named = {"delivery": self.id, "endpoint": self.endpoint, "type": self.event}
-        if self.job is None:
-            return named
-        trace_id = trace_id_of(self.job, self.traceparent)
-        return {**named, "job": self.job, "trace_id": trace_id, "traceparent": self.traceparent}
-
-
-class Recorded(NamedTuple):
-    """``held``: the delivery was still this courier's. ``disabled_for``: why its endpoint has just been disabled."""
-
-    held: bool
-    disabled_for: str | None = None
-
-
-class Outbox(Protocol):
-    """What is to be told. Each method raises StoreUnavailable when the database does not answer."""
+    # webhooks
 
     def claim_deliveries(
         self, *, slots: int, per_endpoint: int, failing_slots: int, busy: Mapping[str, int], lease: float
     ) -> list[Delivery]:
-        """Take up to ``slots`` deliveries that are due, for ``lease`` seconds; ``busy`` senders per endpoint count."""
+        """Claim up to ``slots`` due deliveries for ``lease`` seconds.
+
+        ``busy`` is the number of senders that are busy, by endpoint.
+        """
         ...
 
     def record_delivery(self, delivery: Delivery, reply: Reply, judgement: Judgement) -> Recorded: ...
 
     def finish_batches(self, *, limit: int) -> int:
-        """Write what is to be told of batches whose last job has ended; how many messages."""
+        """Write the messages of batches whose last job has ended; returns how many."""
         ...
 
     def prune_deliveries(self, *, retention: float, limit: int) -> int: ...
-
-
-class Poster(Protocol):
-    """Posts signed messages. Safe to use from many threads at once."""
-
-    @property
-    def longest(self) -> float:
-        """Seconds after which any try has ended."""
-        ...
-
-    def warm_up(self) -> None: ...
-
-    def post(self, delivery: Delivery) -> Reply:
-        """One try. Never raises for what the other side does."""
-        ...

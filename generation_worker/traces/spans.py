@@ -180,7 +180,7 @@ NO_FAULT = ("ok", "stopped", "completed", "released", "cancelled")
 """Ends of calls and attempts that nobody has to look into."""
 
 
-def tell_spans(events: Events, spans: Spans) -> None:
+def span_events(events: Events, spans: Spans) -> None:
     """Have what happens to jobs become spans."""
     teller = _Teller(spans)
     heard = {

@@ -1,4 +1,4 @@
-"""One attempt at a job: generate, store, and say how it ended."""
+"""One attempt at a job: generate or process its image, store it, and return the outcome."""
 
 from __future__ import annotations
 
@@ -34,19 +34,27 @@ from generation_worker.ports import (
     Store,
     StoreUnavailable,
 )
-from generation_worker.worker.image_keys import content_type_of, describe, image_keys_begin, thumbnail_key_beside
+from generation_worker.worker.image_keys import (
+    content_type_of,
+    describe_image,
+    image_key_prefix,
+    thumbnail_key_beside,
+)
 from generation_worker.worker.image_store import ImageStore
 from generation_worker.worker.lease import Lease
 from generation_worker.worker.paid_call import PaidCalls, ProviderKeys
 from generation_worker.worker.signals import ProviderHints
 
 MOST_FOUND = 100
-"""Images of one job that are looked at after a crash: each is another attempt's."""
+"""The number of stored images of one job that are read after a crash. Each belongs to another attempt."""
+
+Work = Callable[[Lease], Outcome]
+"""What a thread does with a lease: ``Attempt.run``, or a substitute with which a benchmark measures the protocol."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """Everything an attempt works with. One for the whole worker; it keeps nothing between jobs."""
+    """Runs attempts. There is one for the whole worker, and it keeps nothing between jobs."""
 
     store: Store
     keys: ProviderKeys
@@ -56,13 +64,13 @@ class Attempt:
     events: Events
     max_paid_calls: int
     breaker: BreakerPolicy = BREAKER
-    notices: ProviderHints = field(default_factory=ProviderHints)
+    hints: ProviderHints = field(default_factory=ProviderHints)
 
     def run(self, lease: Lease) -> Outcome:
-        """Work on the job; whatever happens is an outcome."""
+        """Work on the job. Every error becomes an outcome."""
         outcome = self._outcome(lease)
         if lease.job.permit is not None and not isinstance(outcome, Completed):
-            with suppress(StoreUnavailable):  # a permit that is not given back leaves the window by itself
+            with suppress(StoreUnavailable):  # a permit that is not returned expires with its minute
                 self.store.return_permit(lease.job)
         return outcome
 
@@ -75,19 +83,19 @@ class Attempt:
         except CancelRequested:
             return Cancelled()
         except AttemptStopped:
-            return Released()  # if the lease is lost, the fence sees to it that nothing is written
+            return Released()  # if the lease is lost, the fence keeps this from being written
         except StoreUnavailable:
             return Released()
-        except BaseException as error:  # noqa: BLE001 - a fault of ours must end the attempt, not the thread
+        except BaseException as error:  # noqa: BLE001 - a fault of the worker must end the attempt, not the thread
             self.events.emit("attempt.broke", **lease.job.tags, exc_info=error)
             return outcome_of(InternalError(f"{type(error).__name__} in the worker; its log has the details."))
 
     def _result(self, lease: Lease) -> dict[str, Any]:
         job = lease.job
-        payload = parse_payload(job.kind, job.payload, private_urls=True)  # the fetcher knows which it may ask
-        if staged := self._image_store.find(job):
+        payload = parse_payload(job.kind, job.payload, private_urls=True)  # the fetcher checks private addresses
+        if staged := self._image_store.find_staged(job):
             return self._store_staged(lease, payload, staged)
-        if job.crashes and (stored := self._already_stored(lease)):
+        if job.crashes and (stored := self._find_stored(lease)):
             return stored
         return self._process(lease, payload) if isinstance(payload, ImageProcessing) else self._generate(lease, payload)
 
@@ -102,7 +110,7 @@ class Attempt:
     # generate
 
     def _generate(self, lease: Lease, payload: Generation) -> dict[str, Any]:
-        calls = PaidCalls(self.store, self.events, self.keys, self.max_paid_calls, self.breaker, self.notices)
+        calls = PaidCalls(self.store, self.events, self.keys, self.max_paid_calls, self.breaker, self.hints)
         call, generated = calls.make(lease, self._request(lease, payload))
         paid = Staged(generated.data, lease.job.provider, clean_message(generated.model))
         try:
@@ -111,7 +119,7 @@ class Attempt:
             call.reject(error)
             raise
         except BaseException:
-            self._image_store.stage(lease.job, paid)  # a fault of ours is no reason to pay again
+            self._image_store.stage(lease.job, paid)  # after a fault of the worker the image must not be paid again
             raise
         return _result_of(self._image_store.put_paid(lease, rendered, paid, staged=False), paid)
 
@@ -120,7 +128,7 @@ class Attempt:
             job_id=lease.job.id,
             attempt=lease.job.attempt + lease.job.waits,
             prompt=payload.filled_prompt,
-            images=tuple(self._picture(lease, ref) for ref in payload.images),
+            images=tuple(self._open_input(lease, ref) for ref in payload.images),
             aspect_ratio=payload.aspect_ratio,
             image_size=payload.image_size,
         )
@@ -131,8 +139,10 @@ class Attempt:
         except InputRejected as error:
             raise OutputRejected(f"The provider's answer cannot be used: {error.message}") from error
 
-    def _picture(self, lease: Lease, ref: ImageRef) -> Picture:
-        lease.check()  # each may take long
+    # inputs
+
+    def _open_input(self, lease: Lease, ref: ImageRef) -> Picture:
+        lease.check()  # each input may take long
         return self.images.open(self._load(lease, ref))
 
     def _load(self, lease: Lease, ref: ImageRef) -> bytes:
@@ -147,10 +157,10 @@ class Attempt:
             raise InputNotFound(f"There is no object under the key {ref.key!r}.")
         return data
 
-    # after an earlier attempt
+    # images of an earlier attempt
 
     def _store_staged(self, lease: Lease, payload: Payload, staged: Staged) -> dict[str, Any]:
-        """An earlier attempt has paid for the image, and could not store it."""
+        """Store an image that an earlier attempt paid for and could not store."""
         assert not isinstance(payload, ImageProcessing)
         self.events.emit("image.found", **lease.job.tags)
         try:
@@ -160,16 +170,17 @@ class Attempt:
             raise
         return _result_of(self._image_store.put_paid(lease, rendered, staged, staged=True), staged)
 
-    def _already_stored(self, lease: Lease) -> dict[str, Any] | None:
-        """The result of an earlier attempt that stored its image and crashed before it could say so."""
+    def _find_stored(self, lease: Lease) -> dict[str, Any] | None:
+        """The result of an earlier attempt that stored its image and crashed before it was settled."""
         try:
-            return self._found(lease)
+            return self._search_storage(lease)
         except StorageUnavailable as error:
-            raise StorageUnavailable(error.message, kept=True) from error  # it may be there, so nothing else is tried
+            # The image may be there, so nothing else is tried.
+            raise StorageUnavailable(error.message, kept=True) from error
 
-    def _found(self, lease: Lease) -> dict[str, Any] | None:
+    def _search_storage(self, lease: Lease) -> dict[str, Any] | None:
         job = lease.job
-        for key, _ in self.storage.keys(image_keys_begin(job), start_after="", limit=MOST_FOUND):
+        for key, _ in self.storage.keys(image_key_prefix(job), start_after="", limit=MOST_FOUND):
             lease.check()
             content_type, data = content_type_of(key), self.storage.get(key)
             if content_type is None or data is None:
@@ -177,18 +188,14 @@ class Attempt:
             try:
                 opened = self.images.open(data)
             except InputRejected:
-                continue  # no image, so not ours
+                continue  # not an image, so no attempt has stored it
             picture = Picture(data, content_type, opened.width, opened.height)
-            beside = thumbnail_key_beside(key)
-            thumbnail = beside if self.storage.get(beside) is not None else None
+            thumbnail_key = thumbnail_key_beside(key)
+            thumbnail = thumbnail_key if self.storage.get(thumbnail_key) is not None else None
             self.events.emit("image.found", **job.tags)
-            return {"images": [describe(key, picture, thumbnail)], "provider": job.provider, "model": None}
+            return {"images": [describe_image(key, picture, thumbnail)], "provider": job.provider, "model": None}
         return None
 
 
 def _result_of(image: dict[str, Any], paid: Staged) -> dict[str, Any]:
     return {"images": [image], "provider": paid.provider, "model": paid.model}
-
-
-Work = Callable[[Lease], Outcome]
-"""What a thread does with a lease: ``Attempt.run``, or a stand-in that a benchmark measures the protocol with."""

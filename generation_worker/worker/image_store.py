@@ -1,4 +1,4 @@
-"""Where images go: into the storage, or, when they are paid for and it does not take them, into the database."""
+"""Stores images: in the storage or, if they are paid for and the storage is not available, in the database."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from generation_worker.domain.errors import (
 from generation_worker.domain.job import Job
 from generation_worker.events import Events
 from generation_worker.ports import Picture, Rendered, Staged, Storage, Store, StoreUnavailable
-from generation_worker.worker.image_keys import describe, image_key, thumbnail_key
+from generation_worker.worker.image_keys import describe_image, image_key, thumbnail_key
 from generation_worker.worker.lease import Lease
 
 PATIENCE = 20.0
-"""Seconds for which a storage is tried before a paid image is staged, and the thread is free for other jobs."""
+"""Seconds for which the storage is tried before a paid image is staged and the thread is free for other jobs."""
 LARGEST_STAGED = 10_000_000
-"""Bytes, as the table has it. What is larger is kept in memory, and the storage tried until the attempt's deadline."""
+"""Bytes, as the table's bound. A larger image stays in memory, and the storage is tried until the deadline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,10 @@ class ImageStore:
     events: Events
 
     def put(self, lease: Lease, rendered: Rendered, *, patience: float = float("inf")) -> dict[str, Any]:
-        """Keep the image under a key of this attempt's own. The thumbnail goes first: an image is never alone.
+        """Store the image under a key of this attempt, and return its description.
 
-        Raises StorageUnavailable after ``patience`` seconds, and what ``Lease.check`` raises.
+        The thumbnail is stored first, so that no image is without its thumbnail. Raises StorageUnavailable after
+        ``patience`` seconds, and what ``Lease.check`` raises.
         """
         began = lease.elapsed()
         until = began + patience
@@ -46,12 +47,16 @@ class ImageStore:
             self._put(lease, thumbnail, rendered.thumbnail, until)
         key = image_key(lease.job, rendered.image.content_type)
         self._put(lease, key, rendered.image, until)
-        self._say_stored(lease, rendered, lease.elapsed() - began)
-        return describe(key, rendered.image, thumbnail)
+        self.events.emit(
+            "image.stored", **lease.job.tags, bytes=len(rendered.image.data), seconds=lease.elapsed() - began
+        )
+        return describe_image(key, rendered.image, thumbnail)
 
     def put_paid(self, lease: Lease, rendered: Rendered, paid: Staged, *, staged: bool) -> dict[str, Any]:
-        """As ``put``, but paid bytes are not thrown away because the storage has a bad hour: they are staged, or kept
-        in memory as long as the database does not take them either. ``staged``: that is where they come from.
+        """As ``put``, but paid bytes are not lost while the storage is not available: they are staged in the database.
+
+        As long as the database does not take them either, they stay in memory and the storage is tried again.
+        ``staged`` is true if they come from the database. Raises StorageUnavailable with ``kept`` once they are staged.
         """
         while True:
             try:
@@ -65,8 +70,7 @@ class ImageStore:
             except CancelRequested:
                 raise
             except BaseException:
-                # A fault of ours: whoever has the job next looks there.
-                self.stage(lease.job, paid)
+                self.stage(lease.job, paid)  # after a fault of the worker, the next attempt finds the image there
                 raise
             else:
                 if staged:
@@ -74,7 +78,7 @@ class ImageStore:
                 return stored
 
     def stage(self, job: Job, paid: Staged) -> bool:
-        """Whether the database has the image now."""
+        """Keep the image in the database; whether it is there now."""
         if len(paid.data) > LARGEST_STAGED:
             return False
         try:
@@ -85,19 +89,16 @@ class ImageStore:
             self.events.emit("image.staged", **job.tags, bytes=len(paid.data))
         return staged
 
-    def find(self, job: Job) -> Staged | None:
-        """What an earlier attempt has staged. A first attempt does not ask: there was none before it."""
+    def find_staged(self, job: Job) -> Staged | None:
+        """The image that an earlier attempt has staged. A first attempt makes no query."""
         return self.store.find_staged(job) if job.attempt > 1 or job.crashes else None
 
     def discard(self, job: Job) -> None:
         with suppress(StoreUnavailable):  # it is pruned when the job is over
             self.store.discard_staged(job)
 
-    def _say_stored(self, lease: Lease, rendered: Rendered, seconds: float) -> None:
-        self.events.emit("image.stored", **lease.job.tags, bytes=len(rendered.image.data), seconds=seconds)
-
     def _put(self, lease: Lease, key: str, picture: Picture, until: float) -> None:
-        """Also while the database is silent: should the lease be lost by then, who has the job next finds the image."""
+        """Continue while the database does not answer: if the lease is lost then, the next attempt finds the image."""
         for attempt in Retrying(
             retry=retry_if_exception_type(StorageUnavailable),
             wait=wait_exponential(multiplier=0.2, max=10),

@@ -1,4 +1,8 @@
-"""The right to work on a job until a time, as the attempt sees it."""
+"""Leases: an attempt's right to work on a job until a time, and the heartbeat that renews them.
+
+All times are ``monotonic`` seconds, and a lease is counted from before the claim was sent: the database's own count,
+which decides, began later.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +15,16 @@ from generation_worker.domain.job import Job
 from generation_worker.events import Events
 from generation_worker.ports import FleetState, Renewal, Store
 from generation_worker.worker.loop import Loop
-from generation_worker.worker.settings import WorkerSettings
+from generation_worker.worker.settings import WorkerOptions
 
 Clock = Callable[[], float]
 
 PROVED_FOR = 0.75
-"""The part of a lease for which a proof is believed. The rest is for clocks, networks and pauses of the process."""
+"""The part of a lease for which a proof counts. The rest is a margin for clocks, networks and pauses of the process."""
 
 
 class Lease:
-    """One attempt's lease. The attempt asks it whether to go on; heartbeat and shutdown tell it that it may not.
-
-    All times are ``monotonic`` seconds, and the lease is counted from before the claim was sent: the database's own
-    count, which decides, began later.
-    """
+    """One attempt's lease. The attempt checks it before each step; heartbeat and shutdown end it from other threads."""
 
     __slots__ = (
         "_clock",
@@ -58,9 +58,9 @@ class Lease:
         self._interrupted: threading.Event | None = None
 
     def check(self, *, proof: bool = True) -> None:
-        """Return if the attempt may go on. Raises AttemptStopped or AttemptTimedOut.
+        """Return if the attempt may continue. Raises AttemptStopped or AttemptTimedOut.
 
-        Without ``proof`` it may also while the database is silent: for what is paid already, and would be paid again.
+        Without ``proof`` it may also continue while the database does not answer: for a call that is paid already.
         """
         if self._stopped_by is not None:
             raise self._stopped_by
@@ -70,21 +70,22 @@ class Lease:
             raise LeaseLost("The lease cannot be proved any more.")
 
     def pause(self, seconds: float, *, proof: bool = True, enough: Callable[[], bool] = lambda: False) -> None:
-        """Sleep for ``seconds``, or until the attempt may not go on. Raises as ``check`` does.
+        """Sleep for ``seconds``, or until ``enough`` returns true.
 
-        Also until ``enough``, which is asked at the beginning and after each ``rouse``.
+        ``enough`` is called at the beginning and after each ``wake``. Raises as ``check`` does, as soon as the attempt
+        may not continue.
         """
         self._interrupted = self._interrupted or threading.Event()
         until = self._clock() + seconds
-        self.check(proof=proof)  # after the event is there: whoever stops or rouses the attempt from here on sets it
+        self.check(proof=proof)  # after the event exists: a thread that stops or wakes the attempt from here on sets it
         while not enough() and (left := min(until, self.deadline) - self._clock()) > 0:
             self._interrupted.wait(min(left, self.duration / 8))
-            self._interrupted.clear()  # before what it was set for is looked at: what is set from here on is not lost
+            self._interrupted.clear()  # before its reason is checked, so that a later one is not lost
             self.check(proof=proof)
         self.check(proof=proof)
 
-    def rouse(self) -> None:
-        """A pause that waits for more than time has to look whether it is enough."""
+    def wake(self) -> None:
+        """Make a pause call its ``enough`` now."""
         if self._interrupted is not None:
             self._interrupted.set()
 
@@ -96,7 +97,7 @@ class Lease:
         return self._clock() - self.claimed_at
 
     def prove(self, at: float) -> None:
-        """The database said, to a question sent at ``at``, that the lease holds."""
+        """The database confirmed the lease, in answer to a statement that was sent at ``at``."""
         self.proved_at = max(self.proved_at, at)
 
     def cancel(self) -> None:
@@ -113,7 +114,7 @@ class Lease:
         return self._stopped_by is LeaseLost
 
     def overdue(self, grace: float) -> bool:
-        """The attempt should have ended ``grace`` seconds ago: its thread is stuck."""
+        """Whether the attempt should have ended ``grace`` seconds ago, so that its thread is stuck."""
         return self._clock() > self.deadline + grace
 
     def _is_proved(self) -> bool:
@@ -122,11 +123,11 @@ class Lease:
     def _stop(self, reason: type[AttemptStopped]) -> None:
         if self._stopped_by is None or reason is LeaseLost:
             self._stopped_by = reason
-        self.rouse()
+        self.wake()
 
 
 class LeaseBook:
-    """The leases this worker holds, from the claim until the settlement is written."""
+    """The leases of this worker, from the claim until the settlement is written."""
 
     def __init__(self) -> None:
         self._leases: dict[str, Lease] = {}
@@ -138,7 +139,7 @@ class LeaseBook:
         self._leases[lease.job.id] = lease
 
     def remove(self, lease: Lease) -> None:
-        """Forget this lease; a newer lease of the same job stays."""
+        """Remove this lease; a newer lease of the same job stays."""
         if self._leases.get(lease.job.id) is lease:
             self._leases.pop(lease.job.id, None)
 
@@ -146,16 +147,16 @@ class LeaseBook:
         return list(self._leases.values())
 
 
-# Proves that this worker lives: one statement renews every lease it holds and brings back who is to be cancelled.
-
-
 BEATS_PER_LEASE = 4
 STATEMENTS_PER_BEAT = 2
-"""The leases are renewed, and the worker says that it lives."""
+"""One renews the leases, the other one records that the worker lives."""
 
 
 class Heartbeat:
-    """Beats on a connection of its own: a busy pool must not cost a lease. It brings what the fleet is to follow."""
+    """Renews all leases with one statement, and reads cancellations and the settings of the fleet.
+
+    It has a database connection of its own, so that a busy pool does not cost a lease.
+    """
 
     def __init__(
         self,
@@ -163,14 +164,14 @@ class Heartbeat:
         leases: LeaseBook,
         events: Events,
         *,
-        settings: WorkerSettings,
+        settings: WorkerOptions,
         touch: Callable[[], FleetState | None],
         follow: Callable[[FleetState], None],
         clock: Clock = time.monotonic,
     ) -> None:
+        """``touch`` records that the worker lives and returns the fleet's state if it is new, for ``follow``."""
         self._store = store
         self._leases = leases
-        self._events = events
         self._settings = settings
         self._touch = touch
         self._follow = follow
@@ -180,41 +181,37 @@ class Heartbeat:
 
     @property
     def proved(self) -> bool:
-        """Whether this worker could prove a lease now. Without that it must not claim."""
+        """Whether this worker could prove a lease now. Otherwise it must not claim."""
         return self._clock() - self._proved_at <= self._settings.lease * PROVED_FOR
 
     def step(self) -> float:
         sent_at = self._clock()
-        held = self._leases.all()
-        self._renew(held, sent_at)
-        news = self._touch()
+        self._renew(self._leases.all(), sent_at)
+        state = self._touch()
         self._proved_at = sent_at
-        if news is not None:
-            self._follow(news)
+        if state is not None:
+            self._follow(state)
         return self._settings.lease / BEATS_PER_LEASE
 
-    def _renew(self, held: list[Lease], sent_at: float) -> None:
-        if not held:
+    def _renew(self, leases: list[Lease], sent_at: float) -> None:
+        if not leases:
             return
-        renewed = self._store.renew_leases(
-            [(lease.job.id, lease.job.lease_token) for lease in held],
+        renewals = self._store.renew_leases(
+            [(lease.job.id, lease.job.lease_token) for lease in leases],
             lease=self._settings.lease,
             timeout=self._settings.timeout,
             grace=self._settings.overtime,
         )
-        for lease in held:
-            self._told(lease, renewed.get(lease.job.id), sent_at)
+        for lease in leases:
+            self._apply(renewals.get(lease.job.id), lease, sent_at)
 
-    def _told(self, lease: Lease, renewal: Renewal | None, sent_at: float) -> None:
+    def _apply(self, renewal: Renewal | None, lease: Lease, sent_at: float) -> None:
         if renewal is None:
-            self._lost(lease)
+            # Another worker has the job, or it was settled after the list of leases was read.
+            lease.lose()
+            self._leases.remove(lease)
             return
         if renewal.renewed:
             lease.prove(sent_at)
         if renewal.cancel_requested:
             lease.cancel()
-
-    def _lost(self, lease: Lease) -> None:
-        """Somebody else has the job, or it was settled between our look at the book and the statement."""
-        lease.lose()
-        self._leases.remove(lease)

@@ -1,4 +1,4 @@
-"""The one shape of every loop: do a step, wait until it is worth doing again, survive a fault, stop when told."""
+"""The shape of every loop: run a step, wait until the next one or a wake-up, survive an error, stop on request."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ LONGEST_PAUSE = 10.0
 
 
 class Loop:
-    """Runs ``step`` in a thread of its own. A step returns the seconds until the next one (None: until it is woken).
+    """Runs ``step`` in a thread of its own. A step returns the seconds until the next one (None: until ``wake``).
 
-    A step that raises is reported and tried again with growing pauses, up to ``longest_pause`` seconds: a loop never
-    dies silently.
+    An error of a step is emitted, and the step is tried again after growing pauses of up to ``longest_pause`` seconds:
+    a loop never ends silently.
     """
 
     def __init__(
@@ -36,12 +36,12 @@ class Loop:
         self._thread.start()
 
     def wake(self) -> None:
-        """Take the next step now, or right after the one that is under way."""
-        if not self._wake.is_set():  # it is cleared before a step, never after: set means that a step follows
+        """Run the next step now, or right after the one that is running."""
+        if not self._wake.is_set():  # it is cleared before a step and never after one: set means that a step follows
             self._wake.set()
 
     def stop(self) -> None:
-        """Take no further step. Returns at once; ``join`` waits."""
+        """Run no further step. Returns at once; ``join`` waits."""
         self._stop.set()
         self._wake.set()
 
@@ -52,7 +52,7 @@ class Loop:
 
     @property
     def faults(self) -> int:
-        """How many steps have failed since the last good one."""
+        """The number of steps that have failed since the last one that succeeded."""
         return self._faults
 
     @property
@@ -70,7 +70,7 @@ class Loop:
             pause = self._step()
         except StoreUnavailable as error:
             return self._after_fault("database.unavailable", str(error))
-        except Exception as error:  # noqa: BLE001 - a loop outlives every fault of its steps, and says so
+        except Exception as error:  # noqa: BLE001 - a loop outlives every error of its steps, and emits it
             return self._after_fault("loop.failed", repr(error), error)
         if self._faults:
             self._faults = 0
@@ -81,6 +81,6 @@ class Loop:
         self._faults += 1
         self._events.emit(event, loop=self.name, error=problem, times=self._faults, exc_info=error)
         pause = min(FIRST_PAUSE * 2 ** min(self._faults - 1, 16), self._longest_pause)
-        self._wake.clear()  # a wake-up must not turn a fault into a hot loop
+        self._wake.clear()  # a wake-up must not turn an error into a busy loop
         self._stop.wait(pause)
         return 0

@@ -1,4 +1,15 @@
-"""Tasks that one worker of the fleet does now and then. Nobody leads: whoever finds a task due does it."""
+"""Maintenance: tasks that one worker of the fleet runs from time to time.
+
+There is no leader. A row for each task holds the time of its next run, and the worker that takes the row runs the task.
+Each task is a function that is bounded and may run twice; the next run continues where it stopped.
+
+    reclaim   reclaim_jobs       jobs whose worker died
+    expire    expire_jobs        jobs that still wait after their deadline
+    hold      park_paused_jobs   paused jobs, which claims then need not read
+    prune     prune              rows that are older than the retention
+    sweep     sweep              stored objects that nothing refers to
+    audit     audit_ledger       the invariants of the books
+"""
 
 from __future__ import annotations
 
@@ -8,17 +19,21 @@ from dataclasses import dataclass
 
 from generation_worker.domain.settlement import Crashed
 from generation_worker.events import Events
-from generation_worker.ports import Outbox, Reclaim, Storage, Store, StoredObject, StoreUnavailable
-from generation_worker.worker import image_keys as uploads
-from generation_worker.worker.image_keys import KEY
+from generation_worker.ports import Storage, Store, StoredObject, StoreUnavailable
+from generation_worker.worker.image_keys import IMAGE_KEY, UPLOAD_KEY, UPLOADS
 from generation_worker.worker.lease import Clock, Lease
 from generation_worker.worker.loop import Loop
 from generation_worker.worker.settler import Settler
 
+BATCH = 500
+"""Rows that one statement deletes or ends."""
+MOST_BATCHES = 20
+"""Bounds one run."""
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """``run`` is bounded and may be done twice; ``every`` is seconds between two runs in the whole fleet."""
+    """``every`` is the number of seconds between two runs in the whole fleet."""
 
     name: str
     every: float
@@ -26,6 +41,8 @@ class Task:
 
 
 class Maintenance:
+    """Runs due tasks, one after the other, in a thread of its own."""
+
     def __init__(self, store: Store, tasks: Sequence[Task], events: Events, *, name: str = "maintenance") -> None:
         self._store = store
         self._tasks = tasks
@@ -35,265 +52,216 @@ class Maintenance:
     def step(self) -> float:
         for task in self._tasks:
             if self._store.claim_task(task.name, every=task.every):
-                self._do(task)
+                self._run(task)
         return min(task.every for task in self._tasks) / 2
 
-    def _do(self, task: Task) -> None:
+    def _run(self, task: Task) -> None:
         try:
             task.run()
         except StoreUnavailable:
             raise
-        except Exception as error:  # noqa: BLE001 - one task must not keep the others from being done
+        except Exception as error:  # noqa: BLE001 - a task that fails must not stop the other tasks
             self._events.emit("maintenance.failed", task=task.name, exc_info=error)
             self._store.finish_task(task.name, error=repr(error)[:500])
         else:
             self._store.finish_task(task.name, error=None)
 
 
-# Checks the books now and then, and keeps what it found for those who ask more often than the books can be checked.
+# reclaim
 
+RECLAIM_BATCH = 100
+RECLAIM_LEASE = 30.0
+"""Seconds that a reclaimed job is leased for: enough to write its settlement, and short if this worker dies too."""
+
+
+def reclaim_jobs(
+    store: Store, settler: Settler, events: Events, *, timeout: float, clock: Clock = time.monotonic
+) -> None:
+    """Take over jobs whose lease has expired, and settle each as crashed: this is one more way for an attempt to end.
+
+    ``timeout`` is the longest time of an attempt, in seconds.
+    """
+    while True:
+        now = clock()
+        reclaimed = store.reclaim_jobs(limit=RECLAIM_BATCH, lease=RECLAIM_LEASE)
+        for job, worker, held_for in reclaimed:
+            events.emit(
+                "lease.reclaimed",
+                **job.tags,
+                worker=worker,
+                seconds=held_for,
+                kind=job.kind,
+                provider=job.provider,
+            )
+            lease = Lease(job, claimed_at=now, duration=RECLAIM_LEASE, timeout=timeout, clock=clock)
+            settler.put(lease, Crashed(worker, timed_out=held_for >= timeout or job.seconds_left <= 0))
+        if len(reclaimed) < RECLAIM_BATCH:
+            return
+
+
+# expire
+
+
+def expire_jobs(store: Store, events: Events) -> None:
+    """Fail jobs that still wait after their deadline. Each gets its refund."""
+    for _ in range(MOST_BATCHES):
+        expired = store.expire_jobs(limit=BATCH)
+        for job in expired:
+            events.emit(
+                "job.expired",
+                job=job.id,
+                trace_id=job.trace_id,
+                traceparent=job.traceparent,
+                age=job.age,
+                error_code="deadline_exceeded",
+            )
+        if len(expired) < BATCH:
+            return
+
+
+# hold
+
+PARK_BATCH = 2000
+MOST_PARK_BATCHES = 50
+
+
+def park_paused_jobs(store: Store, events: Events) -> None:
+    """Park paused jobs that come to the front of a lane, and unpark jobs whose pause has ended.
+
+    Pauses take effect without it, and jobs that were not parked start without it. It only keeps claims from reading
+    rows that they may not take.
+    """
+    parked = _repeat(store.park_paused_jobs, while_at_least=PARK_BATCH // 2)
+    unparked = _repeat(store.unpark_jobs, while_at_least=1)
+    if parked or unparked:
+        events.emit("jobs.held", held=parked, freed=unparked)
+
+
+def _repeat(move: Callable[..., int], *, while_at_least: int) -> int:
+    """Move batches of jobs until one is smaller than ``while_at_least``; returns how many jobs moved."""
+    total = 0
+    for _ in range(MOST_PARK_BATCHES):
+        moved = move(limit=PARK_BATCH)
+        total += moved
+        if moved < while_at_least:
+            break
+    return total
+
+
+# prune
+
+DELIVERIES_KEPT = 30 * 86_400.0
+"""Seconds for which ended deliveries can be shown and replayed; never longer than jobs are kept."""
+
+
+def prune(store: Store, events: Events, *, retention: float) -> None:
+    """Delete rows that are no longer needed.
+
+    Final jobs, and the record of deleted uploads, after the ``retention`` (seconds; 0 keeps them for ever). Ended
+    deliveries after a month, or with their jobs if that is sooner. Staged images when their job is over.
+    """
+    store.prune_staged(limit=BATCH)
+    deliveries_kept = min(retention or DELIVERIES_KEPT, DELIVERIES_KEPT)
+    _delete_in_batches(lambda: store.prune_deliveries(retention=deliveries_kept, limit=BATCH))
+    if retention <= 0:
+        return
+    _delete_in_batches(lambda: store.prune_swept(retention=retention, limit=BATCH))
+    _delete_in_batches(lambda: _prune_jobs(store, events, retention))
+
+
+def _prune_jobs(store: Store, events: Events, retention: float) -> int:
+    pruned = store.prune_jobs(retention=retention, limit=BATCH)
+    if pruned:
+        events.emit("jobs.pruned", number=pruned)
+    return pruned
+
+
+def _delete_in_batches(delete: Callable[[], int]) -> None:
+    for _ in range(MOST_BATCHES):
+        if delete() < BATCH:
+            return
+
+
+# sweep
+
+SWEEP_TASK = "sweep"
+FOLDERS = ("images/", "thumbnails/", UPLOADS)
+"""Searched in this order, again and again."""
+PAGE = 500
+MOST_PAGES = 20
+"""Bounds one run. The position is kept in the database, so any worker can continue."""
+SWEEP_GRACE = 86_400.0
+"""Seconds for which every object is kept, whatever the database says: time for a person who wants to look."""
+
+
+def sweep(
+    store: Store, storage: Storage, events: Events, *, grace: float = SWEEP_GRACE, keep_uploads: float = 0
+) -> None:
+    """Delete stored objects that nothing refers to, page by page.
+
+    These are images whose attempt stored them and whose job ended without them, and uploads older than
+    ``keep_uploads`` seconds (0 keeps them for ever) that no waiting or running job names.
+    """
+    storage.discard_unfinished(older_than=grace)
+    cursor = store.read_cursor(SWEEP_TASK)
+    for _ in range(MOST_PAGES):
+        cursor = cursor or FOLDERS[0]
+        folder = next(folder for folder in FOLDERS if cursor.startswith(folder))
+        page = storage.keys(folder, start_after=cursor, limit=PAGE)
+        _sweep_page(store, storage, events, page, grace=grace, keep_uploads=keep_uploads)
+        cursor = page[-1].key if page else _folder_after(folder)
+        store.save_cursor(SWEEP_TASK, cursor)
+        if cursor is None:
+            return
+
+
+def _sweep_page(
+    store: Store, storage: Storage, events: Events, page: list[StoredObject], *, grace: float, keep_uploads: float
+) -> None:
+    images = [(match["job"], stored) for stored in page if (match := IMAGE_KEY.fullmatch(stored.key))]
+    uploads = [stored for stored in page if UPLOAD_KEY.fullmatch(stored.key)] if keep_uploads else []
+    orphans = store.find_orphans(images, age=grace) if images else []
+    stale = store.find_stale_uploads(uploads, age=keep_uploads) if uploads else []
+    for key in orphans:
+        storage.delete(key)
+    _delete_uploads(store, storage, stale)
+    if orphans or stale:
+        events.emit("objects.swept", number=len(orphans) + len(stale))
+
+
+def _delete_uploads(store: Store, storage: Storage, keys: Sequence[str]) -> None:
+    """Record each deleted upload, even if the storage fails half-way: no later page lists it again."""
+    deleted: list[str] = []
+    try:
+        for key in keys:
+            storage.delete(key)
+            deleted.append(key)
+    finally:
+        if deleted:
+            store.note_swept(deleted)
+
+
+def _folder_after(folder: str) -> str | None:
+    """The next folder, as a cursor before its first key; None after the last folder."""
+    following = FOLDERS[FOLDERS.index(folder) + 1 :]
+    return following[0] if following else None
+
+
+# audit
 
 AUDIT_TASK = "audit"
 
 Audit = Callable[[], Mapping[str, int | None]]
-"""How many rows break each invariant; None for one that could not be checked in its time. Raises StoreUnavailable."""
+"""The number of rows that violate each invariant; None for one that could not be checked in time.
+
+Raises StoreUnavailable.
+"""
 
 
-class Auditor:
-    def __init__(self, store: Store, audit: Audit, events: Events) -> None:
-        self._store = store
-        self._audit = audit
-        self._events = events
-
-    def check(self) -> None:
-        """Check every invariant once, and tell of those that do not hold."""
-        found = self._audit()
-        broken = {name: rows for name, rows in found.items() if rows}
-        unchecked = [name for name, rows in found.items() if rows is None]
-        self._store.save_findings(AUDIT_TASK, {"violations": dict(found)})
-        self._events.emit("ledger.violated" if broken else "ledger.checked", broken=broken, unchecked=unchecked)
-
-
-# Keeps what is paused out of the claims' way.
-
-
-HELD_AT_ONCE = 2000
-MOST_ROUNDS = 50
-
-
-class Holder:
-    """Puts paused jobs aside as they come to the front, and gives those back whose pause is over.
-
-    A pause does not need it to hold, nor a job that was not put aside to start: it only spares claims what they would
-    read in vain.
-    """
-
-    def __init__(self, store: Store, events: Events) -> None:
-        self._store = store
-        self._events = events
-
-    def hold(self) -> None:
-        held = self._rounds(self._store.park_paused_jobs, enough=HELD_AT_ONCE // 2)
-        freed = self._rounds(self._store.unpark_jobs, enough=1)
-        if held or freed:
-            self._events.emit("jobs.held", held=held, freed=freed)
-
-    def _rounds(self, move: Callable[..., int], *, enough: int) -> int:
-        """Until a round moves less than that; the total. It goes on next time if there is very much."""
-        total = 0
-        for _ in range(MOST_ROUNDS):
-            moved = move(limit=HELD_AT_ONCE)
-            total += moved
-            if moved < enough:
-                break
-        return total
-
-
-# Ends what waited too long, and deletes what is kept no longer.
-
-
-PRUNED_AT_ONCE = 500
-MOST_BATCHES = 20
-"""Bounds one run; the next one goes on."""
-DELIVERIES_KEPT = 30 * 86_400.0
-"""Seconds for which ended deliveries can be looked at and replayed; never longer than jobs are kept."""
-
-
-class Pruner:
-    def __init__(self, store: Store, events: Events, *, retention: float, outbox: Outbox | None = None) -> None:
-        self._store = store
-        self._events = events
-        self._retention = retention
-        self._outbox = outbox
-
-    def expire(self) -> None:
-        """Fail, with their refund, jobs that still wait after their deadline."""
-        for _ in range(MOST_BATCHES):
-            expired = self._store.expire_jobs(limit=PRUNED_AT_ONCE)
-            for job in expired:
-                self._events.emit(
-                    "job.expired",
-                    job=job.id,
-                    trace_id=job.trace_id,
-                    traceparent=job.traceparent,
-                    age=job.age,
-                    error_code="deadline_exceeded",
-                )
-            if len(expired) < PRUNED_AT_ONCE:
-                return
-
-    def prune(self) -> None:
-        """Delete final jobs older than the retention (seconds; 0 keeps them for ever), and images staged in vain.
-
-        Deliveries that ended go after a month, or with the jobs; what is known of deleted uploads, with the jobs.
-        """
-        self._store.prune_staged(limit=PRUNED_AT_ONCE)
-        self._prune_deliveries()
-        if self._retention <= 0:
-            return
-        self._prune_swept()
-        for _ in range(MOST_BATCHES):
-            pruned = self._store.prune_jobs(retention=self._retention, limit=PRUNED_AT_ONCE)
-            if pruned:
-                self._events.emit("jobs.pruned", number=pruned)
-            if pruned < PRUNED_AT_ONCE:
-                return
-
-    def _prune_swept(self) -> None:
-        for _ in range(MOST_BATCHES):
-            if self._store.prune_swept(retention=self._retention, limit=PRUNED_AT_ONCE) < PRUNED_AT_ONCE:
-                return
-
-    def _prune_deliveries(self) -> None:
-        if self._outbox is None:
-            return
-        retention = min(self._retention or DELIVERIES_KEPT, DELIVERIES_KEPT)
-        for _ in range(MOST_BATCHES):
-            if self._outbox.prune_deliveries(retention=retention, limit=PRUNED_AT_ONCE) < PRUNED_AT_ONCE:
-                return
-
-
-# Takes back jobs whose worker fell silent: an expired lease is only another way in which an attempt ends.
-
-
-RECLAIMED_AT_ONCE = 100
-LEASE = 30.0
-"""Seconds that the takeover holds: long enough to write a settlement, short if this worker dies too."""
-
-
-class Reclaimer:
-    def __init__(
-        self,
-        store: Store,
-        settler: Settler,
-        events: Events,
-        *,
-        timeout: float,
-        clock: Clock = time.monotonic,
-    ) -> None:
-        self._store = store
-        self._settler = settler
-        self._events = events
-        self._timeout = timeout
-        self._clock = clock
-
-    def reclaim(self) -> None:
-        """Take over what has expired and settle it as crashed."""
-        while True:
-            now = self._clock()
-            reclaimed = self._store.reclaim_jobs(limit=RECLAIMED_AT_ONCE, lease=LEASE)
-            for taken in reclaimed:
-                self._settle(taken, now)
-            if len(reclaimed) < RECLAIMED_AT_ONCE:
-                return
-
-    def _settle(self, taken: Reclaim, now: float) -> None:
-        job = taken.job
-        timed_out = taken.held_for >= self._timeout or job.seconds_left <= 0
-        self._events.emit(
-            "lease.reclaimed",
-            **job.tags,
-            worker=taken.worker,
-            seconds=taken.held_for,
-            kind=job.kind,
-            provider=job.provider,
-        )
-        lease = Lease(job, claimed_at=now, duration=LEASE, timeout=self._timeout, clock=self._clock)
-        self._settler.put(lease, Crashed(taken.worker, timed_out=timed_out))
-
-
-# Removes objects that nobody will ask for: an attempt stored them, and its job ended without them; or somebody has
-# uploaded them, and no job names them for long.
-
-
-SWEEP_TASK = "sweep"
-FOLDERS = ("images/", "thumbnails/", uploads.UPLOADS)
-"""Searched in this order, round after round."""
-PAGE = 500
-MOST_PAGES = 20
-"""Bounds one run; the next one goes on where it ended, whichever worker does it."""
-GRACE = 86_400.0
-"""Seconds for which nothing is touched, whatever the database says: time for a person who wants to look."""
-
-
-class Sweeper:
-    """``keep_uploads``: for so many seconds, whether a job names them or not; 0 keeps them for ever."""
-
-    def __init__(
-        self, store: Store, storage: Storage, events: Events, *, grace: float = GRACE, keep_uploads: float = 0
-    ) -> None:
-        self._store = store
-        self._storage = storage
-        self._events = events
-        self._grace = grace
-        self._keep_uploads = keep_uploads
-
-    def sweep(self) -> None:
-        """Go on with the round through the storage, page by page, and begin the next one when it is done."""
-        self._storage.discard_unfinished(older_than=self._grace)
-        cursor = self._store.read_cursor(SWEEP_TASK)
-        for _ in range(MOST_PAGES):
-            cursor = self._sweep_page(cursor or FOLDERS[0])
-            self._store.save_cursor(SWEEP_TASK, cursor)
-            if cursor is None:
-                return
-
-    def _sweep_page(self, cursor: str) -> str | None:
-        """Deal with what comes after ``cursor``; where to go on, or None at the end of a round."""
-        folder = next(folder for folder in FOLDERS if cursor.startswith(folder))
-        page = self._storage.keys(folder, start_after=cursor, limit=PAGE)
-        self._remove(page)
-        return page[-1].key if page else _folder_after(folder)
-
-    def _remove(self, page: list[StoredObject]) -> None:
-        orphans, stale = self._orphans(page), self._stale_uploads(page)
-        for key in orphans:
-            self._storage.delete(key)
-        self._delete_uploads(stale)
-        if orphans or stale:
-            self._events.emit("objects.swept", number=len(orphans) + len(stale))
-
-    def _delete_uploads(self, keys: Sequence[str]) -> None:
-        """Those that are deleted are noted, even if the storage fails half-way: nobody will list them again."""
-        deleted: list[str] = []
-        try:
-            for key in keys:
-                self._storage.delete(key)
-                deleted.append(key)
-        finally:
-            if deleted:
-                self._store.note_swept(deleted)
-
-    def _orphans(self, page: list[StoredObject]) -> list[str]:
-        made = [(match["job"], stored) for stored in page if (match := KEY.fullmatch(stored.key))]
-        return self._store.find_orphans(made, age=self._grace) if made else []
-
-    def _stale_uploads(self, page: list[StoredObject]) -> list[str]:
-        uploaded = [stored for stored in page if uploads.UPLOAD_KEY.fullmatch(stored.key)] if self._keep_uploads else []
-        return self._store.find_stale_uploads(uploaded, age=self._keep_uploads) if uploaded else []
-
-
-def _folder_after(folder: str) -> str | None:
-    """The one after ``folder``, as a cursor before its first key."""
-    following = FOLDERS[FOLDERS.index(folder) + 1 :]
-    return following[0] if following else None
+def audit_ledger(store: Store, audit: Audit, events: Events) -> None:
+    """Check every invariant once and save the result: it is read more often than the books can be checked."""
+    found = audit()
+    broken = {name: rows for name, rows in found.items() if rows}
+    unchecked = [name for name, rows in found.items() if rows is None]
+    store.save_findings(AUDIT_TASK, {"violations": dict(found)})
+    events.emit("ledger.violated" if broken else "ledger.checked", broken=broken, unchecked=unchecked)

@@ -1,4 +1,4 @@
-"""The threads that work on jobs, and how many of them are idle."""
+"""The threads that work on jobs."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from queue import SimpleQueue
 
 from generation_worker.worker.lease import Lease
 
-Work = Callable[[Lease], None]
 
+class ThreadPool:
+    """A number of daemon threads that can change.
 
-class Pool:
-    """Daemon threads, as many as was said last. Not ``concurrent.futures``: the poller must know at any moment how many
-    are idle, an exception must not vanish in a future, and a stuck thread must not hold up the end of the process.
+    Not ``concurrent.futures``: the poller must know at any moment how many threads are idle, an exception must not
+    vanish in a future, and a stuck thread must not delay the end of the process.
     """
 
     def __init__(
         self,
         size: int,
-        work: Work,
+        work: Callable[[Lease], None],
         *,
         finished: Callable[[], None],
         failed: Callable[[Lease, BaseException], None],
     ) -> None:
-        """``failed`` is told what escaped from ``work``; ``finished`` is called whenever a thread is idle again."""
+        """``failed`` gets exceptions that escape from ``work``; ``finished`` is called when a thread is idle again."""
         self.size = size
         self._work = work
         self._finished = finished
         self._failed = failed
-        self._queue: SimpleQueue[Lease | None] = SimpleQueue()  # None: look whether there are too many of you
+        self._queue: SimpleQueue[Lease | None] = SimpleQueue()  # None: one thread may end
         self._lock = threading.Lock()
         self._busy = 0
         self._running: dict[int, Lease] = {}
@@ -41,9 +41,9 @@ class Pool:
         self.resize(self.size)
 
     def resize(self, size: int) -> None:
-        """Have so many threads from now on. What runs is left alone: a thread too many ends when it is done.
+        """Change the number of threads. Running jobs continue: a surplus thread ends after its job.
 
-        Raises RuntimeError if the system gives no more threads; those that there are work on.
+        Raises RuntimeError if the system starts no more threads; the existing ones continue.
         """
         with self._lock:
             self.size = size
@@ -56,7 +56,7 @@ class Pool:
             self._queue.put(None)
 
     def submit(self, lease: Lease) -> None:
-        """Start working. Call it for no more leases than are idle."""
+        """Start work on a lease. The caller submits no more leases than threads are idle."""
         with self._lock:
             self._busy += 1
         self._queue.put(lease)
@@ -67,19 +67,19 @@ class Pool:
 
     @property
     def idle(self) -> int:
-        """Never below 0, also while more are at work than there should be."""
+        """Never below 0, also while surplus threads are busy."""
         return max(0, self.size - self._busy)
 
     def running(self) -> list[Lease]:
-        """The leases that threads are at work on now."""
+        """The leases that threads work on now."""
         return list(self._running.values())
 
     def stuck(self, grace: float) -> list[Lease]:
-        """Attempts that should have ended ``grace`` seconds ago and whose threads have not come back."""
+        """Attempts that should have ended ``grace`` seconds ago and whose threads have not returned."""
         return [lease for lease in self.running() if lease.overdue(grace)]
 
     def stop(self) -> None:
-        """Let each thread end when it has nothing to do. Returns at once."""
+        """Let each thread end when it is idle. Returns at once."""
         self.resize(0)
 
     def _run(self) -> None:
@@ -87,7 +87,7 @@ class Pool:
         while True:
             lease = self._queue.get()
             if lease is None:
-                if self._may_go():
+                if self._may_end():
                     return
                 continue
             self._running[me] = lease
@@ -101,9 +101,9 @@ class Pool:
                     self._busy -= 1
                 self._finished()
 
-    def _may_go(self) -> bool:
-        """Whether there is a thread too many, which then is this one. Not if there are to be more again meanwhile."""
+    def _may_end(self) -> bool:
+        """Whether there is a surplus thread, which is this one. There is none if the size has grown again meanwhile."""
         with self._lock:
-            too_many = self._alive > self.size
-            self._alive -= too_many
-        return too_many
+            surplus = self._alive > self.size
+            self._alive -= surplus
+        return surplus

@@ -1,4 +1,4 @@
-"""What a worker is told at its start, and why it ended."""
+"""The settings of one worker, and the reasons for its end."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from generation_worker.domain.settlement import RetryPolicy
-from generation_worker.ports import Key, WorkerInfo
+from generation_worker.ports import LimitedKey, WorkerInfo
 
 LAST_STATEMENTS = 10.0
-"""Seconds for what an attempt says to the database at its end, with a wait for a lock."""
+"""Seconds for the statements of an attempt at its end, including a wait for a lock."""
 
 
 def overtime_for(*steps: float) -> float:
-    """Seconds that an attempt may take past its deadline before its thread counts as stuck and its lease runs out.
+    """Seconds past its deadline after which an attempt's thread counts as stuck and its lease is not renewed.
 
-    After its deadline an attempt begins nothing more, but what it has begun may be of a kind that nobody can interrupt:
-    ``steps`` are the longest times of these. Whatever keeps a thread for longer than that will never let go of it.
+    After its deadline an attempt begins nothing more, but a step that it has begun may not be interruptible: ``steps``
+    are the longest times of such steps. A thread that takes longer than that will never return.
     """
     return max(steps, default=0.0) + LAST_STATEMENTS
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerSettings:
-    """Times in seconds."""
+class WorkerOptions:
+    """All times are in seconds."""
 
     id: str
     version: str
     concurrency: int
     providers: tuple[str, ...]
-    keys: tuple[Key, ...] = ()
+    keys: tuple[LimitedKey, ...] = ()
     poll_interval: float = 1.0
     idle_poll_interval: float = 5.0
     lease: float = 60.0
@@ -44,12 +44,12 @@ class WorkerSettings:
     policy: RetryPolicy = field(default_factory=RetryPolicy)
 
     @property
-    def card(self) -> WorkerInfo:
+    def info(self) -> WorkerInfo:
         return WorkerInfo(self.id, self.version, self.providers, self.concurrency, self.keys)
 
 
 class Ending(Enum):
-    """Why a worker ended; the process turns it into its exit status."""
+    """Why a worker ended. The process derives its exit status from it."""
 
     STOPPED = "stopped"
     EMPTY = "empty"

@@ -1,4 +1,4 @@
-"""Writes settlements, as many at once as wait: a lone job waits for nobody, a busy worker commits once for many."""
+"""Writes settlements in batches: one job alone does not wait, and a busy worker commits once for many jobs."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from generation_worker.worker.lease import Lease, LeaseBook
 from generation_worker.worker.loop import Loop
 
 BATCH = 500
-"""Most settlements of one statement: past this it only holds its locks for longer."""
+"""The most settlements of one statement: a larger one would only hold its locks for longer."""
 
 
-class Ended(NamedTuple):
-    """An attempt that ended, and what is written because of it. Decided once, however often it has to be written."""
+class EndedAttempt(NamedTuple):
+    """An attempt that ended, and its settlement: decided once, however often it has to be written."""
 
     lease: Lease
     outcome: Outcome
     settlement: Settlement
     after: float
-    """Seconds from the claim to its end."""
+    """Seconds from the claim to the end."""
 
 
 class Settler:
-    """Takes outcomes from any thread; decides and writes them in its own."""
+    """Takes outcomes from any thread, and writes their settlements in its own."""
 
     def __init__(
         self,
@@ -41,15 +41,15 @@ class Settler:
         due_in: Callable[[float], None],
         written: Callable[[], None],
     ) -> None:
-        """``due_in`` is told when a job will be due again; ``written`` is called when leases have been given up."""
+        """``due_in`` gets the seconds until a job is due again; ``written`` is called after a batch was written."""
         self._store = store
         self._policy = policy
         self._leases = leases
         self._events = events
         self._due_in = due_in
         self._written = written
-        self._queue: SimpleQueue[Ended] = SimpleQueue()
-        self._unwritten: dict[str, Ended] = {}
+        self._queue: SimpleQueue[EndedAttempt] = SimpleQueue()
+        self._unwritten: dict[str, EndedAttempt] = {}
         self.loop = Loop("settler", self.step, events)
 
     def put(self, lease: Lease, outcome: Outcome) -> None:
@@ -61,7 +61,7 @@ class Settler:
         return self._queue.qsize() + len(self._unwritten)
 
     def step(self) -> float | None:
-        """Write what waits. If the database does not answer, the same settlements are written next time."""
+        """Write the waiting settlements. If the database does not answer, the next step writes the same ones."""
         self._take(BATCH - len(self._unwritten))
         if self._unwritten:
             self._write(list(self._unwritten.values()))
@@ -69,7 +69,10 @@ class Settler:
         return 0 if self._queue.qsize() else None
 
     def _take(self, at_most: int) -> None:
-        """Released over its head, an attempt may end all the same: until something is written, its own word counts."""
+        """Collect waiting settlements.
+
+        A shutdown may release an attempt that then ends by itself: its own outcome replaces the release.
+        """
         for _ in range(at_most):
             try:
                 end = self._queue.get_nowait()
@@ -82,7 +85,7 @@ class Settler:
             if known is None or isinstance(known.outcome, Released):
                 self._unwritten[token] = end
 
-    def _write(self, ended: list[Ended]) -> None:
+    def _write(self, ended: list[EndedAttempt]) -> None:
         try:
             written = self._store.settle_attempts([(end.lease.job, end.settlement) for end in ended])
         except StoreBusy:
@@ -92,15 +95,16 @@ class Settler:
             return
         except StoreUnavailable:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever the database refuses, the others must be written
-            self._write_apart(ended, error)
+        except Exception as error:  # noqa: BLE001 - if the database refuses one settlement, the others must be written
+            self._isolate(ended, error)
             return
         for end in ended:
             self._conclude(end, written.get(end.lease.job.id))
 
-    def _write_each(self, ended: list[Ended]) -> None:
-        """Somebody may hold a row that one of these needs: the others do not wait for it. The latest go first, and
-        what turns out to be held is the last one next time. Raises StoreBusy if it comes to that.
+    def _write_each(self, ended: list[EndedAttempt]) -> None:
+        """Write one at a time, so that a locked row delays only its own settlement.
+
+        The latest go first, and a settlement that met a lock becomes the last one next time. Raises StoreBusy.
         """
         for end in reversed(ended):
             try:
@@ -109,36 +113,36 @@ class Settler:
                 self._unwritten = {end.lease.job.lease_token: end} | self._unwritten
                 raise
 
-    def _write_apart(self, ended: list[Ended], error: Exception) -> None:
-        """One settlement cannot be written as it is. It must not keep the others from being written, nor itself from
-        ending: alone, it becomes a failure that says so.
-        """
+    def _isolate(self, ended: list[EndedAttempt], error: Exception) -> None:
+        """One settlement cannot be written. It must neither block the others nor stay open: it becomes a failure."""
         if len(ended) > 1:
             self._write_each(ended)
             return
         lease, outcome = ended[0].lease, ended[0].outcome
         self._events.emit("settlement.refused", **lease.job.tags, error=repr(error))
         if isinstance(outcome, Failed) and isinstance(outcome.error, InternalError):
-            self._give_up(lease)  # not even that: the lease runs out and the reclaimer counts a crash
+            self._forget(lease)  # not even the failure can be written: the lease expires, and is reclaimed as a crash
             return
         problem = InternalError(f"The outcome could not be written: {type(error).__name__}")
         self._write([self._decide(lease, Failed(problem))])
 
-    def _decide(self, lease: Lease, outcome: Outcome) -> Ended:
+    def _decide(self, lease: Lease, outcome: Outcome) -> EndedAttempt:
         spread = random.random()  # noqa: S311 - jitter, not a secret
         after = lease.elapsed()
-        return Ended(lease, outcome, settle(lease.job, outcome, self._policy, elapsed=after, spread=spread), after)
+        return EndedAttempt(
+            lease, outcome, settle(lease.job, outcome, self._policy, elapsed=after, spread=spread), after
+        )
 
-    def _give_up(self, lease: Lease) -> None:
+    def _forget(self, lease: Lease) -> None:
         lease.settled = True
         self._unwritten.pop(lease.job.lease_token, None)
         self._leases.remove(lease)
 
-    def _conclude(self, end: Ended, status: str | None) -> None:
-        self._give_up(end.lease)
+    def _conclude(self, end: EndedAttempt, status: str | None) -> None:
+        self._forget(end.lease)
         job, settlement, elapsed = end.lease.job, end.settlement, end.lease.elapsed()
         if status is None:
-            # The reclaimer gave this job to another attempt while we were at it; theirs is the one that counts.
+            # The lease expired, and another attempt has the job now: its outcome counts.
             self._events.emit("lease.lost", **job.tags)
             return
         if settlement.delay is not None and status == settlement.status:

@@ -1,8 +1,6 @@
-"""What providers have told us about calls under way, for the attempts of this process that wait for them.
+"""Hints from other processes and from providers: new work, a cancellation, changed settings, a call that ended.
 
-A notice may come before anybody waits: while the request to create is still being answered, or to a worker that takes
-the call up only later. So notices are remembered for a while, and whoever begins to wait asks first. They may also come
-twice, or to a worker that has nothing to do with them. All that is harmless: a notice makes an attempt look once more.
+A hint makes the worker look sooner and says nothing more: it may come early, late, twice or never.
 """
 
 from __future__ import annotations
@@ -21,117 +19,19 @@ from generation_worker.ports import Signals, Store, StoreUnavailable
 from generation_worker.worker.lease import Clock
 from generation_worker.worker.loop import Loop
 
-MOST_KEPT = 10_000
-"""Each worker hears the notices of the whole fleet: at the highest rate that Replicate allows, 6,000 in ten minutes."""
-KEPT_FOR = 600.0
-"""Seconds: longer than any request to create may take, so that a notice which overtook its answer is still there."""
-
-
-class ProviderHints:
-    """Safe to use from many threads at once."""
-
-    def __init__(self, clock: Clock = time.monotonic) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[str, tuple[str, float]] = OrderedDict()
-        self._waiting: dict[str, list[Callable[[], None]]] = {}
-
-    def post(self, notice: Notice) -> bool:
-        """Remember it, and wake who waits for that call here; whether anybody does. The same one again wakes nobody."""
-        with self._lock:
-            self._forget_old()
-            waiting = list(self._waiting.get(notice.ref, ()))
-            known = self._kept.get(notice.ref)
-            if known is not None and known[0] == notice.id:
-                return bool(waiting)
-            self._kept[notice.ref] = (notice.id, self._clock())
-            self._kept.move_to_end(notice.ref)
-            if len(self._kept) > MOST_KEPT:
-                self._kept.popitem(last=False)
-        for wake in waiting:
-            wake()
-        return bool(waiting)
-
-    def latest(self, ref: str) -> str | None:
-        """The id of the last notice about this call; None if there was none within ``KEPT_FOR``."""
-        with self._lock:
-            self._forget_old()
-            known = self._kept.get(ref)
-        return known[0] if known else None
-
-    @contextmanager
-    def waiting(self, ref: str, wake: Callable[[], None]) -> Generator[None]:
-        """Within the block ``wake`` is called, in another thread, when there is news of this call."""
-        with self._lock:
-            self._waiting.setdefault(ref, []).append(wake)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._waiting[ref].remove(wake)
-                if not self._waiting[ref]:
-                    del self._waiting[ref]
-
-    def _forget_old(self) -> None:
-        until = self._clock() - KEPT_FOR
-        while self._kept and next(iter(self._kept.values()))[1] < until:
-            self._kept.popitem(last=False)
-
-
-class HintSubscription:
-    """One call's view of the notices: each is news to it until the look that answers it. For one thread.
-
-    ``rouse`` is called, by another thread, when it is worth asking whether there is news.
-    """
-
-    def __init__(self, notices: ProviderHints, rouse: Callable[[], None]) -> None:
-        self._notices = notices
-        self._rouse = rouse
-        self._heeded: str | None = None
-
-    @contextmanager
-    def open(self, ref: str) -> Generator[Callable[[], bool]]:
-        """Within the block there is somebody who waits for this call. Hands out whether there is news of it."""
-        with self._notices.waiting(ref, self._rouse):
-            yield lambda: self._has_news(ref)
-
-    def acknowledge(self, ref: str) -> bool:
-        """A look follows, and answers every notice that is here now; whether there is one."""
-        has_news = self._has_news(ref)
-        self._heeded = self._notices.latest(ref) or self._heeded
-        return has_news
-
-    def _has_news(self, ref: str) -> bool:
-        return self._notices.latest(ref) not in (None, self._heeded)
-
-
-@dataclass(frozen=True, slots=True)
-class Inbox:
-    """Takes in what providers send to this process. Who waits here is told directly, whether or not LISTEN works."""
-
-    notices: ProviderHints
-    store: Store
-
-    def post(self, notice: Notice) -> bool:
-        """Tell who waits in this process; whether anybody does."""
-        return self.notices.post(notice)
-
-    def send(self, notice: Notice) -> None:
-        """Tell the fleet; our own listener hears it too, and knows it already. Raises StoreUnavailable."""
-        self.store.send_message(notice.message)
-
-
-# Hears hints from other processes: work came in, somebody asked to cancel, a call ended. Losing one is no error.
-
+# LISTEN and NOTIFY
 
 WAIT = 1.0
-"""Seconds of one wait: how long a stop may take, not how long a message may."""
+"""Seconds of one wait. It bounds how long a stop takes, not how long a message takes."""
 SELF_TEST = 3.0
-"""Seconds in which our own message must come back."""
+"""Seconds in which the listener's own message must come back."""
 
 
 class Listener:
-    """``live`` is true while messages are known to arrive; only then may the poller sleep long."""
+    """Receives messages of other processes. ``live`` is true while messages are known to arrive.
+
+    Only then may the poller sleep long. A message that is lost does no harm.
+    """
 
     def __init__(
         self,
@@ -142,7 +42,7 @@ class Listener:
         beat: Callable[[], None],
         notice: Callable[[Notice], object],
     ) -> None:
-        """``beat`` is called for what a heartbeat brings: who is to be cancelled, what the fleet is to follow."""
+        """``beat`` is called for changes that a heartbeat reads: cancellations, and settings of the fleet."""
         self._signals = signals
         self._events = events
         self._handlers = {"wake": wake, "cancel": beat, "control": beat}
@@ -155,7 +55,7 @@ class Listener:
             self.loop.start()
 
     def step(self) -> float | None:
-        """Connect if need be, then wait for messages. An address on which nothing is heard is given up."""
+        """Connect if necessary, then wait for messages. An address on which no message arrives is given up."""
         assert self._signals is not None
         if not self.live and not self._connect(self._signals):
             self._signals.close()
@@ -179,20 +79,133 @@ class Listener:
         self.live = False
 
     def _connect(self, signals: Signals) -> bool:
-        """Listen, and prove it: behind some poolers LISTEN succeeds and nothing is ever heard."""
+        """Listen, and prove that it works: behind some poolers LISTEN succeeds and no message ever arrives."""
         signals.open()
-        self.live = hears_itself(signals)
+        self.live = receives_own_message(signals)
         self._events.emit("listen.live" if self.live else "listen.deaf")
         if self.live:
-            self._handlers["wake"]()  # what came while nobody listened
+            self._handlers["wake"]()  # messages that were sent before the connection was open
         return self.live
 
 
-def hears_itself(signals: Signals) -> bool:
+def receives_own_message(signals: Signals) -> bool:
     """Whether a message that is sent on ``signals``, which are open, comes back. Raises StoreUnavailable."""
     test = f"test {uuid.uuid4()}"
     signals.send(test)
-    heard, until = False, time.monotonic() + SELF_TEST
-    while not heard and (left := until - time.monotonic()) > 0:
-        heard = test in signals.wait(left)
-    return heard
+    received, until = False, time.monotonic() + SELF_TEST
+    while not received and (left := until - time.monotonic()) > 0:
+        received = test in signals.wait(left)
+    return received
+
+
+# Notices of providers about calls
+
+MOST_KEPT = 10_000
+"""Each worker receives the notices of the whole fleet: at Replicate's highest rate, 6,000 in ten minutes."""
+KEPT_FOR = 600.0
+"""Seconds: longer than any request that creates a call, so a notice that arrives before its answer is still there."""
+
+
+class ProviderHints:
+    """The latest notice about each call, for the attempts of this process that wait for one. Thread-safe.
+
+    A notice may come before an attempt waits for it: while the request that creates the call is still being answered,
+    or to a worker that resumes the call later. So each is kept for a while, and an attempt that begins to wait reads
+    it first.
+    """
+
+    def __init__(self, clock: Clock = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._latest: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._waiting: dict[str, list[Callable[[], None]]] = {}
+
+    def post(self, notice: Notice) -> bool:
+        """Keep the notice and wake the attempts that wait for its call; whether there are any.
+
+        The same notice again wakes none.
+        """
+        with self._lock:
+            self._drop_old()
+            waiting = list(self._waiting.get(notice.ref, ()))
+            known = self._latest.get(notice.ref)
+            if known is not None and known[0] == notice.id:
+                return bool(waiting)
+            self._latest[notice.ref] = (notice.id, self._clock())
+            self._latest.move_to_end(notice.ref)
+            if len(self._latest) > MOST_KEPT:
+                self._latest.popitem(last=False)
+        for wake in waiting:
+            wake()
+        return bool(waiting)
+
+    def latest(self, ref: str) -> str | None:
+        """The id of the latest notice about this call; None if there was none within ``KEPT_FOR``."""
+        with self._lock:
+            self._drop_old()
+            known = self._latest.get(ref)
+        return known[0] if known else None
+
+    @contextmanager
+    def waiting(self, ref: str, wake: Callable[[], None]) -> Generator[None]:
+        """Within the block, a new notice about this call calls ``wake``, in another thread."""
+        with self._lock:
+            self._waiting.setdefault(ref, []).append(wake)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._waiting[ref].remove(wake)
+                if not self._waiting[ref]:
+                    del self._waiting[ref]
+
+    def _drop_old(self) -> None:
+        until = self._clock() - KEPT_FOR
+        while self._latest and next(iter(self._latest.values()))[1] < until:
+            self._latest.popitem(last=False)
+
+
+class HintSubscription:
+    """One call's view of the hints: a notice is new until it is acknowledged. For one thread.
+
+    Another thread calls ``wake`` when there may be a new notice.
+    """
+
+    def __init__(self, hints: ProviderHints, wake: Callable[[], None]) -> None:
+        self._hints = hints
+        self._wake = wake
+        self._acknowledged: str | None = None
+
+    @contextmanager
+    def open(self, ref: str) -> Generator[Callable[[], bool]]:
+        """Within the block the call waits for notices. Yields a function that returns whether there is a new one."""
+        with self._hints.waiting(ref, self._wake):
+            yield lambda: self._has_new(ref)
+
+    def acknowledge(self, ref: str) -> bool:
+        """Mark every notice so far as answered, because the provider is queried next; whether one was new."""
+        has_new = self._has_new(ref)
+        self._acknowledged = self._hints.latest(ref) or self._acknowledged
+        return has_new
+
+    def _has_new(self, ref: str) -> bool:
+        return self._hints.latest(ref) not in (None, self._acknowledged)
+
+
+@dataclass(frozen=True, slots=True)
+class Inbox:
+    """Receives the notices that providers send to this process."""
+
+    hints: ProviderHints
+    store: Store
+
+    def post(self, notice: Notice) -> bool:
+        """Wake the attempts of this process that wait for the call, whether or not LISTEN works; whether any does."""
+        return self.hints.post(notice)
+
+    def send(self, notice: Notice) -> None:
+        """Send the notice to the whole fleet. Our own listener receives it too, and ignores it as known.
+
+        Raises StoreUnavailable.
+        """
+        self.store.send_message(notice.message)

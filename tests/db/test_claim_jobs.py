@@ -423,7 +423,7 @@ def test_fewer_attempts_than_there_were_do_not_hold_up_the_others(worker: Worker
 
 
 def test_a_job_past_its_deadline_is_claimed_with_no_time_left(worker: Worker, connection: Connection) -> None:
-    """Expiry and claim race. Whoever is first, the job fails with its refund: its attempt ends when it begins."""
+    """ExpiredJob and claim race. Whoever is first, the job fails with its refund: its attempt ends when it begins."""
     put_job(connection, deadline_at=sql.SQL("clock_timestamp() - interval '1 minute'"))
     assert worker.claim_one().seconds_left == pytest.approx(-60, abs=5)
 

@@ -6,7 +6,7 @@ import pytest
 from psycopg import sql
 
 from generation_worker.domain.settlement import Settlement
-from generation_worker.ports import Expiry
+from generation_worker.ports import ExpiredJob
 from tests.support.database import Connection, Database
 from tests.support.jobs import TRACEPARENT, balance, change_job, enqueue, grant, job, put_job
 from tests.support.protocol import CRASHED, LIMITED, RELEASED, RETRY, Worker, entries, everything
@@ -18,7 +18,7 @@ PAST = sql.SQL("clock_timestamp() - interval '1 second'")
 def test_a_job_that_waits_past_its_deadline_fails(worker: Worker, connection: Connection, status: str) -> None:
     late, in_time = put_job(connection, status, deadline_at=PAST), put_job(connection, status)
     [expired] = worker.store.expire_jobs(limit=10)
-    assert expired == Expiry(str(late), expired.age)
+    assert expired == ExpiredJob(str(late), expired.age)
     row = job(connection, late)
     assert (row["status"], row["error_code"]) == ("failed", "deadline_exceeded")
     assert row["error_message"]

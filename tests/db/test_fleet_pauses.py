@@ -11,7 +11,7 @@ from generation_worker.db.audit_trail import Author, list_events
 from generation_worker.db.fleet import PARK_BATCH, Pause, list_pauses, park_paused_jobs, pauses_of_job
 from generation_worker.domain.fleet import EVERYTHING, Extent, extent_of
 from generation_worker.domain.refusals import InvalidRequest
-from generation_worker.ports import Key
+from generation_worker.ports import LimitedKey
 from tests.support.database import Connection, Database, queries_on
 from tests.support.jobs import enqueue, grant, put_job
 from tests.support.protocol import RELEASED, Worker, attempts, everything
@@ -103,7 +103,7 @@ def test_it_holds_behind_a_gate_too_and_for_answers_that_are_paid_for(
     put(connection)
     put_job(connection, has_answer=True)
     connection.execute("INSERT INTO provider_gate (key_label, provider, calls_per_minute) VALUES ('k', 'local', 60)")
-    keys = [Key("k", "local", 60)]
+    keys = [LimitedKey("k", "local", 60)]
     pause(connection, extent, by=ADA)
     before = everything(connection)
     assert worker.claim(keys=keys).jobs == []

@@ -9,16 +9,16 @@ import pytest
 from generation_worker.db.audit_trail import Author, list_events
 from generation_worker.db.fleet import list_gates, set_setting, unset_setting
 from generation_worker.domain.refusals import InvalidRequest
-from generation_worker.ports import Key, WorkerInfo
+from generation_worker.ports import LimitedKey, WorkerInfo
 from tests.support.database import Connection, queries_on
 from tests.support.jobs import put_job
 from tests.support.protocol import Worker
 
 ADA = Author("cli:ada", "they said so")
-ONE, TWO, OTHER = Key("far-1", "far", 60), Key("far-2", "far", 60), Key("near-1", "near", 30)
+ONE, TWO, OTHER = LimitedKey("far-1", "far", 60), LimitedKey("far-2", "far", 60), LimitedKey("near-1", "near", 30)
 
 
-def register(worker: Worker, *keys: Key) -> None:
+def register(worker: Worker, *keys: LimitedKey) -> None:
     worker.store.register_worker(WorkerInfo(worker.name, "0", ["far", "near"], 5, keys))
 
 

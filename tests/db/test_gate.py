@@ -28,7 +28,7 @@ def test_no_more_is_claimed_than_there_are_permits(fleet: Fleet) -> None:
     assert fleet.gate()["calls"] == 3
     assert claim.opens_in is not None
     assert 60 < claim.opens_in <= 60.6
-    assert claim.broken is False
+    assert claim.all_breakers_open is False
     again = fleet.claim()
     assert (again.jobs, again.opens_in is not None) == ([], True)
 
@@ -297,7 +297,7 @@ def test_it_opens_after_failures_in_a_row(fleet: Fleet) -> None:
     assert (gate["opened_for"], gate["probe_job"]) == ("it failed", None)
     fleet.enqueue()
     claim = fleet.claim()
-    assert (claim.jobs, claim.broken) == ([], True)
+    assert (claim.jobs, claim.all_breakers_open) == ([], True)
 
 
 def test_it_opens_at_once_when_we_are_refused(fleet: Fleet) -> None:
@@ -453,7 +453,7 @@ def test_a_job_moves_to_its_second_provider_while_the_first_one_s_breaker_is_ope
     fleet.call("refused")
     second_provider(fleet)
     fleet.enqueue()
-    assert fleet.claim().broken
+    assert fleet.claim().all_breakers_open
     assert fleet.worker.store.move_jobs(limit=10) == 1
     (claimed,) = fleet.claim().jobs
     row = job(fleet.connection, UUID(claimed.id))

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from generation_worker.db.protocol import PostgresStore
-from generation_worker.ports import Key, Staged, WorkerInfo
+from generation_worker.ports import LimitedKey, Staged, WorkerInfo
 from tests.support.database import Connection, Database
 from tests.support.gates import FAR, OTHER, Fleet
 from tests.support.protocol import LIMITED, RETRY, OneConnection
@@ -64,7 +64,7 @@ def test_a_job_that_finds_the_breaker_open_goes_to_its_second_provider_at_once(f
     for claimed in jobs:
         fleet.worker.settle(claimed, LIMITED)
     fleet.worker.promote_now()
-    assert fleet.claim().broken
+    assert fleet.claim().all_breakers_open
     assert fleet.worker.store.move_jobs(limit=10) == 3
 
 
@@ -201,7 +201,7 @@ def test_workers_that_start_together_do_not_forget_each_other_s_gates(database: 
     fleet.connection.execute("DELETE FROM worker_process")
     first, second = database.connect_direct(autocommit=False), database.connect()
 
-    def register(connection: Connection, name: str, key: Key) -> None:
+    def register(connection: Connection, name: str, key: LimitedKey) -> None:
         PostgresStore(OneConnection(connection)).register_worker(WorkerInfo(name, "0", ("far", "local"), 5, (key,)))
 
     with ThreadPoolExecutor(1) as threads:

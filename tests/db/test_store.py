@@ -12,7 +12,7 @@ import pytest
 
 from generation_worker.db import statements
 from generation_worker.db.connections import OwnConnection, open_pool
-from generation_worker.db.protocol import PostgresOutbox, PostgresStore
+from generation_worker.db.protocol import PostgresStore
 from generation_worker.ports import StoreUnavailable, WorkerInfo
 from tests.domain.jobs import a_job
 from tests.support.database import Connection, Database
@@ -40,9 +40,8 @@ def cut(connection: Connection, look: Connection) -> None:
 
 def test_each_statement_has_a_method_of_its_name() -> None:
     methods = {name for name, _ in getmembers(PostgresStore, isfunction) if not name.startswith("_")}
-    outbox = {name for name, _ in getmembers(PostgresOutbox, isfunction) if not name.startswith("_")}
     protocol = {path.stem for path in (Path(statements.__file__).parent / "sql" / "protocol").glob("*.sql")}
-    assert methods | outbox == protocol - {"claim_limited_jobs"}
+    assert methods == protocol - {"claim_limited_jobs"}
 
 
 # unavailable

@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 from generation_worker.domain.job import LANE_START, ClaimCursor
 from generation_worker.events import Events
 from generation_worker.worker.poller import Claimer
-from generation_worker.worker.settings import WorkerSettings
+from generation_worker.worker.settings import WorkerOptions
 from tests.support.database import Connection
 from tests.support.jobs import PROMPT, configure, enqueue, grant, job, put_row
 from tests.support.protocol import CRASHED, RETRY_NOW, Worker, everything
@@ -162,7 +162,7 @@ def broken_books(connection: Connection, broken: str) -> UUID:
 def claimer(worker: Worker, told: list[tuple[str, dict[str, Any]]]) -> Claimer:
     events = Events()
     events.subscribe(lambda name, fields: told.append((name, fields)))
-    settings = WorkerSettings(worker.name, "0", concurrency=10, providers=("local",))
+    settings = WorkerOptions(worker.name, "0", concurrency=10, providers=("local",))
     return Claimer(worker.store, settings, events)
 
 

@@ -16,7 +16,7 @@ from generation_worker.metrics.meters import providers
 from generation_worker.ports import StoreUnavailable
 from tests.metrics.reading import OPENMETRICS, Samples, samples, series, value
 from tests.metrics.scripted_queries import ScriptedQueries
-from tests.worker.scripted_store import Clock, Told
+from tests.worker.scripted_store import Clock, RecordedEvents
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FIXED = [
@@ -142,7 +142,7 @@ def test_many_scrapers_cost_one_question(queries: ScriptedQueries, events: Event
 def test_a_database_that_is_away_costs_the_fleets_figures_and_nothing_else(
     queries: ScriptedQueries, metrics: Metrics, events: Events
 ) -> None:
-    told = Told(events)
+    told = RecordedEvents(events)
     queries.error = StoreUnavailable("away")
     found = scraped(metrics)
     assert value(found, "worker_database_up") == 0
@@ -167,7 +167,7 @@ def test_it_comes_back(queries: ScriptedQueries, events: Events) -> None:
 def test_a_fault_of_ours_is_told_and_costs_no_scrape(
     queries: ScriptedQueries, metrics: Metrics, events: Events
 ) -> None:
-    told = Told(events)
+    told = RecordedEvents(events)
     queries.error = KeyError("x")
     found = scraped(metrics)
     assert value(found, "worker_database_up") == 0

@@ -16,7 +16,7 @@ from generation_worker.events import Events
 from generation_worker.ports import Control, Generated, Storage
 from generation_worker.worker.attempt import Attempt
 from generation_worker.worker.lease import Lease
-from generation_worker.worker.maintenance import Sweeper
+from generation_worker.worker.maintenance import sweep
 from generation_worker.worker.paid_call import ProviderKeys
 from tests.storage.contents import everything
 from tests.support.database import Connection, Database
@@ -120,5 +120,5 @@ def test_what_it_writes_harms_nobody_and_is_swept_away(
     assert b"winner" in stored
     assert hashlib.sha256(stored).hexdigest() == image["sha256"]
     assert len(everything(storage)) > len(wanted)
-    Sweeper(winner.store, storage, Events(), grace=AT_ONCE).sweep()
+    sweep(winner.store, storage, Events(), grace=AT_ONCE)
     assert everything(storage) == wanted

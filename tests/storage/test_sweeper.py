@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,8 +18,8 @@ from generation_worker.ports import Storage
 from generation_worker.storage.disk import DiskStorage
 from generation_worker.storage.s3 import S3Storage
 from generation_worker.worker import maintenance as sweeper
-from generation_worker.worker.image_keys import EXTENSIONS, KEY, image_key, thumbnail_key, upload_key
-from generation_worker.worker.maintenance import Sweeper
+from generation_worker.worker.image_keys import EXTENSIONS, IMAGE_KEY, image_key, thumbnail_key, upload_key
+from generation_worker.worker.maintenance import sweep
 from tests.domain.jobs import a_job
 from tests.simulators.s3.proxy import Proxy, xml_error
 from tests.storage.contents import everything
@@ -68,7 +69,7 @@ def test_only_what_its_job_does_not_want_is_removed(storage: Storage, worker: Wo
     foreign += [f"images/x{theirs}.webp", f"images/{over[0]}.webp", f"uploads/{theirs}.webp"]
     foreign += [f"old/images/{theirs}.webp"]
     put(storage, *foreign)
-    Sweeper(worker.store, storage, Events(), grace=AT_ONCE).sweep()
+    sweep(worker.store, storage, Events(), grace=AT_ONCE)
     kept = [key for job_id in [wanted, *going_on, pruned] for key in (image(job_id), thumbnail(job_id))]
     assert everything(storage) == sorted([*kept, image(plain), *foreign])
 
@@ -83,13 +84,13 @@ def test_a_run_is_bounded_and_the_next_one_goes_on(
     put(storage, *wanted, *orphans)
     left: list[int] = []
     for _ in range(3):
-        Sweeper(worker.store, storage, Events(), grace=AT_ONCE).sweep()  # each run may be another worker's
+        sweep(worker.store, storage, Events(), grace=AT_ONCE)  # each run may be another worker's
         left.append(len(orphans & set(everything(storage))))
     assert left == [4, 1, 0]
     assert set(everything(storage)) == wanted
     put(storage, thumbnail(UUID(int=8)))
     while everything(storage) != sorted(wanted) or worker.store.read_cursor("sweep") is not None:
-        Sweeper(worker.store, storage, Events(), grace=AT_ONCE).sweep()
+        sweep(worker.store, storage, Events(), grace=AT_ONCE)
 
 
 def test_it_is_told_how_many_were_removed(storage: Storage, worker: Worker, connection: Connection) -> None:
@@ -97,15 +98,15 @@ def test_it_is_told_how_many_were_removed(storage: Storage, worker: Worker, conn
     events = Events()
     events.subscribe(lambda name, fields: seen.append((name, fields)))
     put(storage, image(put_job(connection, "failed")), image(put_job(connection, "cancelled")))
-    Sweeper(worker.store, storage, events, grace=AT_ONCE).sweep()
-    Sweeper(worker.store, storage, events, grace=AT_ONCE).sweep()
+    sweep(worker.store, storage, events, grace=AT_ONCE)
+    sweep(worker.store, storage, events, grace=AT_ONCE)
     assert seen == [("objects.swept", {"number": 2})]
 
 
 def test_for_a_day_nothing_is_touched(storage: Storage, worker: Worker, connection: Connection) -> None:
     orphan = image(put_job(connection, "failed"))
     put(storage, orphan)
-    Sweeper(worker.store, storage, Events()).sweep()
+    sweep(worker.store, storage, Events())
     assert everything(storage) == [orphan]
 
 
@@ -114,7 +115,7 @@ def test_a_day_later_it_goes(disk: DiskStorage, tmp_path: Path, worker: Worker, 
     put(disk, older, younger)
     written(tmp_path / older, 25 * HOUR)
     written(tmp_path / younger, 23 * HOUR)
-    Sweeper(worker.store, disk, Events()).sweep()
+    sweep(worker.store, disk, Events())
     assert everything(disk) == [younger]
 
 
@@ -124,7 +125,7 @@ def test_what_crashes_left_half_written_goes_after_a_day(disk: DiskStorage, tmp_
         (tmp_path / name).write_bytes(b"half")
         written(tmp_path / name, age * HOUR)
     written(tmp_path / "images/kept.webp", 25 * HOUR)
-    Sweeper(worker.store, disk, Events()).sweep()
+    sweep(worker.store, disk, Events())
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [".half-written-3", "kept.webp"]
 
 
@@ -135,11 +136,11 @@ def test_what_could_not_be_removed_is_found_again(
         hasty.delete(key)
     put(hasty, *(image(put_job(connection, "failed")) for _ in range(3)))
     proxy.fail(xml_error(403, "AccessDenied"), match=lambda request: request.method == "DELETE")
-    sweep = Sweeper(worker.store, hasty, Events(), grace=AT_ONCE).sweep
+    run = partial(sweep, worker.store, hasty, Events(), grace=AT_ONCE)
     with pytest.raises(StorageUnavailable, match=r"cannot delete images/.*: the key must be allowed to list"):
-        sweep()
+        run()
     assert worker.store.read_cursor("sweep") is None
-    sweep()
+    run()
     assert everything(hasty) == []
 
 
@@ -148,12 +149,12 @@ def test_uploads_go_when_their_time_is_over(storage: Storage, worker: Worker, co
     put_job(connection, "pending", payload={"prompt": "a", "images": [{"key": needed}]})
     theirs = ["uploads/me.png", f"uploads/{uuid4()}.png", "uploads/shared/me.png"]
     put(storage, needed, unneeded, *theirs)
-    Sweeper(worker.store, storage, Events()).sweep()
+    sweep(worker.store, storage, Events())
     assert unneeded in everything(storage)
-    Sweeper(worker.store, storage, Events(), keep_uploads=HOUR).sweep()
+    sweep(worker.store, storage, Events(), keep_uploads=HOUR)
     assert unneeded in everything(storage)
     connection.execute("UPDATE maintenance_task SET cursor = NULL")
-    Sweeper(worker.store, storage, Events(), keep_uploads=0.000001).sweep()
+    sweep(worker.store, storage, Events(), keep_uploads=0.000001)
     assert everything(storage) == sorted([needed, *theirs])
     assert swept(connection) == [unneeded]
 
@@ -173,18 +174,18 @@ def test_an_upload_that_is_not_deleted_is_not_said_to_be(
     proxy.fail(
         xml_error(403, "AccessDenied"), match=lambda request: request.method == "DELETE" and second in request.path
     )
-    sweep = Sweeper(worker.store, hasty, Events(), keep_uploads=0.000001).sweep
+    run = partial(sweep, worker.store, hasty, Events(), keep_uploads=0.000001)
     with pytest.raises(StorageUnavailable):
-        sweep()
+        run()
     assert (everything(hasty), swept(connection)) == ([second], [first])
-    sweep()
+    run()
     assert (everything(hasty), swept(connection)) == ([], [first, second])
 
 
 def test_every_key_that_an_attempt_makes_is_known() -> None:
     job = a_job(id=str(uuid4()), lease_token=str(uuid4()))
     for key in [*(image_key(job, kind) for kind in EXTENSIONS), thumbnail_key(job)]:
-        found = KEY.fullmatch(key)
+        found = IMAGE_KEY.fullmatch(key)
         assert found is not None
         assert found["job"] == job.id
 

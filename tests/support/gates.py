@@ -9,13 +9,13 @@ from psycopg.rows import dict_row
 
 from generation_worker.domain.gate import BreakerPolicy, Verdict
 from generation_worker.domain.job import Job
-from generation_worker.ports import CallBegun, CallReport, Claim, GateChange, Key, WorkerInfo
+from generation_worker.ports import CallBegun, CallReport, Claim, GateChange, LimitedKey, WorkerInfo
 from tests.support.database import Connection
 from tests.support.jobs import configure, enqueue
 from tests.support.protocol import Worker
 
-FAR = Key("far-1", "far", 3)
-OTHER = Key("far-2", "far", 2)
+FAR = LimitedKey("far-1", "far", 3)
+OTHER = LimitedKey("far-2", "far", 2)
 
 
 class Fleet:
@@ -26,7 +26,9 @@ class Fleet:
         configure(connection, caller_may_set_cost=True)
         self.worker = Worker(connection, lanes=("far", "local", "none"))
 
-    def register(self, *keys: Key, name: str = "worker-1", providers: tuple[str, ...] = ("far", "local")) -> None:
+    def register(
+        self, *keys: LimitedKey, name: str = "worker-1", providers: tuple[str, ...] = ("far", "local")
+    ) -> None:
         self.keys = keys
         self.worker.store.register_worker(WorkerInfo(name, "0", providers, 5, keys))
 
@@ -37,7 +39,7 @@ class Fleet:
     def claim(self, slots: int = 100) -> Claim:
         return self.worker.claim(slots, keys=self.keys)
 
-    def begin(self, claimed: Job, key: Key | None = None) -> CallBegun:
+    def begin(self, claimed: Job, key: LimitedKey | None = None) -> CallBegun:
         label = claimed.key_label or (key or self.keys[0]).label
         return self.worker.store.begin_call(claimed, provider="far", key_label=label, max_paid_calls=9)
 

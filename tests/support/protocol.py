@@ -13,7 +13,7 @@ from generation_worker.db.connections import Row
 from generation_worker.db.protocol import PostgresStore
 from generation_worker.domain.job import LANE_START, ClaimCursor, Job, Status
 from generation_worker.domain.settlement import Settlement
-from generation_worker.ports import Claim, Key, Renewal
+from generation_worker.ports import Claim, LimitedKey, Renewal
 from tests.support.database import SCHEMA, Connection
 from tests.support.jobs import configure, offer_local, put_job
 
@@ -80,7 +80,7 @@ class Worker:
         lease: float = LEASE,
         max_attempts: int = 4,
         marks: dict[str, ClaimCursor] | None = None,
-        keys: Sequence[Key] = (),
+        keys: Sequence[LimitedKey] = (),
     ) -> Claim:
         marks = dict.fromkeys(self.lanes, LANE_START) | (marks or {})
         return self.store.claim_jobs(self.name, marks, keys=keys, slots=slots, lease=lease, max_attempts=max_attempts)

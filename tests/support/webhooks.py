@@ -8,7 +8,7 @@ from uuid import UUID
 
 from psycopg.rows import dict_row
 
-from generation_worker.db.protocol import PostgresOutbox
+from generation_worker.db.protocol import PostgresStore
 from generation_worker.domain.webhook import EVENTS, Judgement, Reply
 from generation_worker.ports import Delivery, Recorded
 from tests.support.database import Connection
@@ -43,7 +43,7 @@ def rows(connection: Connection, query: str, *values: Any) -> list[dict[str, Any
     return connection.cursor(row_factory=dict_row).execute(query.encode(), values).fetchall()
 
 
-class Box(PostgresOutbox):
+class Box(PostgresStore):
     """The courier's statements over one connection, with what it usually asks for."""
 
     def __init__(self, connection: Connection) -> None:

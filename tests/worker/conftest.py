@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from generation_worker.events import Events
-from tests.worker.scripted_store import Clock, ScriptedStore, Told
+from tests.worker.scripted_store import Clock, RecordedEvents, ScriptedStore
 
 
 @pytest.fixture
@@ -24,5 +24,5 @@ def events() -> Events:
 
 
 @pytest.fixture
-def told(events: Events) -> Told:
-    return Told(events)
+def recorded(events: Events) -> RecordedEvents:
+    return RecordedEvents(events)

@@ -1,4 +1,4 @@
-"""A store, signals and a clock that do what a test tells them, and remember what they were asked."""
+"""A scripted store, scripted signals and a clock that a test advances. They record what they are called with."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from typing import Any, NoReturn
 from generation_worker.domain.gate import BREAKER, BreakerPolicy
 from generation_worker.domain.job import ClaimCursor, Job, Status
 from generation_worker.domain.settlement import Settlement
+from generation_worker.domain.webhook import Judgement, Reply
 from generation_worker.events import Events
 from generation_worker.ports import (
     Admission,
     CallBegun,
     CallReport,
     Claim,
-    Expiry,
+    Delivery,
+    ExpiredJob,
     FleetState,
     GateChange,
-    Key,
+    LimitedKey,
     Promotion,
-    Reclaim,
+    ReclaimedJob,
+    Recorded,
     Renewal,
     Staged,
     StoredObject,
@@ -28,7 +31,7 @@ from generation_worker.ports import (
     WorkerInfo,
 )
 from generation_worker.worker.lease import Lease
-from generation_worker.worker.settings import WorkerSettings
+from generation_worker.worker.settings import WorkerOptions
 from tests.domain.jobs import a_job
 
 NO_CLAIM = Claim([], [])
@@ -37,7 +40,7 @@ Step = Callable[..., Any]
 
 
 class Clock:
-    """Time that passes when told."""
+    """Time that a test advances."""
 
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now
@@ -49,8 +52,8 @@ class Clock:
         self.now += seconds
 
 
-class Told:
-    """Remembers events; a listener that can be asked what happened."""
+class RecordedEvents:
+    """A listener that records events."""
 
     def __init__(self, events: Events) -> None:
         self.events: list[tuple[str, dict[str, Any]]] = []
@@ -71,7 +74,7 @@ class ScriptedStore:
     """
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+        self.queries: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
         self._script: dict[str, list[Any]] = {}
 
     def answer(self, method: str, *answers: Any) -> None:
@@ -79,10 +82,10 @@ class ScriptedStore:
         self._script.setdefault(method, []).extend(answers)
 
     def calls(self, method: str) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
-        return [(args, kwargs) for name, args, kwargs in self.asked if name == method]
+        return [(args, kwargs) for name, args, kwargs in self.queries if name == method]
 
     def _next(self, method: str, usual: Any, *args: Any, **kwargs: Any) -> Any:
-        self.asked.append((method, args, kwargs))
+        self.queries.append((method, args, kwargs))
         script = self._script.get(method)
         answer = script.pop(0) if script else usual
         if isinstance(answer, BaseException):
@@ -92,9 +95,9 @@ class ScriptedStore:
     def claim_jobs(
         self,
         worker: str,
-        marks: Mapping[str, ClaimCursor],
+        low_water_marks: Mapping[str, ClaimCursor],
         *,
-        keys: Sequence[Key] = (),
+        keys: Sequence[LimitedKey] = (),
         slots: int,
         lease: float,
         max_attempts: int,
@@ -103,10 +106,12 @@ class ScriptedStore:
     ) -> Claim:
         named = {"keys": keys, "slots": slots, "lease": lease, "max_attempts": max_attempts}
         more = {"left_out": list(left_out), "rehearse": rehearse}
-        return self._next("claim_jobs", NO_CLAIM, worker, dict(marks), **named, **more)
+        return self._next("claim_jobs", NO_CLAIM, worker, dict(low_water_marks), **named, **more)
 
-    def find_suspects(self, marks: Mapping[str, ClaimCursor], *, limit: int, left_out: Sequence[str]) -> list[Suspect]:
-        return self._next("find_suspects", [], dict(marks), limit=limit, left_out=list(left_out))
+    def find_suspects(
+        self, low_water_marks: Mapping[str, ClaimCursor], *, limit: int, left_out: Sequence[str]
+    ) -> list[Suspect]:
+        return self._next("find_suspects", [], dict(low_water_marks), limit=limit, left_out=list(left_out))
 
     def renew_leases(
         self, leases: Sequence[tuple[str, str]], *, lease: float, timeout: float, grace: float
@@ -118,13 +123,13 @@ class ScriptedStore:
         usual = {job.id: settlement.status for job, settlement in settlements}
         return self._next("settle_attempts", usual, list(settlements))
 
-    def reclaim_jobs(self, *, limit: int, lease: float) -> list[Reclaim]:
+    def reclaim_jobs(self, *, limit: int, lease: float) -> list[ReclaimedJob]:
         return self._next("reclaim_jobs", [], limit=limit, lease=lease)
 
     def promote_jobs(self, *, limit: int) -> Promotion:
         return self._next("promote_jobs", Promotion(0, None), limit=limit)
 
-    def expire_jobs(self, *, limit: int) -> list[Expiry]:
+    def expire_jobs(self, *, limit: int) -> list[ExpiredJob]:
         return self._next("expire_jobs", [], limit=limit)
 
     def move_jobs(self, *, limit: int) -> int:
@@ -198,11 +203,11 @@ class ScriptedStore:
     def prune_swept(self, *, retention: float, limit: int) -> int:
         return self._next("prune_swept", 0, retention=retention, limit=limit)
 
-    def register_worker(self, card: WorkerInfo) -> None:
-        self._next("register_worker", None, card)
+    def register_worker(self, info: WorkerInfo) -> None:
+        self._next("register_worker", None, info)
 
-    def touch_worker(self, card: WorkerInfo, *, busy: int, stuck: int, known: str = "") -> FleetState | None:
-        return self._next("touch_worker", None, card, busy=busy, stuck=stuck, known=known)
+    def touch_worker(self, info: WorkerInfo, *, busy: int, stuck: int, known: str = "") -> FleetState | None:
+        return self._next("touch_worker", None, info, busy=busy, stuck=stuck, known=known)
 
     def park_paused_jobs(self, *, limit: int) -> int:
         return self._next("park_paused_jobs", 0, limit=limit)
@@ -218,6 +223,21 @@ class ScriptedStore:
 
     def send_message(self, message: str) -> None:
         self._next("send_message", None, message)
+
+    def claim_deliveries(
+        self, *, slots: int, per_endpoint: int, failing_slots: int, busy: Mapping[str, int], lease: float
+    ) -> list[Delivery]:
+        limits = {"slots": slots, "per_endpoint": per_endpoint, "failing_slots": failing_slots}
+        return self._next("claim_deliveries", [], **limits, busy=dict(busy), lease=lease)
+
+    def record_delivery(self, delivery: Delivery, reply: Reply, judgement: Judgement) -> Recorded:
+        return self._next("record_delivery", Recorded(True), delivery, reply, judgement)
+
+    def finish_batches(self, *, limit: int) -> int:
+        return self._next("finish_batches", 0, limit=limit)
+
+    def prune_deliveries(self, *, retention: float, limit: int) -> int:
+        return self._next("prune_deliveries", 0, retention=retention, limit=limit)
 
 
 class ScriptedSignals:
@@ -266,9 +286,9 @@ def jobs(number: int, *, provider: str = "local", first: int = 1, **changes: Any
     ]
 
 
-def settings(**changes: Any) -> WorkerSettings:
+def settings(**changes: Any) -> WorkerOptions:
     known: dict[str, Any] = {"id": "worker-1", "version": "0", "concurrency": 4, "providers": ("local",)}
-    return WorkerSettings(**(known | changes))
+    return WorkerOptions(**(known | changes))
 
 
 def lease(

@@ -1,4 +1,4 @@
-"""A provider, a storage, a fetcher and images that do what a test tells them."""
+"""A scripted provider, storage, fetcher and image tools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A courier over a scripted outbox, and endpoints that answer when told."""
+"""A courier over a scripted outbox, and endpoints that answer when a test lets them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from generation_worker.ports import Delivery, Recorded, StoreUnavailable
 from generation_worker.worker.courier import FAILING, PER_ENDPOINT, Courier
 from tests.support.jobs import TRACEPARENT
 from tests.support.waiting import wait_until
-from tests.worker.scripted_store import Told
+from tests.worker.scripted_store import RecordedEvents, ScriptedStore
 
 
 def a_delivery(number: int = 1, endpoint: str = "e", **changes: Any) -> Delivery:
@@ -25,20 +25,21 @@ def a_delivery(number: int = 1, endpoint: str = "e", **changes: Any) -> Delivery
     return Delivery(**(known | changes))
 
 
-class ScriptedOutbox:
-    """Gives what a test has put into it, as a database would: no more than is asked for."""
+class ScriptedOutbox(ScriptedStore):
+    """Returns the deliveries that a test puts into it, at most as many as there are slots."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.due: list[Delivery] = []
-        self.asked: list[dict[str, Any]] = []
+        self.claims: list[dict[str, Any]] = []
         self.recorded: list[tuple[Delivery, Reply, Judgement]] = []
-        self.answer: Recorded | StoreUnavailable = Recorded(True)
+        self.result: Recorded | StoreUnavailable = Recorded(True)
         self.looked_for_batches = 0
 
     def claim_deliveries(
         self, *, slots: int, per_endpoint: int, failing_slots: int, busy: Mapping[str, int], lease: float
     ) -> list[Delivery]:
-        self.asked.append(
+        self.claims.append(
             {"slots": slots, "per_endpoint": per_endpoint, "failing_slots": failing_slots, "busy": busy, "lease": lease}
         )
         taken, self.due = self.due[:slots], self.due[slots:]
@@ -46,9 +47,9 @@ class ScriptedOutbox:
 
     def record_delivery(self, delivery: Delivery, reply: Reply, judgement: Judgement) -> Recorded:
         self.recorded.append((delivery, reply, judgement))
-        if isinstance(self.answer, StoreUnavailable):
-            raise self.answer
-        return self.answer
+        if isinstance(self.result, StoreUnavailable):
+            raise self.result
+        return self.result
 
     def finish_batches(self, *, limit: int) -> int:
         self.looked_for_batches += 1
@@ -97,8 +98,8 @@ def courier(outbox: ScriptedOutbox, poster: ScriptedPoster, events: Events) -> I
     courier.loop.stop()
 
 
-def ended(told: Told) -> list[dict[str, Any]]:
-    return [fields for name, fields in told.events if name == "delivery.ended"]
+def ended(recorded: RecordedEvents) -> list[dict[str, Any]]:
+    return [fields for name, fields in recorded.events if name == "delivery.ended"]
 
 
 def test_what_is_told_of_a_job_names_its_trace() -> None:
@@ -116,21 +117,21 @@ def test_what_is_told_of_a_job_names_its_trace() -> None:
 
 def test_without_an_endpoint_the_database_is_asked_nothing(courier: Courier, outbox: ScriptedOutbox) -> None:
     assert courier.step() is None
-    courier.look_now()
+    courier.check_now()
     courier.finish(within=30)
-    assert (outbox.asked, outbox.looked_for_batches) == ([], 0)
+    assert (outbox.claims, outbox.looked_for_batches) == ([], 0)
 
 
 def test_what_is_due_is_posted_and_recorded(
-    courier: Courier, outbox: ScriptedOutbox, poster: ScriptedPoster, told: Told
+    courier: Courier, outbox: ScriptedOutbox, poster: ScriptedPoster, recorded: RecordedEvents
 ) -> None:
     outbox.due = [a_delivery(1), a_delivery(2)]
     courier.follow(["job.completed"])
     assert courier.step() == 0
-    wait_until(lambda: len(ended(told)) == 2, "both are told of")
+    wait_until(lambda: len(ended(recorded)) == 2, "both have ended")
     assert {delivery.id for delivery in poster.posted} == {"d-1", "d-2"}
     assert [judgement.status for _, _, judgement in outbox.recorded] == ["delivered", "delivered"]
-    [first, _] = ended(told)
+    [first, _] = ended(recorded)
     assert (first["outcome"], first["status"], first["type"], first["attempt"]) == (
         "delivered",
         204,
@@ -138,14 +139,14 @@ def test_what_is_due_is_posted_and_recorded(
         1,
     )
     assert first["seconds"] >= 0
-    assert "whsec" not in str(told.events)
-    assert "example.com" not in str(told.events)
+    assert "whsec" not in str(recorded.events)
+    assert "example.com" not in str(recorded.events)
 
 
 def test_the_lease_outlasts_the_longest_try(courier: Courier, outbox: ScriptedOutbox, poster: ScriptedPoster) -> None:
     courier.follow(["job.completed"])
     courier.step()
-    assert outbox.asked[0]["lease"] >= poster.longest + 10
+    assert outbox.claims[0]["lease"] >= poster.longest + 10
 
 
 def test_nothing_due_means_a_rest(courier: Courier) -> None:
@@ -177,7 +178,7 @@ def test_no_more_is_taken_than_senders_are_idle(
     outbox.due = later
     assert courier.step() == 30.0  # all are busy now: whoever is done wakes the courier
     assert courier.step() == 30.0
-    first, second = outbox.asked
+    first, second = outbox.claims
     assert first == {
         "slots": 4, "per_endpoint": PER_ENDPOINT, "failing_slots": FAILING, "busy": {}, "lease": first["lease"],
     }  # fmt: skip
@@ -186,7 +187,7 @@ def test_no_more_is_taken_than_senders_are_idle(
 
 
 def test_an_endpoint_that_hangs_does_not_hold_up_another(
-    courier: Courier, outbox: ScriptedOutbox, poster: ScriptedPoster, told: Told
+    courier: Courier, outbox: ScriptedOutbox, poster: ScriptedPoster, recorded: RecordedEvents
 ) -> None:
     poster.go_on.clear()
     poster.hanging = {"slow"}
@@ -195,58 +196,62 @@ def test_an_endpoint_that_hangs_does_not_hold_up_another(
     courier.follow(["job.completed"])
     wait_until(lambda: len(poster.posted) == 2, "the slow one is asked")
     outbox.due = [a_delivery(n, "quick") for n in range(3, 9)]
-    courier.look_now()
-    wait_until(lambda: len(ended(told)) == 6, "the quick one is told")
-    assert {fields["endpoint"] for fields in ended(told)} == {"quick"}
+    courier.check_now()
+    wait_until(lambda: len(ended(recorded)) == 6, "the quick one has its deliveries")
+    assert {fields["endpoint"] for fields in ended(recorded)} == {"quick"}
 
 
 def test_a_failure_is_judged_and_told(
-    courier: Courier, outbox: ScriptedOutbox, poster: ScriptedPoster, told: Told
+    courier: Courier, outbox: ScriptedOutbox, poster: ScriptedPoster, recorded: RecordedEvents
 ) -> None:
     poster.answer = Reply(500)
     outbox.due = [a_delivery(1), a_delivery(2, attempts=10)]
     courier.follow(["job.completed"])
     courier.step()
-    wait_until(lambda: len(ended(told)) == 2, "both are told of")
-    assert sorted(fields["outcome"] for fields in ended(told)) == ["dead", "failed"]
-    assert told.fields("delivery.dead")["delivery"] == "d-2"
+    wait_until(lambda: len(ended(recorded)) == 2, "both have ended")
+    assert sorted(fields["outcome"] for fields in ended(recorded)) == ["dead", "failed"]
+    assert recorded.fields("delivery.dead")["delivery"] == "d-2"
 
 
-def test_an_endpoint_that_was_disabled_is_told_of(courier: Courier, outbox: ScriptedOutbox, told: Told) -> None:
-    outbox.answer = Recorded(True, "it is gone")
+def test_an_endpoint_that_was_disabled_is_told_of(
+    courier: Courier, outbox: ScriptedOutbox, recorded: RecordedEvents
+) -> None:
+    outbox.result = Recorded(True, "it is gone")
     outbox.due = [a_delivery()]
     courier.follow(["job.completed"])
     courier.step()
-    wait_until(lambda: "endpoint.disabled" in told.names, "it is told of")
-    assert told.fields("endpoint.disabled") == {"endpoint": "e", "reason": "it is gone"}
+    wait_until(lambda: "endpoint.disabled" in recorded.names, "the event is emitted")
+    assert recorded.fields("endpoint.disabled") == {"endpoint": "e", "reason": "it is gone"}
 
 
 def test_one_that_somebody_else_has_by_now_is_lost(
-    courier: Courier, outbox: ScriptedOutbox, poster: ScriptedPoster, told: Told
+    courier: Courier, outbox: ScriptedOutbox, poster: ScriptedPoster, recorded: RecordedEvents
 ) -> None:
-    outbox.answer = Recorded(False)
+    outbox.result = Recorded(False)
     poster.answer = Reply(410)
     outbox.due = [a_delivery()]
     courier.follow(["job.completed"])
     courier.step()
-    wait_until(lambda: len(ended(told)) == 1, "it is told of")
-    assert ended(told)[0]["outcome"] == "lost"
-    assert "delivery.dead" not in told.names
+    wait_until(lambda: len(ended(recorded)) == 1, "the event is emitted")
+    assert ended(recorded)[0]["outcome"] == "lost"
+    assert "delivery.dead" not in recorded.names
 
 
-def test_what_cannot_be_recorded_is_left_to_its_lease(courier: Courier, outbox: ScriptedOutbox, told: Told) -> None:
-    outbox.answer = StoreUnavailable("away")
+def test_what_cannot_be_recorded_is_left_to_its_lease(
+    courier: Courier, outbox: ScriptedOutbox, recorded: RecordedEvents
+) -> None:
+    outbox.result = StoreUnavailable("away")
     outbox.due = [a_delivery()]
     courier.follow(["job.completed"])
     courier.step()
-    wait_until(lambda: "delivery.unrecorded" in told.names, "it is told of")
+    wait_until(lambda: "delivery.unrecorded" in recorded.names, "the event is emitted")
     courier.loop.start()
     courier.finish(within=30)
     assert courier.step() == 30.0
 
 
 def test_a_fault_of_ours_counts_as_a_try(
-    courier: Courier, outbox: ScriptedOutbox, poster: ScriptedPoster, told: Told
+    courier: Courier, outbox: ScriptedOutbox, poster: ScriptedPoster, recorded: RecordedEvents
 ) -> None:
     def broken() -> Reply:
         raise ZeroDivisionError
@@ -255,8 +260,8 @@ def test_a_fault_of_ours_counts_as_a_try(
     outbox.due = [a_delivery()]
     courier.follow(["job.completed"])
     courier.step()
-    wait_until(lambda: len(ended(told)) == 1, "it is told of")
-    assert "delivery.broke" in told.names
+    wait_until(lambda: len(ended(recorded)) == 1, "the event is emitted")
+    assert "delivery.broke" in recorded.names
     assert outbox.recorded[0][2].status == "pending"
 
 

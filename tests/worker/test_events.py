@@ -1,4 +1,4 @@
-"""Events: everybody who listens hears of them, and nobody who listens can harm what happens."""
+"""Events reach every listener, and no listener can harm the emitter."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from generation_worker.domain.settlement import Completed
 from generation_worker.events import Events
 from generation_worker.worker.attempt import Attempt
 from generation_worker.worker.paid_call import ProviderKeys
-from tests.worker.scripted_store import ScriptedStore, Told, lease
+from tests.worker.scripted_store import RecordedEvents, ScriptedStore, lease
 from tests.worker.scripted_tools import ScriptedFetcher, ScriptedImages, ScriptedProvider, ScriptedStorage
 
 
@@ -27,7 +27,7 @@ class Broken:
 
 
 def test_every_listener_hears_of_everything_until_it_is_detached(events: Events) -> None:
-    first, second = Told(events), list[str]()
+    first, second = RecordedEvents(events), list[str]()
     detach = events.subscribe(lambda name, fields: second.append(name))
     events.emit("one", number=1)
     detach()
@@ -37,7 +37,7 @@ def test_every_listener_hears_of_everything_until_it_is_detached(events: Events)
 
 
 def test_a_listener_that_fails_keeps_nothing_from_the_others(events: Events) -> None:
-    broken, other = Broken(events), Told(events)
+    broken, other = Broken(events), RecordedEvents(events)
     events.emit("one")
     events.emit("two")
     assert (broken.heard, other.names) == (["one", "two"], ["one", "two"])

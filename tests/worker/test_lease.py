@@ -1,4 +1,4 @@
-"""What an attempt is told about its own right to go on."""
+"""Whether an attempt may continue."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_a_pause_ends_when_it_is_enough() -> None:
 
     def come() -> None:
         came.set()
-        attempt.rouse()
+        attempt.wake()
 
     threading.Timer(0.01, come).start()
     attempt.pause(300, enough=came.is_set)
@@ -160,7 +160,7 @@ def test_a_pause_ends_when_it_is_enough() -> None:
 
 def test_a_pause_does_not_begin_when_it_is_enough_already() -> None:
     attempt = slow_lease()
-    attempt.rouse()
+    attempt.wake()
     attempt.pause(300, enough=lambda: True)
 
 
@@ -175,9 +175,9 @@ def test_who_is_roused_for_nothing_sleeps_on() -> None:
 
     def come() -> None:
         came.set()
-        attempt.rouse()
+        attempt.wake()
 
-    timers = [threading.Timer(0.05, attempt.rouse), threading.Timer(0.2, come)]
+    timers = [threading.Timer(0.05, attempt.wake), threading.Timer(0.2, come)]
     for timer in timers:
         timer.start()
     attempt.pause(300, enough=enough)
@@ -192,9 +192,9 @@ def test_a_stop_is_not_lost_when_the_attempt_is_roused_as_well(
     attempt = slow_lease()
 
     def both() -> None:
-        attempt.rouse()
+        attempt.wake()
         stop(attempt)
-        attempt.rouse()
+        attempt.wake()
 
     threading.Timer(0.01, both).start()
     with pytest.raises(reason):

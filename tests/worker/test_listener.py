@@ -1,4 +1,4 @@
-"""Hints from other processes: proved to arrive before they are relied on, and missed by nobody."""
+"""Messages of other processes: proved to arrive before the worker relies on them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from generation_worker.events import Events
 from generation_worker.ports import StoreUnavailable
 from generation_worker.worker import signals as listeners
 from generation_worker.worker.signals import Listener
-from tests.worker.scripted_store import ScriptedSignals, Told
+from tests.worker.scripted_store import RecordedEvents, ScriptedSignals
 
 DOWN = StoreUnavailable("the connection is gone")
 
@@ -36,12 +36,12 @@ def listener(signals: ScriptedSignals, events: Events, heard: list[str]) -> List
 
 
 def test_an_address_on_which_our_own_message_comes_back_is_listened_to(
-    listener: Listener, signals: ScriptedSignals, told: Told
+    listener: Listener, signals: ScriptedSignals, recorded: RecordedEvents
 ) -> None:
     assert not listener.live
     assert listener.step() == 0
     assert listener.live
-    assert told.names == ["listen.live"]
+    assert recorded.names == ["listen.live"]
 
 
 def test_what_came_before_we_listened_is_looked_for(listener: Listener, heard: list[str]) -> None:
@@ -50,12 +50,12 @@ def test_what_came_before_we_listened_is_looked_for(listener: Listener, heard: l
 
 
 def test_an_address_on_which_nothing_is_heard_is_given_up(
-    listener: Listener, signals: ScriptedSignals, told: Told
+    listener: Listener, signals: ScriptedSignals, recorded: RecordedEvents
 ) -> None:
     signals.deaf = True
     assert listener.step() is None
     assert not listener.live
-    assert (told.names, signals.closed) == (["listen.deaf"], 1)
+    assert (recorded.names, signals.closed) == (["listen.deaf"], 1)
 
 
 def test_messages_of_others_do_not_stand_for_our_own(listener: Listener, signals: ScriptedSignals) -> None:

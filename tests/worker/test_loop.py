@@ -1,4 +1,4 @@
-"""The one shape of every loop: it outlives its steps' faults, waits longer after each, and stops when told."""
+"""The shape of every loop: it survives errors of its steps, waits longer after each, and stops on request."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from generation_worker.ports import StoreUnavailable
 from generation_worker.worker import loop as loops
 from generation_worker.worker.loop import Loop
 from tests.support.waiting import PATIENCE
-from tests.worker.scripted_store import Told
+from tests.worker.scripted_store import RecordedEvents
 
 
 class Steps:
-    """A step that does what it is told, one thing after the other; then it waits to be woken."""
+    """A step that follows a script, and then waits for a wake-up."""
 
     def __init__(self, *answers: float | BaseException | None) -> None:
         self._answers = list(answers)
@@ -89,15 +89,17 @@ def test_being_woken_during_a_step_is_not_forgotten(events: Events) -> None:
     ("fault", "event"),
     [(StoreUnavailable("down"), "database.unavailable"), (KeyError("x"), "loop.failed")],
 )
-def test_a_loop_outlives_a_fault_and_says_so(start: Start, told: Told, fault: Exception, event: str) -> None:
+def test_a_loop_outlives_a_fault_and_says_so(
+    start: Start, recorded: RecordedEvents, fault: Exception, event: str
+) -> None:
     steps = Steps(fault, fault, None)
     loop = start(steps)
     steps.wait_for(3)
     loop.stop()
     assert loop.join(PATIENCE)
-    assert told.names == [event, event, "loop.recovered"]
-    assert told.fields(event)["loop"] == "test"
-    assert told.fields(event)["times"] == 2
+    assert recorded.names == [event, event, "loop.recovered"]
+    assert recorded.fields(event)["loop"] == "test"
+    assert recorded.fields(event)["times"] == 2
     assert loop.faults == 0
 
 

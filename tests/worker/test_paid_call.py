@@ -41,7 +41,7 @@ from generation_worker.ports import (
 from generation_worker.worker.lease import Lease
 from generation_worker.worker.paid_call import PaidCalls, ProviderKeys
 from generation_worker.worker.signals import ProviderHints
-from tests.worker.scripted_store import Clock, Told
+from tests.worker.scripted_store import Clock, RecordedEvents
 
 JOB = Job("job-1", "text_to_image", "ada", "far", "{}", 1, 1, 4, 0, 0, "token", 3600.0, None, None, LANE_START)
 REQUEST = GenerationRequest(JOB.id, 1, "a fox")
@@ -224,7 +224,7 @@ def test_a_call_ends_with_what_the_provider_says(error: BaseException, spent: bo
 def test_a_call_without_an_id_always_ends(error: BaseException, spent: bool | None) -> None:
     store = ScriptedStore([NEW])
     assert raised(store, fails(error, remembered=False)) is error
-    assert [(number, told) for number, told, _ in store.ends()] == [(1, spent)]
+    assert [(number, recorded) for number, recorded, _ in store.ends()] == [(1, spent)]
 
 
 @pytest.mark.parametrize("way", [answers, fails(ShuttingDown())], ids=["answered", "stopped"])
@@ -272,12 +272,12 @@ def test_no_call_is_begun_without_a_lease() -> None:
         make(ScriptedStore([]), answers, lease=lease)
 
 
-# what is told of it
+# events
 
 
-def test_each_call_is_told_of_once_with_its_outcome(events: Events, told: Told) -> None:
+def test_each_call_is_told_of_once_with_its_outcome(events: Events, recorded: RecordedEvents) -> None:
     make(ScriptedStore([KEPT, NEW]), fails(CallLost(), remembered=False), answers, events=events)
-    finished = [fields for name, fields in told.events if name == "call.finished"]
+    finished = [fields for name, fields in recorded.events if name == "call.finished"]
     assert [fields["outcome"] for fields in finished] == ["call_lost", "ok"]
     assert [(fields["provider"], fields["job"]) for fields in finished] == [("far", "job-1")] * 2
     assert all(fields["milliseconds"] >= 0 for fields in finished)
@@ -295,10 +295,10 @@ def test_each_call_is_told_of_once_with_its_outcome(events: Events, told: Told) 
     ids=repr,
 )
 def test_a_call_that_fails_is_told_of_by_its_code(
-    events: Events, told: Told, error: BaseException, outcome: str
+    events: Events, recorded: RecordedEvents, error: BaseException, outcome: str
 ) -> None:
     raised(ScriptedStore([NEW]), fails(error), events=events)
-    assert [fields["outcome"] for name, fields in told.events if name == "call.finished"] == [outcome]
+    assert [fields["outcome"] for name, fields in recorded.events if name == "call.finished"] == [outcome]
 
 
 # notices
@@ -306,14 +306,16 @@ def test_a_call_that_fails_is_told_of_by_its_code(
 
 @dataclass
 class Waiting:
-    """An attempt that waits for p-1, with what it was told in the meantime."""
+    """An attempt that waits for p-1, and the events of its call."""
 
     notices: ProviderHints = field(default_factory=ProviderHints)
     clock: Clock = field(default_factory=Clock)
     pauses: list[float] = field(default_factory=list[float])
     """How many seconds each pause took."""
 
-    def run(self, *steps: Callable[[], object], away: int = 0, seconds: float = 30.0) -> tuple[ScriptedStore, Told]:
+    def run(
+        self, *steps: Callable[[], object], away: int = 0, seconds: float = 30.0
+    ) -> tuple[ScriptedStore, RecordedEvents]:
         """Do each step, then pause."""
         store = ScriptedStore([NEW], away=away)
 
@@ -327,11 +329,11 @@ class Waiting:
             return IMAGE
 
         events = Events()
-        told = Told(events)
+        recorded = RecordedEvents(events)
         lease = Sleeper(JOB, claimed_at=self.clock(), duration=60.0, timeout=600.0, clock=self.clock)
         calls = PaidCalls(cast("Store", store), events, ProviderKeys([Far([generate])]), 2, BREAKER, self.notices)
         calls.make(lease, REQUEST)
-        return store, told
+        return store, recorded
 
     def post(self, ref: str, delivery: str) -> Callable[[], object]:
         return lambda: self.notices.post(Notice.of(ref, delivery))
@@ -351,18 +353,18 @@ def nothing() -> None: ...
 
 def test_without_a_notice_a_pause_lasts() -> None:
     waiting = Waiting()
-    _, told = waiting.run(nothing, waiting.post("p-2", "msg_1"))
+    _, recorded = waiting.run(nothing, waiting.post("p-2", "msg_1"))
     assert waiting.pauses == [30, 30]
-    assert "call.noticed" not in told.names
+    assert "call.noticed" not in recorded.names
 
 
 def test_a_notice_that_came_before_ends_the_first_pause_and_no_other() -> None:
     waiting = Waiting()
     waiting.post("p-1", "msg_1")()
-    _, told = waiting.run(nothing, nothing)
+    _, recorded = waiting.run(nothing, nothing)
     assert waiting.pauses == [0, 30]
-    assert told.fields("call.noticed") == {**JOB.tags, "number": 1}
-    assert told.names.count("call.noticed") == 1
+    assert recorded.fields("call.noticed") == {**JOB.tags, "number": 1}
+    assert recorded.names.count("call.noticed") == 1
 
 
 def test_a_notice_that_comes_again_ends_no_second_pause_but_another_one_does() -> None:

@@ -26,7 +26,7 @@ from generation_worker.events import Events
 from generation_worker.ports import CallBegun, Control, GateChange, Generated, GenerationRequest, StoreBusy
 from generation_worker.worker.paid_call import PaidCalls, ProviderKeys
 from tests.domain.jobs import a_job
-from tests.worker.scripted_store import ScriptedStore, Told, lease
+from tests.worker.scripted_store import RecordedEvents, ScriptedStore, lease
 
 REQUEST = GenerationRequest("job-1", 1, "a fox")
 IMAGE = Generated(b"image", "m")
@@ -52,7 +52,7 @@ class Bench:
     def __init__(self) -> None:
         self.store = ScriptedStore()
         self.events = Events()
-        self.told = Told(self.events)
+        self.recorded = RecordedEvents(self.events)
         self.keys = [Key("far-1"), Key("far-2")]
 
     def make(self, **job: Any) -> Generated:
@@ -160,25 +160,25 @@ def test_a_job_waits_for_as_long_as_the_gate_is_closed(bench: Bench) -> None:
     error = ProviderLimited("429", wait=7.0)
     bench.fail(error, GateChange("closed", "closed", 600.0, False))
     assert error.wait == 600.0
-    assert bench.told.fields("gate.closed") == {"key": "far-1", "seconds": 600.0, "error": "429"}
+    assert bench.recorded.fields("gate.closed") == {"key": "far-1", "seconds": 600.0, "error": "429"}
 
 
 def test_a_job_does_not_wait_while_there_is_another_way(bench: Bench) -> None:
     error = ProviderRefused("401")
     bench.fail(error, GateChange("closed", "open", 30.0, True))
     assert error.wait == 0.0
-    assert bench.told.fields("breaker.opened") == {"key": "far-1", "seconds": 30.0, "error": "401"}
+    assert bench.recorded.fields("breaker.opened") == {"key": "far-1", "seconds": 30.0, "error": "401"}
 
 
 def test_that_the_breaker_closes_is_told(bench: Bench) -> None:
     bench.store.answer("finish_call", GateChange("open", "closed", None, False))
     bench.make()
-    assert bench.told.fields("breaker.closed")["key"] == "far-1"
+    assert bench.recorded.fields("breaker.closed")["key"] == "far-1"
 
 
 def test_what_changes_nothing_is_not_told(bench: Bench) -> None:
     bench.fail(ProviderUnavailable("503"), GateChange("closed", "closed", None, False))
-    assert not [name for name in bench.told.names if name.startswith(("gate", "breaker"))]
+    assert not [name for name in bench.recorded.names if name.startswith(("gate", "breaker"))]
 
 
 def test_what_was_paid_is_written_even_while_somebody_holds_the_gate(bench: Bench) -> None:
@@ -187,4 +187,4 @@ def test_what_was_paid_is_written_even_while_somebody_holds_the_gate(bench: Benc
     first, second = (report for (_, _, report), _ in bench.store.calls("finish_call"))
     assert (first.verdict, second.verdict) == ("ok", None)
     assert second.spent is True
-    assert "call.unrecorded" not in bench.told.names
+    assert "call.unrecorded" not in bench.recorded.names

@@ -20,7 +20,7 @@ def test_a_fresh_one_is_not_asked_about(store: ScriptedStore, clock: Clock) -> N
     permit = a_permit(store, clock)
     clock.advance(FRESH)
     permit.freshen(1)
-    assert store.asked == []
+    assert store.queries == []
 
 
 def test_one_that_has_aged_is_stamped_anew(store: ScriptedStore, clock: Clock) -> None:

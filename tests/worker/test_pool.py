@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 import pytest
 
 from generation_worker.worker.lease import Lease
-from generation_worker.worker.pool import Pool
+from generation_worker.worker.pool import ThreadPool
 from tests.support.waiting import PATIENCE, wait_until
 from tests.worker.scripted_store import Clock, jobs, lease
 
@@ -24,7 +24,7 @@ class Hall:
         self.failed: list[tuple[Lease, BaseException]] = []
         self.raises: list[BaseException] = []
         self.done: list[Lease] = []
-        self.pool = Pool(
+        self.pool = ThreadPool(
             size, self._work, finished=self.idle.release, failed=lambda lost, error: self.failed.append((lost, error))
         )
         self.pool.start()

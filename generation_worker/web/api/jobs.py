@@ -45,7 +45,7 @@ from generation_worker.web.requests import (
     Traceparent,
     UserId,
 )
-from generation_worker.worker.image_keys import KEY, upload_folder
+from generation_worker.worker.image_keys import IMAGE_KEY, upload_folder
 
 PACE_SECONDS = 2.0
 """How long the pace of a lane is cached."""
@@ -381,7 +381,7 @@ def _accepted(
 
 
 def _job_of(key: str) -> UUID | None:
-    found = KEY.fullmatch(key)
+    found = IMAGE_KEY.fullmatch(key)
     return UUID(found["job"]) if found else None
 
 

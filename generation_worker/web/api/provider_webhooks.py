@@ -18,7 +18,8 @@ from fastapi import APIRouter, Request
 
 from generation_worker.domain.webhook import Notice, NoticeRefused, SignatureInvalid, webhook_path
 from generation_worker.events import Events
-from generation_worker.ports import StoreUnavailable, WebhookReader
+from generation_worker.ports import StoreUnavailable
+from generation_worker.providers.replicate import ReplicateWebhook
 from generation_worker.web.app import part
 from generation_worker.web.auth import open_to_all
 from generation_worker.web.problems import RETRY_AFTER, Problem, documented, too_early
@@ -38,7 +39,7 @@ REPORT_EVERY = 60.0
 class WebhookReceiver:
     """Receives the notices of one provider. Their signature authenticates the caller."""
 
-    def __init__(self, provider: str, reader: WebhookReader, inbox: Inbox, events: Events) -> None:
+    def __init__(self, provider: str, reader: ReplicateWebhook, inbox: Inbox, events: Events) -> None:
         self._provider = provider
         self._reader = reader
         self._inbox = inbox

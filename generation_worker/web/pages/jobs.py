@@ -40,7 +40,7 @@ from generation_worker.web.pages.render import (
 from generation_worker.web.pages.session import Form, PageRoute, sees
 from generation_worker.web.problems import Problem
 from generation_worker.web.requests import PRINTABLE, Cursor, UserId
-from generation_worker.worker.image_keys import KEY, UPLOAD_KEY
+from generation_worker.worker.image_keys import IMAGE_KEY, UPLOAD_KEY
 
 PAGE_SIZE = 50
 CACHE_SECONDS = 2.0
@@ -272,7 +272,7 @@ def input_images(kind: str, payload: Any) -> tuple[ImageRef, ...]:
 
 def is_ours(key: str) -> bool:
     """Whether this program wrote the object: an upload, or an image of a job."""
-    return bool(UPLOAD_KEY.fullmatch(key) or KEY.fullmatch(key))
+    return bool(UPLOAD_KEY.fullmatch(key) or IMAGE_KEY.fullmatch(key))
 
 
 def _page(queries: Queries, filters: ListFilters) -> JobListPage:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from generation_worker.events import Events
 from generation_worker.storage.disk import DiskStorage
-from generation_worker.worker.maintenance import Sweeper
+from generation_worker.worker.maintenance import sweep
 from tests.support import jobs
 from tests.support.database import Connection
 from tests.support.protocol import Worker
@@ -32,7 +32,7 @@ def failed(served: Api, connection: Connection) -> tuple[UUID, str]:
     key = good(served.client.post(path, content=data.getvalue(), headers=png), 201)["key"]
     payload = {"image": {"key": key}, "operations": [{"type": "thumbnail"}]}
     job = jobs.put_job(connection, "failed", kind="image_processing", provider="none", payload=payload)
-    Sweeper(Worker(connection).store, DiskStorage(served.storage), Events(), keep_uploads=0.000001).sweep()
+    sweep(Worker(connection).store, DiskStorage(served.storage), Events(), keep_uploads=0.000001)
     assert not (served.storage / key).exists()
     return job, key
 

@@ -1,4 +1,4 @@
-"""ProviderHints of providers: whoever waits is woken, whoever comes later is told, and nobody is told twice."""
+"""Hints of providers: a waiting attempt is woken, a later one finds the notice, and none is woken twice by one."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_any_notice_can_be_read_back(ref: str, delivery: str) -> None:
 
 @pytest.mark.parametrize("ref", ["", "two words", "é", "line\n", "x" * 201])
 def test_what_cannot_be_an_id_of_a_call(ref: str) -> None:
-    with pytest.raises(ValueError, match="no id"):
+    with pytest.raises(ValueError, match="not an id"):
         Notice.of(ref, "msg")
 
 
