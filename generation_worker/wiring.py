@@ -253,9 +253,9 @@ def traced(sender: Sender | None, events: Events) -> Generator[None]:
     if sender is None:
         yield
         return
-    from generation_worker.traces.spans import tell_spans  # noqa: PLC0415 - as above
+    from generation_worker.traces.spans import subscribe_spans  # noqa: PLC0415 - as above
 
-    tell_spans(events, sender.spans)
+    subscribe_spans(events, sender.spans)
     try:
         yield
     finally:

@@ -16,7 +16,7 @@ from generation_worker.config import load_settings
 from generation_worker.events import Events
 from generation_worker.traces import sender as sender_module
 from generation_worker.traces.sender import Sender
-from generation_worker.traces.spans import GivenIds, tell_spans
+from generation_worker.traces.spans import PresetIds, subscribe_spans
 from generation_worker.wiring import build_sender
 from tests.domain.jobs import a_job
 from tests.support.collector import Collector, collecting
@@ -49,7 +49,7 @@ def sender_to(collector: Collector) -> Sender:
 def send(collector: Collector, name: str, fields: dict[str, Any]) -> None:
     """Have one event told of."""
     sender, events = sender_to(collector), Events()
-    tell_spans(events, sender.spans)
+    subscribe_spans(events, sender.spans)
     events.emit(name, **fields)
     assert sender.close(within=30)
 
@@ -78,7 +78,7 @@ def test_what_is_wrong_with_other_variables_is_a_notice(monkeypatch: pytest.Monk
 def test_the_end_waits_no_longer_than_it_may() -> None:
     with collecting(answer=None) as hanging:
         sender, events = sender_to(hanging), Events()
-        tell_spans(events, sender.spans)
+        subscribe_spans(events, sender.spans)
         events.emit("image.stored", **STORED)
         assert sender.close(within=0.1) is False
 
@@ -137,7 +137,7 @@ def test_spans_of_libraries_are_not_sent(collector: Collector) -> None:
 
 
 def test_given_ids_are_the_threads_own_and_used_once() -> None:
-    ids = GivenIds()
+    ids = PresetIds()
     ids.give(trace_id=1, span_id=2)
     elsewhere: list[int] = []
     thread = threading.Thread(target=lambda: elsewhere.extend([ids.generate_trace_id(), ids.generate_span_id()]))
@@ -151,22 +151,22 @@ def test_given_ids_are_the_threads_own_and_used_once() -> None:
 def test_a_collector_that_is_gone_does_not_fill_the_log(
     caplog: pytest.LogCaptureFixture, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in sender_module.TALKATIVE:
+    for name in sender_module.EXPORTER_LOGGERS:
         monkeypatch.setattr(logging.getLogger(name), "filters", [])
-    monkeypatch.setattr(sender_module, "SELDOM", sender_module.Seldom())
+    monkeypatch.setattr(sender_module, "RATE_LIMIT", sender_module.RateLimitFilter())
     collector.answer = 400
     with caplog.at_level(logging.DEBUG):
         for _ in range(3):
             send(collector, "image.stored", STORED)
     assert collector.requests == 3
     assert [record.name for record in caplog.records if "Failed to export" in record.getMessage()] == [
-        sender_module.TALKATIVE[0]
+        sender_module.EXPORTER_LOGGERS[0]
     ]
 
 
 def test_a_line_that_is_held_back_is_let_through_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    record, seldom = logging.makeLogRecord({}), sender_module.Seldom()
-    assert [seldom.filter(record) for _ in range(2)] == [True, False]
+    record, rate_limit = logging.makeLogRecord({}), sender_module.RateLimitFilter()
+    assert [rate_limit.filter(record) for _ in range(2)] == [True, False]
     monkeypatch.setattr(sender_module, "QUIET", 0.0)
-    later = sender_module.Seldom()
+    later = sender_module.RateLimitFilter()
     assert [later.filter(record) for _ in range(2)] == [True, True]
