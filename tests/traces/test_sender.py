@@ -136,9 +136,9 @@ def test_spans_of_libraries_are_not_sent(collector: Collector) -> None:
     assert collector.spans == []
 
 
-def test_given_ids_are_the_threads_own_and_used_once() -> None:
+def test_preset_ids_are_the_threads_own_and_used_once() -> None:
     ids = PresetIds()
-    ids.give(trace_id=1, span_id=2)
+    ids.preset(trace_id=1, span_id=2)
     elsewhere: list[int] = []
     thread = threading.Thread(target=lambda: elsewhere.extend([ids.generate_trace_id(), ids.generate_span_id()]))
     thread.start()
@@ -167,6 +167,6 @@ def test_a_collector_that_is_gone_does_not_fill_the_log(
 def test_a_line_that_is_held_back_is_let_through_later(monkeypatch: pytest.MonkeyPatch) -> None:
     record, rate_limit = logging.makeLogRecord({}), sender_module.RateLimitFilter()
     assert [rate_limit.filter(record) for _ in range(2)] == [True, False]
-    monkeypatch.setattr(sender_module, "QUIET", 0.0)
+    monkeypatch.setattr(sender_module, "LOG_INTERVAL", 0.0)
     later = sender_module.RateLimitFilter()
     assert [later.filter(record) for _ in range(2)] == [True, True]
