@@ -19,7 +19,7 @@ from generation_worker import __version__
 from generation_worker.db.connections import OwnConnection, open_pool
 from generation_worker.db.protocol import PostgresStore
 from generation_worker.db.signals import PostgresSignals
-from generation_worker.domain.job import Job, Place, Status
+from generation_worker.domain.job import ClaimCursor, Job, Status
 from generation_worker.domain.settlement import Completed, Outcome, Settlement
 from generation_worker.events import Events
 from generation_worker.log import setup as log
@@ -28,7 +28,7 @@ from generation_worker.ports import Claim
 from generation_worker.worker.lease import Lease
 from generation_worker.worker.settings import WorkerSettings
 from generation_worker.worker.supervisor import Supervisor
-from generation_worker.worker.worker import Equipment
+from generation_worker.worker.worker import WorkerDependencies
 
 NOTHING = Completed(RESULT)
 
@@ -39,7 +39,7 @@ class CountingStore(PostgresStore):
     claims = 0
     settlements = 0
 
-    def claim_jobs(self, worker: str, marks: Mapping[str, Place], **options: Any) -> Claim:
+    def claim_jobs(self, worker: str, marks: Mapping[str, ClaimCursor], **options: Any) -> Claim:
         claim = super().claim_jobs(worker, marks, **options)
         self.claims += bool(claim.jobs)
         return claim
@@ -62,7 +62,7 @@ class NoopWorker:
         self._store = CountingStore(self._pool)
         self.supervisor = Supervisor(
             WorkerSettings("noop", __version__, slots, ("local",)),
-            Equipment(
+            WorkerDependencies(
                 store=self._store,
                 heartbeat_store=PostgresStore(OwnConnection(orders["conninfo"], prepare=True)),
                 signals=PostgresSignals(orders["conninfo"]) if orders["listen"] else None,
@@ -90,7 +90,7 @@ class NoopWorker:
         return NOTHING
 
     def _say_ready(self) -> None:
-        while self._orders["listen"] and not self._orders["until_empty"] and not self.supervisor.crew.listener.live:
+        while self._orders["listen"] and not self._orders["until_empty"] and not self.supervisor.worker.listener.live:
             time.sleep(0.01)
         say({"ready": True})
 

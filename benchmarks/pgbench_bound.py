@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks import RESULT
 from generation_worker.db.statements import load_statements
-from generation_worker.domain.job import FRONT, NO_PROVIDER
+from generation_worker.domain.job import LANE_START, NO_PROVIDER
 
 CLIENTS = 2
 """A worker has two connections at work as well: one claims, one settles."""
@@ -42,7 +42,7 @@ def drain_with_pgbench(conninfo: str, *, jobs: int, slots: int) -> None:
             "--no-vacuum",
             "--protocol=prepared",
             f"--file={script}",
-            f"--define=mark={FRONT.position}",
+            f"--define=mark={LANE_START.position}",
         ]
         command += [f"--client={CLIENTS}", f"--jobs={CLIENTS}", f"--transactions={turns}", conninfo]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -59,8 +59,8 @@ def claim_script(slots: int) -> str:
     values = {
         "providers": f"'{{local,{NO_PROVIDER}}}'",
         "priorities": "'{0,0}'",
-        "positions": f"ARRAY[:mark, '{FRONT.position}']",
-        "ids": f"'{{{FRONT.id},{FRONT.id}}}'",
+        "positions": f"ARRAY[:mark, '{LANE_START.position}']",
+        "ids": f"'{{{LANE_START.id},{LANE_START.id}}}'",
         "left_out": "'{}'",
         "rehearsed": "NULL",
         "slots": str(slots),

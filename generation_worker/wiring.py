@@ -23,6 +23,7 @@ from generation_worker.db.connections import Limits, OwnConnection, open_pool
 from generation_worker.db.ledger import count_violations
 from generation_worker.db.migrations import problems_of
 from generation_worker.db.protocol import PostgresOutbox, PostgresStore
+from generation_worker.db.query import Queries
 from generation_worker.db.signals import PostgresSignals
 from generation_worker.domain.fleet import HIGHEST_CONCURRENCY
 from generation_worker.domain.settlement import RetryPolicy
@@ -43,11 +44,11 @@ from generation_worker.worker.attempt import Attempt
 from generation_worker.worker.courier import Courier
 from generation_worker.worker.lease import BEATS_PER_LEASE, STATEMENTS_PER_BEAT
 from generation_worker.worker.maintenance import AUDIT_TASK, Auditor, Task
-from generation_worker.worker.paid_call import KeyRing
+from generation_worker.worker.paid_call import ProviderKeys
 from generation_worker.worker.settings import Ending, WorkerSettings, overtime_for
-from generation_worker.worker.signals import Notices
+from generation_worker.worker.signals import ProviderHints
 from generation_worker.worker.supervisor import Supervisor
-from generation_worker.worker.worker import FOLLOWED, Equipment
+from generation_worker.worker.worker import FOLLOWED, WorkerDependencies
 
 # Puts together what a worker does in its database, and on which connections.
 
@@ -62,7 +63,7 @@ def check_database(address: DatabaseAddress, events: Events) -> None:
     def waiting(times: int, error: str) -> None:
         events.emit("database.unavailable", database=address.label, times=times, error=error)
 
-    if problems := problems_of(address.conninfo, address.label, waiting=waiting):
+    if problems := problems_of(address.conninfo, address.label, schema=address.schema, waiting=waiting):
         raise ConfigurationError([f"DATABASE_URL: {problem}" for problem in problems])
 
 
@@ -91,7 +92,7 @@ def build_pool(stack: ExitStack, address: DatabaseAddress, concurrency: int, eve
 
 def build_store(pool: ConnectionPool[Any], address: DatabaseAddress) -> PostgresStore:
     _, statement = _limits(address, Limits())
-    return PostgresStore(pool, limits=statement)
+    return PostgresStore(pool, schema=address.schema, limits=statement)
 
 
 def build_heartbeat_store(stack: ExitStack, address: DatabaseAddress, lease: float) -> PostgresStore:
@@ -100,17 +101,22 @@ def build_heartbeat_store(stack: ExitStack, address: DatabaseAddress, lease: flo
     session, statement = _limits(address, Limits.sharing(beat, statements=STATEMENTS_PER_BEAT))
     own = OwnConnection(address.conninfo, prepare=not address.pooled, limits=session)
     stack.callback(own.close)
-    return PostgresStore(own, limits=statement)
+    return PostgresStore(own, schema=address.schema, limits=statement)
 
 
 def build_signals(settings: Settings) -> PostgresSignals | None:
     """LISTEN needs a direct address; without one the worker polls."""
     direct = settings.direct_database()
-    return PostgresSignals(direct.conninfo) if settings.listen_notify and direct else None
+    return PostgresSignals(direct.conninfo, schema=direct.schema) if settings.listen_notify and direct else None
 
 
 def build_audit(settings: Settings, pool: ConnectionPool[Any], store: Store, events: Events) -> Task:
-    audit = partial(count_violations, pool, max_paid_calls=settings.max_paid_calls, seconds=AUDIT_SECONDS)
+    audit = partial(
+        count_violations,
+        Queries(pool, schema=settings.database_schema),
+        max_paid_calls=settings.max_paid_calls,
+        seconds=AUDIT_SECONDS,
+    )
     return Task(AUDIT_TASK, settings.cleanup_interval, Auditor(store, audit, events).check)
 
 
@@ -118,7 +124,7 @@ def build_courier(settings: Settings, pool: ConnectionPool[Any], address: Databa
     _, statement = _limits(address, Limits())
     connector = Connector(allow_private=settings.webhook_allow_private)
     poster = WebPoster(connector, timeout=settings.webhook_timeout)
-    return Courier(PostgresOutbox(pool, limits=statement), poster, events)
+    return Courier(PostgresOutbox(pool, schema=address.schema, limits=statement), poster, events)
 
 
 def _limits(address: DatabaseAddress, limits: Limits) -> tuple[Limits | None, Limits | None]:
@@ -309,10 +315,10 @@ def assembled(settings: Settings, events: Events) -> Generator[Supervisor]:
             adapter.warm_up()
         pool = build_pool(stack, address, settings.concurrency, events)
         store = build_store(pool, address)
-        keys = KeyRing(providers)
-        notices = Notices()
+        keys = ProviderKeys(providers)
+        notices = ProviderHints()
         attempt = Attempt(store, keys, storage, fetcher, images, events, settings.max_paid_calls, notices=notices)
-        equipment = Equipment(
+        dependencies = WorkerDependencies(
             store=store,
             heartbeat_store=build_heartbeat_store(stack, address, settings.lease_duration),
             signals=build_signals(settings),
@@ -324,7 +330,7 @@ def assembled(settings: Settings, events: Events) -> Generator[Supervisor]:
             courier=build_courier(settings, pool, address, events),
         )
         limited = limited_keys(settings, providers)
-        yield Supervisor(worker_settings(settings, storage, keys.providers, limited), equipment)
+        yield Supervisor(worker_settings(settings, storage, keys.providers, limited), dependencies)
 
 
 @contextmanager
@@ -336,13 +342,13 @@ def served(
         yield
         return
     from generation_worker.web.app import WebServer  # noqa: PLC0415 - half a second that a worker without it saves
-    from generation_worker.wiring_web import Keeping, build_app  # noqa: PLC0415
+    from generation_worker.wiring_web import UploadBackend, build_app  # noqa: PLC0415
 
     with ExitStack() as stack:
         images = build_images(settings)
         stack.callback(images.close)
-        keeping = Keeping(build_storage(settings), images)
-        app = build_app(stack, settings, supervisor, events, metrics, keeping=keeping)
+        uploads = UploadBackend(build_storage(settings), images)
+        app = build_app(stack, settings, supervisor, events, metrics, uploads=uploads)
         try:
             server = WebServer(app, host=settings.health_host, port=settings.port)
         except OSError as error:

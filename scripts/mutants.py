@@ -27,7 +27,7 @@ BY_HAND = "alembic/sql/0015_rows_by_hand.up.sql"
 AUDIT = "alembic/sql/0006_audit_event.up.sql"
 CLAIM, BEGIN, FINISH, MOVE, HOLD, FREE = (
     f"{QUERIES}/{name}.sql"
-    for name in ("claim_jobs", "begin_call", "finish_call", "move_jobs", "hold_jobs", "free_jobs")
+    for name in ("claim_jobs", "begin_call", "finish_call", "move_jobs", "park_paused_jobs", "unpark_jobs")
 )
 CLOSED, ANOTHER = (f"{QUERIES}/parts/{name}.sql" for name in ("how_closed", "another_key"))
 RENEW, RETURN, REGISTER = (f"{QUERIES}/{name}.sql" for name in ("renew_permit", "return_permit", "register_worker"))

@@ -1,9 +1,9 @@
 """Brings a database to a revision of the schema, whole or not at all, however many try at once.
 
 Everything happens in one transaction under pg_advisory_xact_lock: it ends with the transaction, so it works through a
-transaction pooler and leaves nothing behind. Tables, functions and Alembic's version table live in one schema, which is
-made here if it is missing. `current` and `head` are asked at every start of a worker, so they import neither Alembic nor
-SQLAlchemy.
+transaction pooler and leaves nothing behind. Tables, functions and Alembic's version table live in one schema, which
+is made here if it is missing. `current` and `head` are called at every start of a worker, so they import neither
+Alembic nor SQLAlchemy.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ TURN_TIMEOUT = 60
 LOCK_TIMEOUT = 5
 """How long a statement waits for a table, in seconds. Whoever wants it next waits as well: that is an outage."""
 TABLE = re.compile(r"^CREATE (?:UNLOGGED )?TABLE generation\.(\w+)", re.MULTILINE)
+FUNCTION = re.compile(r"^CREATE FUNCTION generation\.(\w+)", re.MULTILINE)
 
 
 class MigrationBlocked(RuntimeError):
@@ -158,8 +159,17 @@ def driver(connection: Connection) -> psycopg.Connection:
 
 def our_tables() -> set[str]:
     """The names of all tables that the migrations make."""
+    return _made(TABLE)
+
+
+def our_functions() -> set[str]:
+    """The names of all functions that the migrations make."""
+    return _made(FUNCTION)
+
+
+def _made(kind: re.Pattern[str]) -> set[str]:
     texts = (path.read_text() for path in _scripts().glob("sql/[0-9]*.up.sql"))
-    return {name for text in texts for name in TABLE.findall(text)}
+    return {name for text in texts for name in kind.findall(text)}
 
 
 def _take_turn(cursor: psycopg.Cursor[dict[str, Any]], schema: str) -> None:
@@ -188,26 +198,25 @@ def _problem(target: Target, schema: str) -> str | None:
     """Why the tables cannot be made here; None if they can."""
     if target.earlier:
         return (
-            f"The schema {target.earlier[0]} has the tables of a version before 0.1.0, which cannot be taken over: finish or "
-            "cancel its jobs with that version and drop its tables, or use another database."
+            f"The schema {target.earlier[0]} has the tables of a version before 0.1.0, which cannot be taken over: "
+            "finish or cancel its jobs with that version and drop its tables, or use another database."
         )
     if not target.present:
         return None
     if schema == "public":
         taken = sorted(our_tables().intersection(target.objects))
         names = f"{', '.join(taken[:3])}{' and others' if len(taken) > 3 else ''}"
-        return (
-            f"The schema public has tables of ours by name already ({names}): set DATABASE_SCHEMA." if taken else None
-        )
+        problem = f"The schema public has other tables of the same names as ours ({names}): set DATABASE_SCHEMA."
+        return problem if taken else None
     if target.objects:
         return (
-            f"The schema {schema} is in use already, by something else than generation-worker (it has {target.objects[0]}): "
-            "set DATABASE_SCHEMA to a name that is free."
+            f"The schema {schema} is in use already, by something else than generation-worker (it has "
+            f"{target.objects[0]}): set DATABASE_SCHEMA to a name that is free."
         )
     if not target.owned:
         return (
-            f"The schema {schema} belongs to {target.owner}, not to {target.role}: run migrate as {target.owner}, or set "
-            "DATABASE_SCHEMA to a name that is free."
+            f"The schema {schema} belongs to {target.owner}, not to {target.role}: run migrate as {target.owner}, or "
+            "set DATABASE_SCHEMA to a name that is free."
         )
     return None
 
@@ -250,35 +259,33 @@ REFUSED = ("password authentication failed", "does not exist", "no pg_hba.conf e
 """What the server says when waiting does not help. libpq gives no code for it; another language costs the wait only."""
 
 
-def problems_of(conninfo: str, label: str, *, waiting: Callable[[int, str], None]) -> list[str]:
+def problems_of(conninfo: str, label: str, *, schema: str = SCHEMA, waiting: Callable[[int, str], None]) -> list[str]:
     """What is wrong with the database called ``label``, each with its remedy; none if a worker can work on it.
 
     ``waiting`` is told the number of the try and the error whenever the database has not answered yet.
     """
     try:
-        in_recovery, isolation = _first_answer(conninfo, waiting)
+        server = _first_answer(conninfo, waiting)
     except psycopg.OperationalError as error:
         return [f"{label} does not answer: {_said(error)}"]
     problems: list[str] = []
-    if in_recovery:
+    if server["replica"]:
         problems.append(f"{label} is a replica; name the primary")
-    if isolation != "read committed":
+    if server["isolation"] != "read committed":
         problems.append(
-            f"transactions are {isolation!r} by default; make them 'read committed': "
+            f"transactions are {server['isolation']!r} by default; make them 'read committed': "
             "ALTER ROLE … SET default_transaction_isolation = 'read committed'"
         )
-    revision = current(conninfo)
+    revision = current(conninfo, schema=schema)
     if revision is None or revision < head():  # a newer schema serves us too, while a deployment is under way
-        problems.append(f"the schema is at {revision or 'nothing'}; run: generation-worker migrate")
+        problems.append(f"the schema {schema} is at {revision or 'nothing'}; run: generation-worker migrate")
     return problems
 
 
-def _first_answer(conninfo: str, waiting: Callable[[int, str], None]) -> tuple[bool, str]:
-    def ask() -> Any:
-        with connect(conninfo, prepare=False) as connection:
-            return connection.execute(
-                "SELECT pg_is_in_recovery(), current_setting('default_transaction_isolation')"
-            ).fetchone()
+def _first_answer(conninfo: str, waiting: Callable[[int, str], None]) -> dict[str, Any]:
+    def ask() -> dict[str, Any]:
+        with connect(conninfo, prepare=False) as connection, connection.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(load_statements()["readiness"], {}).fetchall()[0]
 
     def report(state: RetryCallState) -> None:
         assert state.outcome is not None

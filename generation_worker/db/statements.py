@@ -1,8 +1,8 @@
 """Reads the SQL statements: one a file in ``sql/protocol/``, named blocks in ``sql/<subject>.sql``.
 
-A named block is a line ``-- name: find_job``, comment lines, and the statement. The files write the prefix ``generation.``
-before every object of ours, and in the names of NOTIFY channels and advisory locks; it is replaced for another schema.
-A percent sign stands doubled: every statement is run with parameters, even if it has none.
+A named block is a line ``-- name: find_job``, comment lines, and the statement. The files write the prefix
+``generation.`` before every object of ours, and in the names of NOTIFY channels and advisory locks; it is replaced for
+another schema. A percent sign stands doubled: every statement is run with parameters, even if it has none.
 """
 
 from __future__ import annotations
@@ -13,11 +13,7 @@ from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
 
-SCHEMA = "generation"
-"""The schema that the files are written for, and the default."""
-
-SCHEMA_NAME = re.compile(r"(?!pg_)[A-Za-z_][A-Za-z0-9_-]{0,39}")
-"""What another schema may be called: no character that a literal would have to escape; with a channel's name below 63."""
+from generation_worker.domain.schema import SCHEMA, SCHEMA_NAME, SCHEMA_RULE
 
 PREFIX = re.compile(r"\bgeneration\.")
 NAME = re.compile(r"^-- name: (.*)\n", re.MULTILINE)
@@ -53,7 +49,7 @@ def names_in(subject: str) -> list[str]:
 
 
 def in_schema(text: str, schema: str) -> str:
-    """`text` for another schema than the one it is written for. Raises ValueError for a name that no schema may have."""
+    """`text` for another schema than the default. Raises ValueError for a name that no schema may have."""
     return text if schema == SCHEMA else PREFIX.sub(f"{quoted(schema)}.", text)
 
 
@@ -62,9 +58,6 @@ def quoted(schema: str) -> str:
     if not SCHEMA_NAME.fullmatch(schema):
         raise ValueError(f"{schema!r} cannot be the name of the schema: {SCHEMA_RULE}")
     return schema if schema == SCHEMA else f'"{schema}"'
-
-
-SCHEMA_RULE = "letters, digits, _ and -, beginning with a letter or _, 40 characters at most, and not with pg_"
 
 
 def _protocol() -> list[tuple[str, str]]:

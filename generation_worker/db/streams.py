@@ -1,4 +1,4 @@
-"""Jobs that somebody watches: what they look like when a stream begins, and what has changed since the last look."""
+"""Reads watched jobs for streams: their state when a stream begins, and what has changed since the last read."""
 
 from __future__ import annotations
 
@@ -7,101 +7,102 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from generation_worker.db.query import Desk, Row
+from generation_worker.db.query import Queries, Row
 
-# What is seen of jobs that somebody watches, and from where on it is looked at again without a loss.
+MOST_OF_USER = 200
+"""Waiting jobs of one user, in each state, that a stream begins with; it reports the others when their turn comes."""
+MOST_OF_BATCH = 1_000
+HEAD = 1_000
+"""How many jobs from the head of a lane have a known queue position."""
+LATEST = 1_000
+"""Latest jobs of a user that are searched for those that ended while a stream was interrupted."""
+SCAN_LIMIT = 5_000
+"""Most rows that each other part of a read scans."""
 
 
-class Since(NamedTuple):
-    """A look at the database, as a place to go on from.
+class ReadPoint(NamedTuple):
+    """The point of a read, from which the next read continues without a loss.
 
-    What transactions before ``horizon`` have written could be seen; what any other has written perhaps not yet.
-    A time alone would not do: a row bears the time at which it was written, and may be committed long after that.
+    The read has seen everything that transactions before ``horizon`` have written, and perhaps not what others have
+    written. A time alone would not do: a row has the time at which it was written, and may be committed long after.
     """
 
     horizon: int
-    """The number of the oldest transaction that was under way."""
+    """The number of the oldest transaction that was running."""
     at: datetime
 
-    def earlier(self, other: Since | None) -> Since:
-        return self if other is None else Since(min(self.horizon, other.horizon), min(self.at, other.at))
+    def earlier(self, other: ReadPoint | None) -> ReadPoint:
+        """The point from which a read misses nothing after either of the two."""
+        return self if other is None else ReadPoint(min(self.horizon, other.horizon), min(self.at, other.at))
 
 
-class Reading(NamedTuple):
-    """What one look has found."""
-
-    since: Since
-    rows: Mapping[UUID, Row]
-    """Jobs that may have changed. ``place`` is how many go before a pending one, where that was looked at."""
-    gone: frozenset[UUID] = frozenset()
-    """Jobs that are not there any more."""
-
-
-class Opening(NamedTuple):
+class StreamStart(NamedTuple):
     """The jobs of a stream that begins."""
 
-    since: Since
-    rows: Mapping[UUID, Row]
-    news: frozenset[UUID]
-    """Those that have to be told of: all, or those that may have changed since the stream was cut."""
+    read_point: ReadPoint
+    jobs: Mapping[UUID, Row]
+    changed: frozenset[UUID]
+    """The jobs to report: all, or those that may have changed since an interrupted stream ended."""
 
 
-MOST_OF_USER = 200
-"""Waiting jobs of one user, in each state, that a stream begins with; the others are told of when their turn comes."""
-MOST_OF_BATCH = 1_000
-HEAD = 1_000
-"""How far from the head of a lane a place in line is known."""
-LATEST = 1_000
-"""Jobs of a user that are looked through for those that ended while a stream was cut."""
-LOOKED_AT = 5_000
-"""Rows that each other part of a look reads, at most."""
+class JobChanges(NamedTuple):
+    """The result of one read."""
+
+    read_point: ReadPoint
+    jobs: Mapping[UUID, Row]
+    """Jobs that may have changed. ``queue_position`` is set for pending jobs of the lanes that were read."""
+    deleted: frozenset[UUID] = frozenset()
 
 
-class StreamDesk(Desk):
-    """Each method may raise StoreUnavailable."""
-
-    def open_job(self, job_id: UUID, user: str | None, horizon: int | None) -> Opening:
-        """One job, if it belongs to ``user``; None is everybody. ``horizon``: where a stream that was cut has ended."""
-        return self._open(job=job_id, user=user, horizon=horizon)
-
-    def open_batch(self, batch_id: UUID, user: str | None, horizon: int | None) -> Opening:
-        """A batch, in the order of its jobs."""
-        return self._open(batch=batch_id, user=user, horizon=horizon)
-
-    def open_user(self, user: str, horizon: int | None) -> Opening:
-        """Jobs of ``user`` that wait or run, and those that have ended since ``horizon``."""
-        return self._open(whose=user, user=user, horizon=horizon)
-
-    def look(self, jobs: Collection[UUID], users: Collection[str], lanes: Collection[str], since: Since) -> Reading:
-        """What may have changed of these jobs and users. In these lanes, places in line are looked at too."""
-        rows = self._ask(
-            "watched_jobs",
-            jobs=list(jobs),
-            users=list(users),
-            lanes=list(lanes),
-            horizon=since.horizon,
-            seen_at=since.at,
-            of_user=MOST_OF_USER,
-            head=HEAD,
-            cap=LOOKED_AT,
-        )
-        return Reading(
-            _since(rows),
-            {row["id"]: row for row in rows if row["id"] is not None},
-            frozenset(row["asked"] for row in rows if row["id"] is None and row["asked"] is not None),
-        )
-
-    def gone_callers(self, names: Sequence[str]) -> set[str]:
-        """Which callers of these names would not be let in any more."""
-        return {row["name"] for row in self._ask("gone_callers", names=list(names))}
-
-    def _open(self, **asked: Any) -> Opening:
-        nothing = dict.fromkeys(("job", "batch", "whose"))
-        caps = {"of_user": MOST_OF_USER, "of_batch": MOST_OF_BATCH, "latest": LATEST, "cap": LOOKED_AT}
-        rows = self._ask("open_watch", **{**nothing, **caps, **asked})
-        found = {row["id"]: row for row in rows if row["id"] is not None}
-        return Opening(_since(rows), found, frozenset(job for job, row in found.items() if row["is_news"]))
+def start_job_stream(queries: Queries, job_id: UUID, user: str | None, horizon: int | None) -> StreamStart:
+    """One job, if it belongs to ``user`` (None: any user). ``horizon``: where an interrupted stream ended."""
+    return _start(queries, job=job_id, user=user, horizon=horizon)
 
 
-def _since(rows: Sequence[Row]) -> Since:
-    return Since(rows[0]["horizon"], rows[0]["seen_at"])
+def start_batch_stream(queries: Queries, batch_id: UUID, user: str | None, horizon: int | None) -> StreamStart:
+    """The jobs of a batch, in their order."""
+    return _start(queries, batch=batch_id, user=user, horizon=horizon)
+
+
+def start_user_stream(queries: Queries, user: str, horizon: int | None) -> StreamStart:
+    """The jobs of ``user`` that wait or run, and those that have ended since ``horizon``."""
+    return _start(queries, whose=user, user=user, horizon=horizon)
+
+
+def read_changes(
+    queries: Queries, jobs: Collection[UUID], users: Collection[str], lanes: Collection[str], since: ReadPoint
+) -> JobChanges:
+    """These jobs and the jobs of these users that may have changed; with queue positions in these lanes."""
+    rows = queries.rows(
+        "read_changes",
+        jobs=list(jobs),
+        users=list(users),
+        lanes=list(lanes),
+        horizon=since.horizon,
+        read_at=since.at,
+        of_user=MOST_OF_USER,
+        head=HEAD,
+        cap=SCAN_LIMIT,
+    )
+    return JobChanges(
+        _read_point(rows),
+        {row["id"]: row for row in rows if row["id"] is not None},
+        frozenset(row["watched"] for row in rows if row["id"] is None and row["watched"] is not None),
+    )
+
+
+def gone_callers(queries: Queries, names: Sequence[str]) -> set[str]:
+    """Which callers of these names are not admitted any more."""
+    return {row["name"] for row in queries.rows("gone_callers", names=list(names))}
+
+
+def _start(queries: Queries, **which: Any) -> StreamStart:
+    values = dict.fromkeys(("job", "batch", "whose"))
+    caps = {"of_user": MOST_OF_USER, "of_batch": MOST_OF_BATCH, "latest": LATEST, "cap": SCAN_LIMIT}
+    rows = queries.rows("start_stream", **{**values, **caps, **which})
+    jobs = {row["id"]: row for row in rows if row["id"] is not None}
+    return StreamStart(_read_point(rows), jobs, frozenset(job for job, row in jobs.items() if row["is_changed"]))
+
+
+def _read_point(rows: Sequence[Row]) -> ReadPoint:
+    return ReadPoint(rows[0]["horizon"], rows[0]["read_at"])

@@ -22,10 +22,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
+from generation_worker.domain.schema import SCHEMA
+
 # What all tables have in common.
 
 
-metadata = MetaData()
+metadata = MetaData(schema=SCHEMA)
 
 Moment = DateTime(timezone=True)
 

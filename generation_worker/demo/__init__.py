@@ -13,17 +13,15 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import psycopg
-from psycopg import sql
 from rich.console import Console
 
 from generation_worker.config import ConfigurationError, Settings, load_settings
 from generation_worker.db import migrations
 from generation_worker.db.connections import connect
 from generation_worker.db.embedded import EmbeddedPostgres
-from generation_worker.db.ledger import audit
+from generation_worker.db.ledger import find_violations
+from generation_worker.db.query import Queries
 from generation_worker.demo.display import Display, Ticker, display_on
 from generation_worker.demo.report import (
     Report,
@@ -49,6 +47,7 @@ from generation_worker.worker.supervisor import Supervisor
 MARKER = ".generation-worker-demo"
 """Tells our directory from one with other things in it: a run begins with removing what the one before has made."""
 DATABASE = "demo"
+UNFINISHED = "half_migrated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +102,23 @@ def new_database(postgres: EmbeddedPostgres) -> str:
     """The address of a migrated database without rows. It is a copy of a template, which takes a tenth of a second."""
     template = f"migrated_{migrations.digest()[:16]}"
     with connect(postgres.conninfo(), prepare=False) as connection:
-        found = connection.execute("SELECT datname FROM pg_database WHERE datname NOT IN ('postgres', 'template0')")
-        names = {row[0] for row in found} - {"template1"}
+        queries = Queries.on(connection)
+        names = {row["name"] for row in queries.rows("demo_databases")}
         for name in names - {template}:
-            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+            _run_written(queries, "demo_drop_database", name=name)
         if template not in names:
-            connection.execute("CREATE DATABASE half_migrated")
-            migrations.upgrade(postgres.conninfo("half_migrated"))
-            connection.execute(sql.SQL("ALTER DATABASE half_migrated RENAME TO {}").format(sql.Identifier(template)))
-        copy = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
-        connection.execute(copy.format(sql.Identifier(DATABASE), sql.Identifier(template)))
+            _run_written(queries, "demo_create_database", name=UNFINISHED, template="template1")
+            migrations.upgrade(postgres.conninfo(UNFINISHED))
+            _run_written(queries, "demo_rename_database", name=UNFINISHED, new=template)
+        _run_written(queries, "demo_create_database", name=DATABASE, template=template)
     return postgres.conninfo(DATABASE)
+
+
+def _run_written(queries: Queries, statement: str, **values: str) -> None:
+    """Run what `statement` returns: a statement with names in it, which cannot be parameters."""
+    for row in queries.rows(statement, **values):
+        with queries.connection() as connection:
+            connection.execute(row["statement"])
 
 
 # The real worker on the demo's database, and the eyes on it until the scene is over.
@@ -213,11 +218,11 @@ def watch(
 # One run of the demo, from an empty directory to a report.
 
 
-Connection = psycopg.Connection[Any]
-
 WIDTH = 150
 """Columns where there is no terminal to ask."""
-EXAMPLE = """SELECT * FROM enqueue_generation('text_to_image', 'ada', '{"prompt": "a red kite over the sea"}');"""
+EXAMPLE = (
+    """SELECT * FROM generation.enqueue_generation('text_to_image', 'ada', '{"prompt": "a red kite over the sea"}');"""
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,13 +275,13 @@ class Run:
             for key, data in inputs.files.items():
                 self._storage.put(key, data, "application/octet-stream")
             with connect(database, prepare=True) as connection:
-                return self._play(postgres, connection, scene(inputs))
+                return self._play(postgres, Queries.on(connection), scene(inputs))
 
-    def _play(self, postgres: EmbeddedPostgres, connection: Connection, acts: Sequence[Act]) -> int:
+    def _play(self, postgres: EmbeddedPostgres, queries: Queries, acts: Sequence[Act]) -> int:
         environment = demo_environment(postgres.conninfo(DATABASE), self._home)
         settings = load_settings(environment)
-        second_worker = SecondWorker(connection, environment, self._ticker.say)
-        stage = Stage(connection, acts, second_worker, self._ticker.say)
+        second_worker = SecondWorker(queries, environment, self._ticker.say)
+        stage = Stage(queries, acts, second_worker, self._ticker.say)
         stage.set_up()
         with (
             closing(second_worker),
@@ -289,9 +294,9 @@ class Run:
                 progress = show()
                 if ending.done():
                     return self._stopped_early(progress, ending.result())
-                violations = audit(connection, max_paid_calls=settings.max_paid_calls)
+                violations = find_violations(queries, max_paid_calls=settings.max_paid_calls)
                 look = ways_to_look(postgres, page)
-                status = self._tell(make_report(connection, stage, self._storage, violations, progress.seconds), look)
+                status = self._tell(make_report(queries, stage, self._storage, violations, progress.seconds), look)
                 if self._wishes.keep:
                     show(for_ever=True)
         return status

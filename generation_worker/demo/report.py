@@ -12,49 +12,20 @@ from statistics import fmean
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import psycopg
 from PIL import Image, ImageDraw, ImageFont
-from psycopg.rows import class_row
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from generation_worker.db.ledger import Violation
+from generation_worker.db.ledger import LedgerViolation
+from generation_worker.db.query import Queries
 from generation_worker.demo.scene import STUDIO, Act, Expected
 from generation_worker.demo.stage import Cast, Stage
 from generation_worker.ports import Storage
 
 PASSED_BY = 60
 """Jobs of the studio that may start while a user with one job waits: those of the seconds until the next fresh look."""
-
-OUTCOMES = """
-SELECT j.id, j.user_id, j.kind, j.status, j.error_code, j.error_message, j.attempt, j.waits, j.cost,
-       c.calls, c.paid, coalesce(e.debited, 0)::int AS debited, coalesce(e.refunded, 0)::int AS refunded,
-       extract(epoch FROM j.started_at - j.created_at)::float8 AS waited,
-       extract(epoch FROM j.finished_at - j.created_at)::float8 AS took,
-       rank() OVER (ORDER BY j.finished_at)::int AS finished_as,
-       j.result -> 'images' -> 0 AS image,
-       s.behind, s.passed
-  FROM generation_job j
- CROSS JOIN LATERAL (SELECT count(*)::int AS calls, (count(*) FILTER (WHERE spent IS DISTINCT FROM false))::int AS paid
-                       FROM provider_call c WHERE c.job_id = j.id) c
- CROSS JOIN LATERAL (SELECT -sum(amount) FILTER (WHERE kind = 'debit') AS debited,
-                            sum(amount) FILTER (WHERE kind = 'refund') AS refunded
-                       FROM credit_entry e WHERE e.job_id = j.id) e
- CROSS JOIN LATERAL (SELECT count(*)::int AS behind,
-                            (count(*) FILTER (WHERE s.started_at < j.started_at))::int AS passed
-                       FROM generation_job s WHERE s.user_id = %(studio)s AND s.started_at > j.created_at) s
- WHERE j.id = ANY (%(ids)s)
-"""
-ACCOUNTS = """
-SELECT user_id AS user, coalesce(sum(amount) FILTER (WHERE kind = 'grant'), 0)::int AS granted,
-       coalesce(sum(amount) FILTER (WHERE kind = 'adjustment'), 0)::int AS adjusted,
-       coalesce(-sum(amount) FILTER (WHERE kind = 'debit'), 0)::int AS debited,
-       coalesce(sum(amount) FILTER (WHERE kind = 'refund'), 0)::int AS refunded,
-       a.balance::int AS after
-  FROM credit_account a JOIN credit_entry USING (user_id) GROUP BY a.user_id ORDER BY a.created_at, a.user_id
-"""
 
 
 class Outcome(NamedTuple):
@@ -120,11 +91,10 @@ class Report:
 
 
 def make_report(
-    connection: psycopg.Connection[Any], stage: Stage, storage: Storage, found: Sequence[Violation], seconds: float
+    queries: Queries, stage: Stage, storage: Storage, found: Sequence[LedgerViolation], seconds: float
 ) -> Report:
-    told = [_told(member, outcome, stage, storage) for member, outcome in _outcomes(connection, stage.cast)]
-    with connection.cursor(row_factory=class_row(Account)) as cursor:
-        accounts = cursor.execute(ACCOUNTS).fetchall()
+    told = [_told(member, outcome, stage, storage) for member, outcome in _outcomes(queries, stage.cast)]
+    accounts = queries.all(Account, "demo_accounts")
     audit = [f"{violation.invariant}: {dict(violation.row)}" for violation in found]
     return Report(
         seconds=seconds,
@@ -136,9 +106,8 @@ def make_report(
     )
 
 
-def _outcomes(connection: psycopg.Connection[Any], cast: Sequence[Cast]) -> Iterable[tuple[Cast, Outcome]]:
-    with connection.cursor(row_factory=class_row(Outcome)) as cursor:
-        rows = cursor.execute(OUTCOMES, {"ids": [member.job for member in cast], "studio": STUDIO}).fetchall()
+def _outcomes(queries: Queries, cast: Sequence[Cast]) -> Iterable[tuple[Cast, Outcome]]:
+    rows = queries.all(Outcome, "demo_outcomes", ids=[member.job for member in cast], studio=STUDIO)
     found = {row.id: row for row in rows}
     return [(member, found[member.job]) for member in cast]
 

@@ -9,15 +9,14 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
-
-import psycopg
 
 from generation_worker.db.audit_trail import Author
 from generation_worker.db.credits import adjust_credits, grant_credits
-from generation_worker.db.enqueue import EnqueueRequest, cancel, enqueue_many
-from generation_worker.db.fleet import set_fleet_setting
+from generation_worker.db.enqueue import EnqueuedJob, EnqueueRequest, cancel, enqueue_many
+from generation_worker.db.fleet import set_setting
+from generation_worker.db.query import Queries
 from generation_worker.demo.scene import FIVE_CREDITS, GRANTS, PRICES, Act
 from generation_worker.domain.errors import InvalidPayload
 from generation_worker.domain.refusals import EnqueueRefused
@@ -33,19 +32,12 @@ UNSERVED = dict.fromkeys(
     ("WORKER_ENABLE_HEALTH_CHECK", "WORKER_ENABLE_METRICS", "ENABLE_API", "ENABLE_DASHBOARD"), "false"
 )
 
-IN_A_CALL = """
-SELECT j.id FROM generation_job j JOIN provider_call c ON c.job_id = j.id AND c.lease_token = j.lease_token
- WHERE j.locked_by = %s AND j.status = 'processing'
-"""
-
 
 class SecondWorker:
     """Started by ``step`` when its time has come, and killed when it waits for as many answers as it can."""
 
-    def __init__(
-        self, connection: psycopg.Connection[Any], environment: Mapping[str, str], say: Callable[[str], None]
-    ) -> None:
-        self._connection = connection
+    def __init__(self, queries: Queries, environment: Mapping[str, str], say: Callable[[str], None]) -> None:
+        self._queries = queries
         self._environment = environment
         self._say = say
         self._process: subprocess.Popen[bytes] | None = None
@@ -56,7 +48,7 @@ class SecondWorker:
         if self._process is None and seconds >= STARTS_AT:
             self._start()
         elif self._process is not None and not self.lost:
-            waiting = {job for (job,) in self._connection.execute(IN_A_CALL, [NAME]).fetchall()}
+            waiting = {row["id"] for row in self._queries.rows("demo_in_a_call", worker=NAME)}
             if len(waiting) == JOBS:
                 self.close()
                 self.lost = waiting
@@ -90,11 +82,6 @@ FIRST_ARRIVAL = 1.5
 """Seconds after the start, when the worker has plenty to do."""
 BETWEEN_ARRIVALS = 0.35
 
-PROGRESS = "SELECT user_id, status, count(*) FROM generation_job GROUP BY user_id, status"
-RUNNING = """
-SELECT id FROM generation_job
- WHERE id = ANY (%s) AND status = 'processing' AND started_at < statement_timestamp() - interval '1 second'
-"""
 FINAL = ("completed", "failed", "cancelled")
 
 
@@ -149,12 +136,12 @@ class Stage:
 
     def __init__(
         self,
-        connection: psycopg.Connection[Any],
+        queries: Queries,
         acts: Sequence[Act],
         second_worker: SecondWorker,
         say: Callable[[str], None],
     ) -> None:
-        self._connection = connection
+        self._queries = queries
         self._acts = acts
         self._second_worker = second_worker
         self._say = say
@@ -167,12 +154,14 @@ class Stage:
 
     def set_up(self) -> None:
         """Prices, credits, and every request that does not come late."""
-        with self._connection.transaction():
-            self._connection.execute("SELECT offer_providers(array['local'])")
+        with self._queries.transaction() as queries:
+            queries.execute("offer_providers", providers=["local"])
             for name, value in PRICES.items():
-                set_fleet_setting(self._connection, name, value, by=Author("demo"))
+                set_setting(queries, name, value, by=Author("demo"))
             for user in users(self._acts):
-                grant_credits(self._connection, user, GRANTS.get(user, FIVE_CREDITS), reason="demo", actor="demo")
+                with queries.connection() as connection:
+                    amount = GRANTS.get(user, FIVE_CREDITS)
+                    grant_credits(connection, user, amount, reason="demo", actor="demo", schema=queries.schema)
         for act in self._acts:
             if not act.late:
                 self._perform(act, act.requests)
@@ -192,7 +181,8 @@ class Stage:
         self._let_in(seconds)
         self._cancel_what_runs()
         self._second_worker.step(seconds)
-        jobs = {(user, status): number for user, status, number in self._connection.execute(PROGRESS).fetchall()}
+        rows = self._queries.rows("demo_progress")
+        jobs = {(row["user_id"], row["status"]): row["jobs"] for row in rows}
         return Progress(seconds, jobs, Counter(request.user_id for _, request in self._late))
 
     def _let_in(self, seconds: float) -> None:
@@ -205,26 +195,39 @@ class Stage:
     def _cancel_what_runs(self) -> None:
         if not self._to_cancel:
             return
-        for (job,) in self._connection.execute(RUNNING, [list(self._to_cancel)]).fetchall():
-            cancel(self._connection, job)
-            self._to_cancel.discard(job)
+        for row in self._queries.rows("demo_running", ids=list(self._to_cancel)):
+            with self._queries.connection() as connection:
+                cancel(connection, row["id"], schema=self._queries.schema)
+            self._to_cancel.discard(row["id"])
 
     def _perform(self, act: Act, requests: Sequence[EnqueueRequest]) -> None:
         try:
-            jobs = [job.id for job in enqueue_many(self._connection, requests)]
+            jobs = [job.id for job in self._enqueue(requests)]
         except (EnqueueRefused, InvalidPayload) as error:
             self.refused += [Refused(act, request, error.code, str(error)) for request in requests]
             return
         self.cast += [Cast(act, request, job) for request, job in zip(requests, jobs, strict=True)]
         self._whatever_else(act, requests, jobs)
 
+    def _enqueue(self, requests: Sequence[EnqueueRequest]) -> list[EnqueuedJob]:
+        with self._queries.connection() as connection:
+            return enqueue_many(connection, requests, schema=self._queries.schema)
+
     def _whatever_else(self, act: Act, requests: Sequence[EnqueueRequest], jobs: Sequence[UUID]) -> None:
         if act.twice:
-            again = enqueue_many(self._connection, requests)
+            again = self._enqueue(requests)
             if [job.id for job in again] != jobs or not all(job.duplicate for job in again):
                 self.problems.append(f"{act.title}: the second request was not answered with the first one's job")
         for request in requests if act.takes_away else ():
-            adjust_credits(self._connection, request.user_id, -act.takes_away, reason="spent elsewhere", actor="demo")
+            with self._queries.connection() as connection:
+                adjust_credits(
+                    connection,
+                    request.user_id,
+                    -act.takes_away,
+                    reason="spent elsewhere",
+                    actor="demo",
+                    schema=self._queries.schema,
+                )
         if act.cancelled:
             self._to_cancel.update(jobs)
         if act.late:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import psycopg
 
 from generation_worker.config import ConfigurationError, Settings
-from generation_worker.config.load import declarations
-from generation_worker.db.connections import Row, connect
+from generation_worker.config.settings import declarations
+from generation_worker.db.connections import SAFE_PATH, Row, apply, connect
 from generation_worker.domain.finding import Verdict, fault, ok, skipped
 from generation_worker.registrations import REGISTRATIONS, configured_providers
 
@@ -96,7 +96,7 @@ def remedy_for(said: str, name: str) -> str:
 # Sessions that change nothing, each for one check at a time: a check that hangs keeps its own.
 
 
-BOUND = "SET LOCAL statement_timeout = '10s'"
+BOUND = {"statement_timeout": "10s", "search_path": SAFE_PATH}
 """Nobody waits longer for an answer, and the server must not go on with the question."""
 
 
@@ -114,7 +114,7 @@ class Sessions:
         connection = self._take()
         try:
             with connection.transaction():
-                connection.execute(BOUND)
+                apply(connection, BOUND, to="transaction")
                 yield connection
         except BaseException:
             connection.close()

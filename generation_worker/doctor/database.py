@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,13 +15,27 @@ from generation_worker import wiring
 from generation_worker.config import DatabaseAddress, Settings
 from generation_worker.db import migrations
 from generation_worker.db.connections import connect
-from generation_worker.db.insights import Insights
-from generation_worker.db.server import SchemaPlace
+from generation_worker.db.query import Queries
+from generation_worker.db.server import (
+    SchemaPlace,
+    find_backend,
+    find_revision,
+    find_schema,
+    list_functions,
+    list_open_doors,
+    list_table_health,
+    list_table_rights,
+    list_vacuum_holders,
+    read_clock,
+    read_server,
+)
+from generation_worker.db.statements import quoted
 from generation_worker.doctor.check import Check, Sessions, Verdicts, not_looked_at, unreachable
 from generation_worker.doctor.postgres import (
     judge_autovacuum,
     judge_connections,
     judge_dead_rows,
+    judge_doors,
     judge_durability,
     judge_holders,
     judge_rights,
@@ -31,6 +44,7 @@ from generation_worker.doctor.postgres import (
 )
 from generation_worker.domain.estimate import span
 from generation_worker.domain.finding import Verdict, fault, ok, skipped, warning
+from generation_worker.domain.schema import SCHEMA
 from generation_worker.ports import Signals, StoreUnavailable
 from generation_worker.worker.signals import hears_itself
 
@@ -76,10 +90,9 @@ def _round_trip(connection: psycopg.Connection[Any]) -> float:
 def _clock(connection: psycopg.Connection[Any]) -> tuple[float, float]:
     """Seconds of a round trip, and how far our clock was ahead in its middle."""
     begun, asked = time.time(), time.monotonic()
-    row = connection.execute("SELECT extract(epoch FROM clock_timestamp())::float8").fetchone()
+    there = read_clock(Queries.on(connection))
     trip = time.monotonic() - asked
-    assert row is not None
-    return trip, begun + trip / 2 - row[0]
+    return trip, begun + trip / 2 - there
 
 
 def _is_public(address: str) -> bool:
@@ -146,47 +159,36 @@ def judge_direct(found: Pooling) -> Verdict:
 
 
 def _process(connection: psycopg.Connection[Any]) -> int:
-    row = connection.execute("SELECT pg_backend_pid()").fetchone()
-    assert row is not None
-    return row[0]
+    return find_backend(Queries.on(connection))
 
 
-# Whether the tables are there, where this role looks for them, and as new as this version needs.
+# Whether the tables are there, and as new as this version needs.
 
 
-OURS = re.compile(r"\d{4}")
-"""What revisions are called here; Alembic makes up hexadecimal ones for everybody else."""
 MIGRATE = "Run: generation-worker migrate"
 
 
-REVISION = "SELECT version_num FROM alembic_version"
-
-
-def examine_schema(sessions: Sessions) -> Verdict:
+def examine_schema(queries: Queries) -> Verdict:
     """Raises psycopg.Error, also if the role may not read the revision."""
-    place = Insights(sessions).schema_place()
-    revision = None
-    if place.has_revision:
-        with sessions.connection() as connection:
-            row = connection.execute(REVISION).fetchone()
-        revision = row[0] if row else None
-    return judge_schema(place, revision, migrations.head())
+    place = find_schema(queries)
+    revision = find_revision(queries) if place.usable and place.has_revision else None
+    return judge_schema(place, revision, migrations.head(), schema=queries.schema)
 
 
-def judge_schema(place: SchemaPlace, revision: str | None, head: str) -> Verdict:
+def judge_schema(place: SchemaPlace, revision: str | None, head: str, *, schema: str = SCHEMA) -> Verdict:
     """``revision`` is None where there is none, ``head`` the one that this version needs."""
-    if place.schema is None:
+    if place.present and not place.usable:
         return fault(
-            f"none of the schemas in the search path ({place.search_path}) is there for {place.role}",
-            f"CREATE SCHEMA one of them, or GRANT USAGE ON SCHEMA … TO {place.role}",
+            f"{place.role} may not use the schema {schema}",
+            f'GRANT USAGE ON SCHEMA {quoted(schema)} TO "{place.role}"; sql/roles.sql grants all that a worker needs',
         )
-    if revision is not None and not OURS.fullmatch(revision):
+    if place.has_tables and not place.has_revision:
         return fault(
-            f"alembic_version in schema {place.schema} belongs to another program",
-            "Give generation-worker a schema of its own: CREATE SCHEMA queue, then ?schema=queue in DATABASE_URL",
+            f"the tables in the schema {schema} are not those of this version",
+            "Set DATABASE_SCHEMA to a name that is free, and run generation-worker migrate",
         )
-    if revision is None or place.job_table is None:
-        return _judge_absence(place)
+    if revision is None or not place.has_tables:
+        return _judge_absence(place, schema)
     if revision < head:
         return fault(f"the tables are at revision {revision}, this version needs {head}", MIGRATE)
     if revision > head:
@@ -194,18 +196,16 @@ def judge_schema(place: SchemaPlace, revision: str | None, head: str) -> Verdict
             f"the tables are at revision {revision}, newer than this version knows ({head})",
             "Install the version that migrated them; while a deployment is under way all is well",
         )
-    return ok(f"revision {revision}, in schema {place.schema}")
+    return ok(f"revision {revision}, in schema {schema}")
 
 
-def _judge_absence(place: SchemaPlace) -> Verdict:
-    if place.schemas:
-        elsewhere = ", ".join(place.schemas)
+def _judge_absence(place: SchemaPlace, schema: str) -> Verdict:
+    if place.elsewhere:
         return fault(
-            f"the tables are in schema {elsewhere}, and {place.role} looks in {place.search_path}",
-            f"Add ?schema={place.schemas[0]} to DATABASE_URL, or behind a pooler: "
-            f"ALTER ROLE {place.role} SET search_path = {place.schemas[0]}",
+            f"the tables are in the schema {', '.join(place.elsewhere)}, and DATABASE_SCHEMA is {schema}",
+            f"Set DATABASE_SCHEMA={place.elsewhere[0]}; or, for a queue of its own, {MIGRATE[0].lower()}{MIGRATE[1:]}",
         )
-    return fault(f"there are no tables yet in schema {place.schema}", MIGRATE)
+    return fault(f"there are no tables yet in the schema {schema}", MIGRATE)
 
 
 NAME, DIRECT = "DATABASE_URL", "DIRECT_URL"
@@ -221,16 +221,17 @@ def database_checks(settings: Settings, sessions: Sessions | None) -> list[Check
         return [not_looked_at("database", f"{NAME} is not set")]
     address = settings.require_database()
     direct = settings.database_addresses().get(DIRECT)
-    insights = Insights(sessions)
+    queries = Queries(sessions, schema=address.schema)
 
     def check(name: str, look: Callable[[], Verdicts], needs: tuple[str, ...] = REACHED) -> Check:
-        return Check(f"database.{name}", lambda: _asked(look, NAME), needs, prepare=our_tables)
+        return Check(f"database.{name}", lambda: _asked(look, NAME), needs)
 
     return [
         check("connection", lambda: examine_connection(sessions, address.label, NAME), ()),
-        check("server", lambda: judge_server(insights.server())),
-        check("schema", lambda: examine_schema(sessions)),
-        check("rights", lambda: _rights(insights)),
+        check("server", lambda: judge_server(read_server(queries))),
+        check("schema", lambda: examine_schema(queries)),
+        check("rights", lambda: _rights(queries)),
+        check("access", lambda: _access(queries)),
         check("pooling", lambda: judge_pooled(find_pooling(address.conninfo), declared=address.pooled)),
         Check("database.direct", lambda: _direct(direct, address, sessions)),
         # Never through a pooler that was found: what listens there stays, and nobody knows whom it tells.
@@ -239,11 +240,11 @@ def database_checks(settings: Settings, sessions: Sessions | None) -> list[Check
             lambda: _listen(settings),
             (*REACHED, "database.pooling") if direct is None else DIRECT_OK,
         ),
-        check("snapshots", lambda: judge_holders(insights.vacuum_holders())),
-        check("autovacuum", lambda: judge_autovacuum(insights.server(), insights.table_health(our_tables()))),
-        check("dead_rows", lambda: judge_dead_rows(insights.table_health(our_tables()))),
-        check("durability", lambda: judge_durability(insights.server())),
-        check("connections", lambda: judge_connections(insights.server())),
+        check("snapshots", lambda: judge_holders(list_vacuum_holders(queries))),
+        check("autovacuum", lambda: judge_autovacuum(read_server(queries), list_table_health(queries, our_tables()))),
+        check("dead_rows", lambda: judge_dead_rows(list_table_health(queries, our_tables()))),
+        check("durability", lambda: judge_durability(read_server(queries))),
+        check("connections", lambda: judge_connections(read_server(queries))),
         check("clock", lambda: examine_clock(sessions)),
         *([Check("database.sleep", lambda: ok(AWAKE))] if _sleeps(address) else []),
     ]
@@ -262,8 +263,14 @@ def _asked(look: Callable[[], Verdicts], name: str) -> Verdicts:
         return unreachable(error, name)
 
 
-def _rights(insights: Insights) -> Verdict:
-    return judge_rights(insights.table_rights(our_tables()), insights.functions(), insights.server().role)
+def _rights(queries: Queries) -> Verdict:
+    tables, functions = list_table_rights(queries, our_tables()), list_functions(queries)
+    return judge_rights(tables, functions, read_server(queries).role, schema=queries.schema)
+
+
+def _access(queries: Queries) -> Verdict:
+    doors = list_open_doors(queries, our_tables(), sorted(migrations.our_functions()))
+    return judge_doors(doors, schema=queries.schema)
 
 
 def _direct(direct: DatabaseAddress | None, address: DatabaseAddress, sessions: Sessions) -> Verdicts:
@@ -280,11 +287,11 @@ def _examine_direct(direct: DatabaseAddress, sessions: Sessions) -> Verdict:
         return found
     theirs = Sessions(direct.conninfo)
     try:
-        there = Insights(theirs).server()
+        there = read_server(Queries(theirs))
     finally:
         theirs.close()
     try:
-        here = Insights(sessions).server()
+        here = read_server(Queries(sessions))
     except psycopg.Error:
         return found  # database.connection says why
     if here.identity != there.identity:

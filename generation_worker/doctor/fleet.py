@@ -9,10 +9,19 @@ from psycopg import errors
 
 from generation_worker import __version__
 from generation_worker.config import ConfigurationError, Settings
-from generation_worker.config.load import declarations
-from generation_worker.db.fleet import Gate, LaneFront, MaintenanceTask, Worker
-from generation_worker.db.insights import Insights
-from generation_worker.db.webhooks import Endpoint
+from generation_worker.config.settings import declarations
+from generation_worker.db.fleet import (
+    Gate,
+    LaneFront,
+    MaintenanceTask,
+    WorkerProcess,
+    list_gates,
+    list_lane_fronts,
+    list_maintenance_tasks,
+    list_workers,
+)
+from generation_worker.db.query import Queries
+from generation_worker.db.webhooks import Endpoint, list_endpoints
 from generation_worker.doctor.check import CORRECT, Check, Sessions, Verdicts, not_looked_at, unreachable
 from generation_worker.domain.estimate import span
 from generation_worker.domain.finding import Verdict, fault, ok, skipped, warning
@@ -23,16 +32,16 @@ SHOWN = 5
 NO_PROVIDER = "none"
 
 
-def fleet_checks(sessions: Sessions | None) -> list[Check]:
+def fleet_checks(settings: Settings, sessions: Sessions | None) -> list[Check]:
     if sessions is None:
         return [not_looked_at("fleet", "DATABASE_URL is not set")]
-    insights = Insights(sessions)
+    queries = Queries(sessions, schema=settings.database_schema)
     return [
-        Check("fleet.workers", lambda: _asked(lambda: judge_workers(insights.workers()))),
-        Check("fleet.lanes", lambda: _asked(lambda: judge_lanes(insights.oldest_waiting()))),
-        Check("fleet.gates", lambda: _asked(lambda: judge_gates(insights.gates()))),
-        Check("fleet.webhooks", lambda: _asked(lambda: judge_endpoints(insights.webhook_endpoints()))),
-        Check("fleet.maintenance", lambda: _asked(lambda: judge_maintenance(insights.maintenance()))),
+        Check("fleet.workers", lambda: _asked(lambda: judge_workers(list_workers(queries)))),
+        Check("fleet.lanes", lambda: _asked(lambda: judge_lanes(list_lane_fronts(queries)))),
+        Check("fleet.gates", lambda: _asked(lambda: judge_gates(list_gates(queries)))),
+        Check("fleet.webhooks", lambda: _asked(lambda: judge_endpoints(list_endpoints(queries)))),
+        Check("fleet.maintenance", lambda: _asked(lambda: judge_maintenance(list_maintenance_tasks(queries)))),
     ]
 
 
@@ -45,7 +54,7 @@ def _asked(look: Callable[[], Verdicts]) -> Verdicts:
         return unreachable(error, "DATABASE_URL")
 
 
-def judge_workers(workers: Sequence[Worker]) -> Verdict:
+def judge_workers(workers: Sequence[WorkerProcess]) -> Verdict:
     alive = [worker for worker in workers if worker.state != "silent"]
     silent = [worker for worker in workers if worker.state == "silent"]
     lost = f"; {len(silent)} fell silent within the last day, {silent[-1].id} the latest" if silent else ""
@@ -133,7 +142,7 @@ def judge_maintenance(tasks: Sequence[MaintenanceTask]) -> list[Verdict]:
     return [*books, *failed] or [ok("the last run of each task went well")]
 
 
-def _told(worker: Worker) -> str:
+def _told(worker: WorkerProcess) -> str:
     return f"{worker.id} ({worker.version}, {worker.state}, {worker.busy} of {worker.concurrency})"
 
 

@@ -7,14 +7,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC
 
-from generation_worker.db.server import Function, Server, TableHealth, TableRights, VacuumHolder
-from generation_worker.db.statements import load_statements
+from generation_worker.db import migrations
+from generation_worker.db.server import Function, OpenDoor, Server, TableHealth, TableRights, VacuumHolder
+from generation_worker.db.statements import load_statements, quoted
 from generation_worker.domain.estimate import span
 from generation_worker.domain.finding import Verdict, fault, ok, skipped, warning
+from generation_worker.domain.schema import SCHEMA
 
 ALL = ("SELECT", "INSERT", "UPDATE", "DELETE")
 FEWER: Mapping[str, Sequence[str]] = {
-    "alembic_version": ("SELECT",),
+    migrations.VERSION_TABLE: ("SELECT",),
     "api_token": ("SELECT", "INSERT", "UPDATE"),
     "api_token_pace": ("SELECT", "INSERT", "UPDATE"),
     "dashboard_session": ("SELECT", "INSERT", "DELETE"),
@@ -32,15 +34,12 @@ FEWER: Mapping[str, Sequence[str]] = {
 
 def our_tables() -> list[str]:
     """The names of all tables, the one of the revision included."""
-    from generation_worker.db.tables import metadata  # noqa: PLC0415 - SQLAlchemy takes a third of a second
-
-    return sorted([*metadata.tables, "alembic_version"])
+    return sorted([*migrations.our_tables(), migrations.VERSION_TABLE])
 
 
 def needed_functions(functions: Sequence[Function]) -> list[Function]:
     """Those of ``functions`` that a worker's statements call, and what these call in turn."""
-    statements = [*load_statements().values(), *load_statements().values()]
-    called = _words(b"\n".join(statements).decode())
+    called = _words(b"\n".join(load_statements().values()).decode())
     needed: dict[str, Function] = {}
     while new := [one for one in functions if one.name in called and one.name not in needed]:
         needed |= {one.name: one for one in new}
@@ -48,20 +47,25 @@ def needed_functions(functions: Sequence[Function]) -> list[Function]:
     return sorted(needed.values())
 
 
-def judge_rights(tables: Sequence[TableRights], functions: Sequence[Function], role: str) -> Verdict:
+def judge_rights(
+    tables: Sequence[TableRights], functions: Sequence[Function], role: str, *, schema: str = SCHEMA
+) -> Verdict:
     if not tables:
         return skipped("there are no tables yet")
     hidden = [table.name for table in tables if table.hidden]
     if hidden:
         return fault(
             f"row-level security hides rows of {', '.join(hidden)} from {role}: jobs are there and nobody sees them",
-            f"ALTER TABLE {hidden[0]} DISABLE ROW LEVEL SECURITY, and so on; or connect as a role with BYPASSRLS",
+            f"ALTER TABLE {quoted(schema)}.{hidden[0]} DISABLE ROW LEVEL SECURITY, and so on; "
+            "or connect as a role with BYPASSRLS",
         )
     missing = {table.name: lacks for table in tables if (lacks := _lacking(table))}
     closed = [function.name for function in needed_functions(functions) if not function.allowed]
     if missing or closed:
         told = [*(f"{name} ({', '.join(lacks)})" for name, lacks in missing.items()), *closed]
-        return fault(f"{role} lacks rights on {', '.join(told)}", "; ".join(_grants(missing, closed, role)))
+        return fault(
+            f"{role} lacks rights on {', '.join(told)}", "; ".join(_grants(missing, closed, role, quoted(schema)))
+        )
     owners = sorted({table.owner for table in tables if not table.owned})
     also = f"; to migrate, connect as {', '.join(owners)}" if owners else " and owns the tables"
     return ok(f"{role} may do all that a worker does{also}")
@@ -75,13 +79,40 @@ def _lacking(table: TableRights) -> list[str]:
     return [right for right in FEWER.get(table.name, ALL) if right not in table.rights]
 
 
-def _grants(missing: Mapping[str, Iterable[str]], closed: Sequence[str], role: str) -> list[str]:
+def _grants(missing: Mapping[str, Iterable[str]], closed: Sequence[str], role: str, schema: str) -> list[str]:
     """One statement for all tables that lack the same, and one for the functions."""
     together: dict[str, list[str]] = defaultdict(list)
     for name, lacks in missing.items():
         together[", ".join(lacks)].append(name)
-    grants = [f'GRANT {rights} ON {", ".join(names)} TO "{role}"' for rights, names in together.items()]
-    return [*grants, *([f'GRANT EXECUTE ON FUNCTION {", ".join(closed)} TO "{role}"'] if closed else [])]
+    grants = [f'GRANT {rights} ON {_in(schema, names)} TO "{role}"' for rights, names in together.items()]
+    return [*grants, *([f'GRANT EXECUTE ON FUNCTION {_in(schema, closed)} TO "{role}"'] if closed else [])]
+
+
+def _in(schema: str, names: Iterable[str]) -> str:
+    return ", ".join(f"{schema}.{name}" for name in names)
+
+
+# Who else may use our objects.
+
+
+SHOWN_DOORS = 3
+
+
+def judge_doors(doors: Sequence[OpenDoor], *, schema: str = SCHEMA) -> Verdict:
+    """``doors`` are what everybody may do, or a role that stands for everybody."""
+    if not doors:
+        return ok("nobody may read a table or call a function who was not granted it by name")
+    told = ", ".join(f"{door.role} may {door.may} {door.object}" for door in doors[:SHOWN_DOORS])
+    more = f", and {len(doors) - SHOWN_DOORS} more" if len(doors) > SHOWN_DOORS else ""
+    roles = ", ".join(sorted({"PUBLIC" if door.role == "everybody" else door.role for door in doors}))
+    place = quoted(schema)
+    return warning(
+        f"{told}{more}",
+        f"Unless you want it: REVOKE ALL ON ALL TABLES IN SCHEMA {place} FROM {roles}; the same for ROUTINES and for "
+        f"SCHEMA {place} itself; sql/roles.sql grants what an app needs to a role of its own"
+        if schema != "public"
+        else f"Unless you want it: REVOKE ALL ON the tables, and ON the functions, that are named here FROM {roles}",
+    )
 
 
 # Who holds back vacuum. While a snapshot is held, dead rows stay, and each claim has to step over them.

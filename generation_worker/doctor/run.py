@@ -162,7 +162,7 @@ class Examination:
             "storage": self._storage_checks,
             "providers": lambda: provider_checks(settings, limit=self._limit, closing=self._stack.callback),
             "images": lambda: image_checks(settings, self._stack.callback),
-            "fleet": lambda: fleet_checks(self._sessions),
+            "fleet": lambda: fleet_checks(settings, self._sessions),
             "machine": lambda: machine_checks(settings),
         }
         return make[area]()

@@ -1,18 +1,19 @@
-"""What is refused, with nothing changed, as exceptions that say what to do.
+"""Refused requests. Each exception names the problem and the remedy; nothing was changed.
 
-EnqueueRefused
-├── InvalidRequest        something that was asked for is not valid
+RequestRefused
+├── InvalidRequest        a value of the request is not valid
 ├── IdempotencyConflict   the key was used for another request
-├── InsufficientCredits   the balance does not cover what is waiting
-├── TooManyWaiting        the user has as many jobs waiting as the caller may have
+├── InsufficientCredits   the balance does not cover the waiting jobs
+├── TooManyWaiting        the user has as many waiting jobs as the caller may enqueue
 ├── JobNotFound           there is no such job
 ├── JobNotReplayable      the job is not failed or cancelled
+├── InputGone             an uploaded image of the job to replay was deleted
 ├── JobIsFinal            the job has ended, so it cannot be cancelled
 ├── JobNotWaiting         the job runs or has ended
-├── JobNotReleasable      the job waits for nothing, or has ended
-├── EndpointNotFound      there is no such endpoint
-├── EndpointDisabled      the endpoint is told nothing until it is enabled
-└── DeliveryNotFound      there is no such delivery
+├── JobNotReleasable      the job is neither delayed nor leased
+├── EndpointNotFound      there is no such webhook endpoint
+├── EndpointDisabled      the webhook endpoint receives nothing until it is enabled
+└── DeliveryNotFound      there is no such webhook delivery
 """
 
 from __future__ import annotations
@@ -20,11 +21,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 
-class EnqueueRefused(Exception):
+class RequestRefused(Exception):
     """The request was refused and nothing was changed.
 
-    ``code`` never changes its meaning, ``message`` names the field and the problem, ``hint`` is the
-    remedy or empty.
+    ``code`` never changes its meaning, ``message`` names the field and the problem, ``hint`` is the remedy or empty.
     """
 
     code: ClassVar[str] = "refused"
@@ -35,79 +35,83 @@ class EnqueueRefused(Exception):
         self.hint = hint
 
 
-class InvalidRequest(EnqueueRefused):
-    """Something that was asked for is not valid; the message names the field."""
+EnqueueRefused = RequestRefused
+"""Its name in the Python API."""
+
+
+class InvalidRequest(RequestRefused):
+    """A value of the request is not valid; the message names its field."""
 
     code = "invalid_request"
 
 
-class IdempotencyConflict(EnqueueRefused):
+class IdempotencyConflict(RequestRefused):
     """The idempotency key was used for another request."""
 
     code = "idempotency_conflict"
 
 
-class InsufficientCredits(EnqueueRefused):
-    """The balance does not cover what is asked for and what already waits."""
+class InsufficientCredits(RequestRefused):
+    """The balance does not cover this request and the jobs that already wait."""
 
     code = "insufficient_credits"
 
 
-class JobNotFound(EnqueueRefused):
+class JobNotFound(RequestRefused):
     """There is no job with this id."""
 
     code = "job_not_found"
 
 
-class JobNotReplayable(EnqueueRefused):
+class JobNotReplayable(RequestRefused):
     """Only a job that failed or was cancelled can be replayed."""
 
     code = "job_not_replayable"
 
 
-class InputGone(EnqueueRefused):
-    """A job is to be replayed whose uploaded image was deleted since."""
+class InputGone(RequestRefused):
+    """The job to replay names an uploaded image that has been deleted."""
 
     code = "input_gone"
 
 
-class TooManyWaiting(EnqueueRefused):
-    """The user has as many jobs waiting as the caller may have at once."""
+class TooManyWaiting(RequestRefused):
+    """The user has as many waiting jobs as the caller may enqueue for one user."""
 
     code = "too_many_waiting"
 
 
-class JobIsFinal(EnqueueRefused):
-    """Only a job that has not ended can be cancelled."""
+class JobIsFinal(RequestRefused):
+    """The job has ended; only a job that waits or runs can be cancelled."""
 
     code = "job_is_final"
 
 
-class JobNotWaiting(EnqueueRefused):
-    """Only a job that waits can be put at the front of its lane."""
+class JobNotWaiting(RequestRefused):
+    """The job runs or has ended; only a waiting job can be moved to the front of its lane."""
 
     code = "job_not_waiting"
 
 
-class JobNotReleasable(EnqueueRefused):
-    """Only a job that waits for its time, or that a worker holds, can be released."""
+class JobNotReleasable(RequestRefused):
+    """Only a delayed job, or one that a worker has leased, can be released."""
 
     code = "job_not_releasable"
 
 
-class EndpointNotFound(EnqueueRefused):
+class EndpointNotFound(RequestRefused):
     """There is no webhook endpoint with this id."""
 
     code = "endpoint_not_found"
 
 
-class EndpointDisabled(EnqueueRefused):
+class EndpointDisabled(RequestRefused):
     """The endpoint is disabled: nothing is sent to it until it is enabled."""
 
     code = "endpoint_disabled"
 
 
-class DeliveryNotFound(EnqueueRefused):
-    """There is no delivery with this id."""
+class DeliveryNotFound(RequestRefused):
+    """There is no webhook delivery with this id."""
 
     code = "delivery_not_found"

@@ -23,9 +23,9 @@ from generation_worker.ports.store import (
     Delivery,
     DisabledEndpoint,
     Expiry,
-    FleetNews,
     FleetPause,
-    GateNews,
+    FleetState,
+    GateChange,
     Key,
     Outbox,
     Poster,
@@ -40,7 +40,7 @@ from generation_worker.ports.store import (
     StoreBusy,
     StoreUnavailable,
     Suspect,
-    WorkerCard,
+    WorkerInfo,
 )
 
 __all__ = [
@@ -54,9 +54,9 @@ __all__ = [
     "DisabledEndpoint",
     "Expiry",
     "Fetcher",
-    "FleetNews",
     "FleetPause",
-    "GateNews",
+    "FleetState",
+    "GateChange",
     "Generated",
     "GenerationRequest",
     "Images",
@@ -81,5 +81,5 @@ __all__ = [
     "Suspect",
     "Watch",
     "WebhookReader",
-    "WorkerCard",
+    "WorkerInfo",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from generation_worker.domain.gate import BREAKER, BreakerPolicy, Verdict
-from generation_worker.domain.job import Job, Place, Status, trace_id_of
+from generation_worker.domain.job import ClaimCursor, Job, Status, trace_id_of
 from generation_worker.domain.settlement import Settlement
 from generation_worker.domain.webhook import Judgement, Reply
 from generation_worker.ports.adapters import StoredObject
@@ -47,14 +47,14 @@ class Admission(NamedTuple):
     stamped_after: float = 0.0
 
 
-class GateNews(NamedTuple):
+class GateChange(NamedTuple):
     """What the end of a call has done to the gate of its key."""
 
     breaker_before: str
     breaker: str
     closed_for: float | None
     """Seconds until the gate may let somebody in; None or less than 0 if it does."""
-    another_way: bool
+    has_alternative: bool
     """The job need not wait: another key of the fleet lets calls through, or a second provider may make the image."""
 
 
@@ -135,7 +135,7 @@ class Claim(NamedTuple):
 
     jobs: list[Job]
     refused: list[Refusal]
-    room_in: float | None = None
+    opens_in: float | None = None
     """Jobs wait outside a gate: in so many seconds it may let somebody in."""
     broken: bool = False
     """Jobs wait for a provider whose every breaker is open."""
@@ -166,7 +166,7 @@ class Promotion(NamedTuple):
 # What a worker says of itself to the fleet, and what it hears.
 
 
-class WorkerCard(NamedTuple):
+class WorkerInfo(NamedTuple):
     """How a worker makes itself known to the fleet."""
 
     id: str
@@ -193,7 +193,7 @@ class DisabledEndpoint(NamedTuple):
     reason: str
 
 
-class FleetNews(NamedTuple):
+class FleetState(NamedTuple):
     """What the whole fleet is to follow; None where each worker keeps what it was started with.
 
     ``version`` is another one for each content. Pauses of users are not told.
@@ -217,7 +217,7 @@ class Store(Protocol):
     def claim_jobs(
         self,
         worker: str,
-        marks: Mapping[str, Place],
+        marks: Mapping[str, ClaimCursor],
         *,
         keys: Sequence[Key] = (),
         slots: int,
@@ -233,7 +233,7 @@ class Store(Protocol):
         """
         ...
 
-    def find_suspects(self, marks: Mapping[str, Place], *, limit: int, left_out: Sequence[str]) -> list[Suspect]:
+    def find_suspects(self, marks: Mapping[str, ClaimCursor], *, limit: int, left_out: Sequence[str]) -> list[Suspect]:
         """The jobs over which a claim for ``limit`` of them may have failed."""
         ...
 
@@ -273,7 +273,7 @@ class Store(Protocol):
 
     def finish_call(
         self, job: Job, number: int, report: CallReport, *, policy: BreakerPolicy = BREAKER
-    ) -> GateNews | None:
+    ) -> GateChange | None:
         """Record the call's end; what that has changed at its gate, if anything."""
         ...
 
@@ -315,17 +315,17 @@ class Store(Protocol):
         """Forget at most ``limit`` uploads that were deleted before the retention (seconds) began; how many."""
         ...
 
-    def register_worker(self, card: WorkerCard) -> None: ...
+    def register_worker(self, card: WorkerInfo) -> None: ...
 
-    def touch_worker(self, card: WorkerCard, *, busy: int, stuck: int, known: str = "") -> FleetNews | None:
+    def touch_worker(self, card: WorkerInfo, *, busy: int, stuck: int, known: str = "") -> FleetState | None:
         """Say that the worker lives; what it is to follow, if that is not the version ``known``."""
         ...
 
-    def hold_jobs(self, *, limit: int) -> int:
+    def park_paused_jobs(self, *, limit: int) -> int:
         """Put paused jobs aside that stand among the first ``limit`` of a lane; how many."""
         ...
 
-    def free_jobs(self, *, limit: int) -> int:
+    def unpark_jobs(self, *, limit: int) -> int:
         """Give held jobs their places back that are not paused any more; how many."""
         ...
 

@@ -35,10 +35,10 @@ from generation_worker.ports import (
     StoreUnavailable,
 )
 from generation_worker.worker.image_keys import content_type_of, describe, image_keys_begin, thumbnail_key_beside
-from generation_worker.worker.image_store import Shelf
+from generation_worker.worker.image_store import ImageStore
 from generation_worker.worker.lease import Lease
-from generation_worker.worker.paid_call import KeyRing, PaidCalls
-from generation_worker.worker.signals import Notices
+from generation_worker.worker.paid_call import PaidCalls, ProviderKeys
+from generation_worker.worker.signals import ProviderHints
 
 MOST_FOUND = 100
 """Images of one job that are looked at after a crash: each is another attempt's."""
@@ -49,14 +49,14 @@ class Attempt:
     """Everything an attempt works with. One for the whole worker; it keeps nothing between jobs."""
 
     store: Store
-    keys: KeyRing
+    keys: ProviderKeys
     storage: Storage
     fetcher: Fetcher
     images: Images
     events: Events
     max_paid_calls: int
     breaker: BreakerPolicy = BREAKER
-    notices: Notices = field(default_factory=Notices)
+    notices: ProviderHints = field(default_factory=ProviderHints)
 
     def run(self, lease: Lease) -> Outcome:
         """Work on the job; whatever happens is an outcome."""
@@ -85,19 +85,19 @@ class Attempt:
     def _result(self, lease: Lease) -> dict[str, Any]:
         job = lease.job
         payload = parse_payload(job.kind, job.payload, private_urls=True)  # the fetcher knows which it may ask
-        if staged := self._shelf.find(job):
+        if staged := self._image_store.find(job):
             return self._store_staged(lease, payload, staged)
         if job.crashes and (stored := self._already_stored(lease)):
             return stored
         return self._process(lease, payload) if isinstance(payload, ImageProcessing) else self._generate(lease, payload)
 
     @property
-    def _shelf(self) -> Shelf:
-        return Shelf(self.store, self.storage, self.events)
+    def _image_store(self) -> ImageStore:
+        return ImageStore(self.store, self.storage, self.events)
 
     def _process(self, lease: Lease, payload: ImageProcessing) -> dict[str, Any]:
         rendered = self.images.process(self._load(lease, payload.image), payload.operations)
-        return {"images": [self._shelf.put(lease, rendered)], "provider": lease.job.provider, "model": None}
+        return {"images": [self._image_store.put(lease, rendered)], "provider": lease.job.provider, "model": None}
 
     # generate
 
@@ -111,9 +111,9 @@ class Attempt:
             call.reject(error)
             raise
         except BaseException:
-            self._shelf.stage(lease.job, paid)  # a fault of ours is no reason to pay again
+            self._image_store.stage(lease.job, paid)  # a fault of ours is no reason to pay again
             raise
-        return _result_of(self._shelf.put_paid(lease, rendered, paid, staged=False), paid)
+        return _result_of(self._image_store.put_paid(lease, rendered, paid, staged=False), paid)
 
     def _request(self, lease: Lease, payload: Generation) -> GenerationRequest:
         return GenerationRequest(
@@ -156,9 +156,9 @@ class Attempt:
         try:
             rendered = self._render(staged, payload)
         except OutputRejected:
-            self._shelf.discard(lease.job)
+            self._image_store.discard(lease.job)
             raise
-        return _result_of(self._shelf.put_paid(lease, rendered, staged, staged=True), staged)
+        return _result_of(self._image_store.put_paid(lease, rendered, staged, staged=True), staged)
 
     def _already_stored(self, lease: Lease) -> dict[str, Any] | None:
         """The result of an earlier attempt that stored its image and crashed before it could say so."""

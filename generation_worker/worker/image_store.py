@@ -28,7 +28,7 @@ LARGEST_STAGED = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class ImageStore:
     store: Store
     storage: Storage
     events: Events

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from generation_worker.domain.errors import AttemptStopped, AttemptTimedOut, CancelRequested, LeaseLost, ShuttingDown
 from generation_worker.domain.job import Job
 from generation_worker.events import Events
-from generation_worker.ports import FleetNews, Renewal, Store
+from generation_worker.ports import FleetState, Renewal, Store
 from generation_worker.worker.loop import Loop
 from generation_worker.worker.settings import WorkerSettings
 
@@ -164,8 +164,8 @@ class Heartbeat:
         events: Events,
         *,
         settings: WorkerSettings,
-        touch: Callable[[], FleetNews | None],
-        follow: Callable[[FleetNews], None],
+        touch: Callable[[], FleetState | None],
+        follow: Callable[[FleetState], None],
         clock: Clock = time.monotonic,
     ) -> None:
         self._store = store

@@ -93,8 +93,8 @@ class Holder:
         self._events = events
 
     def hold(self) -> None:
-        held = self._rounds(self._store.hold_jobs, enough=HELD_AT_ONCE // 2)
-        freed = self._rounds(self._store.free_jobs, enough=1)
+        held = self._rounds(self._store.park_paused_jobs, enough=HELD_AT_ONCE // 2)
+        freed = self._rounds(self._store.unpark_jobs, enough=1)
         if held or freed:
             self._events.emit("jobs.held", held=held, freed=freed)
 

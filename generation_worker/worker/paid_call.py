@@ -30,7 +30,7 @@ from generation_worker.events import Events
 from generation_worker.ports import (
     CallBegun,
     CallReport,
-    GateNews,
+    GateChange,
     Generated,
     GenerationRequest,
     Provider,
@@ -39,12 +39,12 @@ from generation_worker.ports import (
     StoreUnavailable,
 )
 from generation_worker.worker.lease import Clock, Lease
-from generation_worker.worker.signals import Ear, Notices
+from generation_worker.worker.signals import HintSubscription, ProviderHints
 
 # The adapters that a worker holds, one for each key of a provider.
 
 
-class KeyRing:
+class ProviderKeys:
     """Finds an adapter by provider and key. Providers stand in the order of the worker's preference."""
 
     def __init__(self, adapters: Sequence[Provider]) -> None:
@@ -76,7 +76,7 @@ MOST_RENEWALS = 3
 
 
 class Permit:
-    """Stamped by the database at ``stamped_at`` or later; ``tenth`` is None for a key without a limit."""
+    """Stamped by the database at ``stamped_at`` or later; ``decisecond`` is None for a key without a limit."""
 
     def __init__(
         self,
@@ -84,33 +84,33 @@ class Permit:
         job: Job,
         *,
         key_label: str,
-        tenth: int | None,
+        decisecond: int | None,
         stamped_at: float,
         clock: Clock = time.monotonic,
     ) -> None:
         self._store = store
         self._job = job
         self._key_label = key_label
-        self._tenth = tenth
+        self._decisecond = decisecond
         self._stamped_at = stamped_at
         self._clock = clock
 
     def freshen(self, number: int) -> None:
         """See to it that the stamp of the call with this number is of this moment. Raises GateClosed."""
         for _ in range(MOST_RENEWALS):
-            if self._tenth is None or self._clock() - self._stamped_at <= FRESH:
+            if self._decisecond is None or self._clock() - self._stamped_at <= FRESH:
                 return
-            self._renew(number, self._tenth)
+            self._renew(number, self._decisecond)
 
-    def _renew(self, number: int, tenth: int) -> None:
+    def _renew(self, number: int, decisecond: int) -> None:
         asked_at = self._clock()
         try:
-            admission = self._store.renew_permit(self._job, number, key_label=self._key_label, permit=tenth)
+            admission = self._store.renew_permit(self._job, number, key_label=self._key_label, permit=decisecond)
         except StoreUnavailable as error:
             raise GateClosed("The database did not answer when the request was about to leave.", wait=1.0) from error
         if admission is not None and admission.wait is not None:
             raise closed(self._key_label, admission.reason, admission.wait)
-        self._tenth = admission and admission.permit
+        self._decisecond = admission and admission.permit
         self._stamped_at = asked_at + (admission.stamped_after if admission else 0.0)
 
 
@@ -124,7 +124,7 @@ NOT_ITS_END = (AttemptTimedOut, ProviderRefused, InternalError)
 WRITE_AGAIN = 5.0
 """Seconds: no pause keeps an id unwritten for longer, since a crash would lose what is paid."""
 
-Finish = Callable[[int, CallReport], GateNews | None]
+Finish = Callable[[int, CallReport], GateChange | None]
 
 
 class PaidCall:
@@ -142,7 +142,7 @@ class PaidCall:
         *,
         provider: Provider,
         asked_at: float,
-        notices: Notices,
+        notices: ProviderHints,
         finish: Finish,
     ) -> None:
         """``asked_at`` is when the database was asked to begin the call; ``finish`` writes its end."""
@@ -154,8 +154,10 @@ class PaidCall:
         self._store = store
         self._events = events
         stamped_at = asked_at + begun.stamped_after
-        self._permit = Permit(store, lease.job, key_label=provider.key_label, tenth=begun.permit, stamped_at=stamped_at)
-        self._ear = Ear(notices, lease.rouse)
+        self._permit = Permit(
+            store, lease.job, key_label=provider.key_label, decisecond=begun.permit, stamped_at=stamped_at
+        )
+        self._hints = HintSubscription(notices, lease.rouse)
         self._finish = finish
         self._started = time.monotonic()
         self._ref = begun.resume
@@ -170,9 +172,9 @@ class PaidCall:
     def pause(self, seconds: float, *, wake_on: str | None = None) -> None:
         if wake_on is None:
             return self._pause(seconds, lambda: False)
-        with self._ear.open(wake_on) as has_news:
+        with self._hints.open(wake_on) as has_news:
             self._pause(seconds, has_news)
-        if self._ear.heed(wake_on):
+        if self._hints.acknowledge(wake_on):
             job = self._lease.job
             self._events.emit("call.noticed", **job.tags, number=self.number)
         return None
@@ -255,12 +257,12 @@ class PaidCall:
         else:
             self._heed(error, news)
 
-    def _heed(self, error: BaseException | None, news: GateNews | None) -> None:
+    def _heed(self, error: BaseException | None, news: GateChange | None) -> None:
         """Tell what the gate has become, and wait for it only if there is no other way."""
         if news is None:
             return
         if isinstance(error, ProviderLimited | ProviderRefused):
-            error.wait = 0.0 if news.another_way else max(error.wait or 0.0, news.closed_for or 0.0)
+            error.wait = 0.0 if news.has_alternative else max(error.wait or 0.0, news.closed_for or 0.0)
         if news.breaker != news.breaker_before:
             name = "breaker.closed" if news.breaker == "closed" else "breaker.opened"
         elif isinstance(error, ProviderLimited):
@@ -314,10 +316,10 @@ class PaidCalls:
 
     store: Store
     events: Events
-    keys: KeyRing
+    keys: ProviderKeys
     max_paid_calls: int
     breaker: BreakerPolicy
-    notices: Notices = field(default_factory=Notices)
+    notices: ProviderHints = field(default_factory=ProviderHints)
 
     def make(self, lease: Lease, request: GenerationRequest) -> tuple[PaidCall, Generated]:
         """One answer, by one call; by another one, within the bound, if the provider has lost what it kept for us."""
@@ -377,7 +379,7 @@ class PaidCalls:
             raise GateClosed(f"The answer is kept for the key {label}, which another worker holds.", wait=ELSEWHERE)
         return self.keys.find(provider.name, label) or provider
 
-    def _finish(self, job: Job, number: int, report: CallReport) -> GateNews | None:
+    def _finish(self, job: Job, number: int, report: CallReport) -> GateChange | None:
         """What was paid is written even while somebody holds the gate; the next call will tell the gate the same."""
         try:
             return self.store.finish_call(job, number, report, policy=self.breaker)

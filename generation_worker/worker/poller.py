@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from generation_worker.domain.gate import WINDOW
-from generation_worker.domain.job import FRONT, NO_PROVIDER, Job, Place
+from generation_worker.domain.job import LANE_START, NO_PROVIDER, ClaimCursor, Job
 from generation_worker.events import Events
 from generation_worker.ports import Claim, Store, StoreUnavailable
 from generation_worker.worker.lease import Clock, Lease, LeaseBook
@@ -22,7 +22,7 @@ LEFT_OUT = 60.0
 NOBODY = "00000000-0000-0000-0000-000000000000"
 """The id of no job. A claim that fails for it too fails for another reason than a job."""
 
-Marks = Mapping[str, Place]
+Marks = Mapping[str, ClaimCursor]
 
 
 class Claimer:
@@ -188,7 +188,7 @@ class Poller:
         self._listening = listening
         self._clock = clock
         self._claimer = Claimer(store, settings, events, clock=clock)
-        self._marks = dict.fromkeys((*settings.providers, NO_PROVIDER), FRONT)
+        self._marks = dict.fromkeys((*settings.providers, NO_PROVIDER), LANE_START)
         self._marks_until = clock()
         self.poll_interval = settings.poll_interval
         """Seconds; may be changed at any time."""
@@ -225,16 +225,16 @@ class Poller:
             return 0 if self._room() else self.poll_interval
         claim = self._claim(slots)
         self._more = len(claim.jobs) == slots or bool(claim.refused)  # whoever stands behind a refused job comes next
-        self.empty = not claim.jobs and not claim.refused and not _soon(claim.room_in)
+        self.empty = not claim.jobs and not claim.refused and not _soon(claim.opens_in)
         if claim.broken and self._store.move_jobs(limit=MOVED_AT_ONCE):
             self._marks_until = self._clock()  # they may stand anywhere in the other line
             self._more = True
         if self._more:
             self._fall_asleep(False)
             return 0
-        if claim.room_in is not None:
+        if claim.opens_in is not None:
             self._fall_asleep(False)
-            return min(self.poll_interval, max(claim.room_in, SHORTEST_REST), self._promoter.seconds_to_next_look)
+            return min(self.poll_interval, max(claim.opens_in, SHORTEST_REST), self._promoter.seconds_to_next_look)
         return self._rest(found=bool(claim.jobs))
 
     def _slots(self) -> int:
@@ -257,7 +257,7 @@ class Poller:
     def _claim(self, slots: int) -> Claim:
         now = self._clock()
         if now >= self._marks_until:
-            self._marks = dict.fromkeys(self._marks, FRONT)
+            self._marks = dict.fromkeys(self._marks, LANE_START)
             self._marks_until = now + MARKS_KEPT
         settings = self._settings
         claim = self._claimer.claim(self._marks, slots)
@@ -275,7 +275,7 @@ class Poller:
                 age=refusal.age,
                 error_code="insufficient_credits",
             )
-        self._advance(claim.jobs, full=len(claim.jobs) == slots or claim.room_in is not None)
+        self._advance(claim.jobs, full=len(claim.jobs) == slots or claim.opens_in is not None)
         return claim
 
     def _advance(self, jobs: list[Job], *, full: bool) -> None:
@@ -284,7 +284,7 @@ class Poller:
             self._marks_until = self._clock()
             return
         for job in jobs:
-            self._marks[job.provider] = max(self._marks[job.provider], job.place)
+            self._marks[job.provider] = max(self._marks[job.provider], job.cursor)
 
     def _rest(self, *, found: bool) -> float:
         """Seconds until the next look. Slowly only while a notification would wake us, and never past a due job."""
@@ -309,6 +309,6 @@ class Poller:
         return True
 
 
-def _soon(room_in: float | None) -> bool:
+def _soon(opens_in: float | None) -> bool:
     """A gate opens within the minute that it counts. ``--until-empty`` waits for that, not longer."""
-    return room_in is not None and room_in <= WINDOW
+    return opens_in is not None and opens_in <= WINDOW

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from generation_worker.domain.settlement import RetryPolicy
-from generation_worker.ports import Key, WorkerCard
+from generation_worker.ports import Key, WorkerInfo
 
 LAST_STATEMENTS = 10.0
 """Seconds for what an attempt says to the database at its end, with a wait for a lock."""
@@ -44,8 +44,8 @@ class WorkerSettings:
     policy: RetryPolicy = field(default_factory=RetryPolicy)
 
     @property
-    def card(self) -> WorkerCard:
-        return WorkerCard(self.id, self.version, self.providers, self.concurrency, self.keys)
+    def card(self) -> WorkerInfo:
+        return WorkerInfo(self.id, self.version, self.providers, self.concurrency, self.keys)
 
 
 class Ending(Enum):

@@ -27,7 +27,7 @@ KEPT_FOR = 600.0
 """Seconds: longer than any request to create may take, so that a notice which overtook its answer is still there."""
 
 
-class Notices:
+class ProviderHints:
     """Safe to use from many threads at once."""
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
@@ -78,13 +78,13 @@ class Notices:
             self._kept.popitem(last=False)
 
 
-class Ear:
+class HintSubscription:
     """One call's view of the notices: each is news to it until the look that answers it. For one thread.
 
     ``rouse`` is called, by another thread, when it is worth asking whether there is news.
     """
 
-    def __init__(self, notices: Notices, rouse: Callable[[], None]) -> None:
+    def __init__(self, notices: ProviderHints, rouse: Callable[[], None]) -> None:
         self._notices = notices
         self._rouse = rouse
         self._heeded: str | None = None
@@ -95,7 +95,7 @@ class Ear:
         with self._notices.waiting(ref, self._rouse):
             yield lambda: self._has_news(ref)
 
-    def heed(self, ref: str) -> bool:
+    def acknowledge(self, ref: str) -> bool:
         """A look follows, and answers every notice that is here now; whether there is one."""
         has_news = self._has_news(ref)
         self._heeded = self._notices.latest(ref) or self._heeded
@@ -109,7 +109,7 @@ class Ear:
 class Inbox:
     """Takes in what providers send to this process. Who waits here is told directly, whether or not LISTEN works."""
 
-    notices: Notices
+    notices: ProviderHints
     store: Store
 
     def post(self, notice: Notice) -> bool:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from generation_worker.events import Events
-from generation_worker.ports import FleetNews, Signals, Storage, Store, StoreUnavailable
+from generation_worker.ports import FleetState, Signals, Storage, Store, StoreUnavailable
 from generation_worker.worker.attempt import Work
 from generation_worker.worker.courier import Courier
 from generation_worker.worker.lease import BEATS_PER_LEASE, Heartbeat, Lease, LeaseBook
@@ -17,13 +17,13 @@ from generation_worker.worker.poller import Poller, Promoter
 from generation_worker.worker.pool import Pool
 from generation_worker.worker.settings import WorkerSettings
 from generation_worker.worker.settler import Settler
-from generation_worker.worker.signals import Listener, Notices
+from generation_worker.worker.signals import Listener, ProviderHints
 
 # What a worker is given to work with.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Equipment:
+class WorkerDependencies:
     store: Store
     heartbeat_store: Store
     """On a connection of its own, so that no other statement keeps a lease from being renewed."""
@@ -35,7 +35,7 @@ class Equipment:
     """Is swept of what nobody will ask for."""
     chores: Sequence[Task] = ()
     """Further tasks that may take their time."""
-    notices: Notices = field(default_factory=Notices)
+    notices: ProviderHints = field(default_factory=ProviderHints)
     courier: Courier | None = None
     """Without one nobody is told anything."""
 
@@ -44,18 +44,20 @@ FOLLOWED = "fleet.followed"
 """The event that the worker does something else from now on: ``concurrency``, ``poll_interval`` and ``paused``."""
 
 
-class Crew:
+class Worker:
     """A pool of threads and the loops around it. ``may_claim`` is asked before every claim."""
 
-    def __init__(self, settings: WorkerSettings, equipment: Equipment, *, may_claim: Callable[[], bool]) -> None:
+    def __init__(
+        self, settings: WorkerSettings, dependencies: WorkerDependencies, *, may_claim: Callable[[], bool]
+    ) -> None:
         self.settings = settings
-        self.store = equipment.store
-        self.events = equipment.events
-        self.notices = equipment.notices
-        self.courier = equipment.courier
-        self._equipment = equipment
+        self.store = dependencies.store
+        self.events = dependencies.events
+        self.notices = dependencies.notices
+        self.courier = dependencies.courier
+        self._dependencies = dependencies
         self._may_claim = may_claim
-        self.fleet = FleetNews("")
+        self.fleet = FleetState("")
         self.leases = LeaseBook()
         self.pool = self._build_pool()
         self.settler = self._build_settler()
@@ -97,7 +99,7 @@ class Crew:
             provider=job.provider,
             waited=job.waited,
         )
-        self.settler.put(lease, self._equipment.work(lease))
+        self.settler.put(lease, self._dependencies.work(lease))
 
     def _attempt_failed(self, lease: Lease, error: BaseException) -> None:
         """Something around the attempt broke. Nobody settles it: its lease runs out, and that counts as a crash."""
@@ -126,19 +128,19 @@ class Crew:
             if news := self._touch():
                 self._follow(news)
 
-    def _touch(self) -> FleetNews | None:
-        store, known = self._equipment.heartbeat_store, self.fleet.version
+    def _touch(self) -> FleetState | None:
+        store, known = self._dependencies.heartbeat_store, self.fleet.version
         card = self.settings.card._replace(concurrency=self.pool.size)
         return store.touch_worker(card, busy=self.pool.busy, stuck=len(self.stuck()), known=known)
 
-    def _follow(self, news: FleetNews) -> None:
+    def _follow(self, news: FleetState) -> None:
         """Do from now on as the whole fleet does. Where it says nothing, what this worker was started with holds."""
         known, self.fleet = self.fleet, news
         if news._replace(version=known.version, woken=known.woken) != known:
             self._change(news)
         self._look_now()
 
-    def _change(self, news: FleetNews) -> None:
+    def _change(self, news: FleetState) -> None:
         size = news.concurrency or self.settings.concurrency
         self.pool.resize(size)
         self.poller.poll_interval = news.poll_interval or self.settings.poll_interval
@@ -159,13 +161,13 @@ class Crew:
         return Settler(self.store, policy, self.leases, self.events, due_in=self._due_in, written=self._settled)
 
     def _build_heartbeat(self) -> Heartbeat:
-        store = self._equipment.heartbeat_store
+        store = self._dependencies.heartbeat_store
         return Heartbeat(
             store, self.leases, self.events, settings=self.settings, touch=self._touch, follow=self._follow
         )
 
     def _build_listener(self) -> Listener:
-        signals, beat, notice = self._equipment.signals, self.heartbeat.loop.wake, self.notices.post
+        signals, beat, notice = self._dependencies.signals, self.heartbeat.loop.wake, self.notices.post
         return Listener(signals, self.events, wake=self._look_now, beat=beat, notice=notice)
 
     def _build_poller(self) -> Poller:
@@ -182,8 +184,8 @@ class Crew:
 
     def _build_sweeping(self) -> Maintenance | None:
         """On a thread of its own: jobs of dead workers must be reclaimed while a storage does not answer, too."""
-        storage = self._equipment.storage
-        slow = [*([self._sweep(storage)] if storage else []), *self._equipment.chores]
+        storage = self._dependencies.storage
+        slow = [*([self._sweep(storage)] if storage else []), *self._dependencies.chores]
         return Maintenance(self.store, slow, self.events, name=SWEEP_TASK) if slow else None
 
     def _tasks(self) -> list[Task]:

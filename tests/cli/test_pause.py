@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from generation_worker.db.protocol import PostgresStore
-from generation_worker.domain.job import FRONT
+from generation_worker.domain.job import LANE_START
 from tests.cli.conftest import Command
 from tests.support import jobs
 from tests.support.database import Connection
@@ -15,7 +15,7 @@ from tests.support.populated import Population, SingleConnection
 
 def claim(connection: Connection) -> set[str]:
     store = PostgresStore(SingleConnection(connection))
-    lanes = {"local": FRONT, "none": FRONT}
+    lanes = {"local": LANE_START, "none": LANE_START}
     return {job.id for job in store.claim_jobs("w", lanes, slots=10, lease=60.0, max_attempts=4).jobs}
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from psycopg import sql
 
-from generation_worker.domain.job import FRONT, Job
+from generation_worker.domain.job import LANE_START, Job
 from generation_worker.ports import Claim
 from tests.support.database import Connection, Database
 from tests.support.jobs import (
@@ -92,12 +92,12 @@ def test_the_worker_learns_what_it_needs_to_know(worker: Worker, connection: Con
         seconds_left=0,
         key_label=None,
         permit=None,
-        place=claimed.place,
+        cursor=claimed.cursor,
         traceparent=TRACEPARENT,
     )
     assert claimed.payload == json.dumps(PROMPT)
     assert claimed.seconds_left == pytest.approx(86_400, abs=5)
-    assert (claimed.place.priority, claimed.place.id) == (-2, str(job_id))
+    assert (claimed.cursor.priority, claimed.cursor.id) == (-2, str(job_id))
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ def test_lanes_share_the_threads_by_priority(worker: Worker, connection: Connect
     for priority in range(4):
         put_job(connection, provider=("local", "replicate")[priority % 2], priority=priority)
     worker.lanes = ("local", "replicate")
-    places = [[claimed.place.priority for claimed in worker.claim(2).jobs] for _ in range(2)]
+    places = [[claimed.cursor.priority for claimed in worker.claim(2).jobs] for _ in range(2)]
     assert [sorted(place) for place in places] == [[0, 1], [2, 3]]
 
 
@@ -345,11 +345,11 @@ def test_a_job_that_somebody_else_looks_at_is_skipped(worker: Worker, database: 
 
 def test_a_claim_begins_at_the_mark(worker: Worker, connection: Connection) -> None:
     first, second, third = (put_job(connection, priority=priority) for priority in range(3))
-    mark = worker.claim_one().place
+    mark = worker.claim_one().cursor
     assert UUID(mark.id) == first
     earlier = put_job(connection, priority=-1)
     assert ids(worker.claim(marks={"local": mark}).jobs) == [second, third]
-    assert ids(worker.claim(marks={"local": FRONT}).jobs) == [earlier]
+    assert ids(worker.claim(marks={"local": LANE_START}).jobs) == [earlier]
 
 
 def test_the_job_at_the_mark_itself_is_seen(worker: Worker, connection: Connection) -> None:
@@ -357,12 +357,12 @@ def test_the_job_at_the_mark_itself_is_seen(worker: Worker, connection: Connecti
     enqueue(connection)
     claimed = worker.claim_one()
     worker.settle(claimed, RELEASED)
-    assert ids(worker.claim(marks={"local": claimed.place}).jobs) == [UUID(claimed.id)]
+    assert ids(worker.claim(marks={"local": claimed.cursor}).jobs) == [UUID(claimed.id)]
 
 
 def test_a_mark_is_of_one_lane(worker: Worker, connection: Connection) -> None:
     put_job(connection, priority=5)
-    mark = worker.claim_one().place
+    mark = worker.claim_one().cursor
     other = put_job(connection, provider="replicate", priority=0)
     worker.lanes = ("local", "replicate")
     assert ids(worker.claim(marks={"local": mark}).jobs) == [other]
@@ -380,7 +380,7 @@ def test_a_mark_comes_back_as_it_went_whatever_the_session_writes_dates_like(
     with connection.transaction():
         connection.execute(f"SET LOCAL timezone = '{zone}'".encode())
         connection.execute(f"SET LOCAL datestyle = '{style}'".encode())
-        mark = max(claimed.place for claimed in worker.claim(2).jobs)
+        mark = max(claimed.cursor for claimed in worker.claim(2).jobs)
         connection.execute(
             "INSERT INTO generation_job (kind, user_id, provider, payload, cost, position) "
             "VALUES ('text_to_image', 'ada', 'local', '{}', 0, '2031-02-03 04:05:06.1Z')"

@@ -14,7 +14,7 @@ from psycopg import sql
 
 from generation_worker.db.connections import connect
 from generation_worker.db.statements import load_statements
-from generation_worker.domain.job import FRONT, NO_PROVIDER, Place
+from generation_worker.domain.job import LANE_START, NO_PROVIDER, ClaimCursor
 from tests.support.database import Connection, Database
 from tests.support.protocol import COMPLETED, GAVE_UP, Worker, set_prices
 from tests.support.servers import Server
@@ -112,11 +112,11 @@ def explain(
     *,
     slots: int = SLOTS,
     lanes: Sequence[str] = ("local", NO_PROVIDER),
-    marks: Mapping[str, Place] | None = None,
+    marks: Mapping[str, ClaimCursor] | None = None,
     keys: Sequence[tuple[str, str]] = (),
 ) -> Explained:
     """Run a claim, or a part of it, as the prepared statement that the worker's driver makes of it."""
-    places = dict.fromkeys(lanes, FRONT) | dict(marks or {})
+    places = dict.fromkeys(lanes, LANE_START) | dict(marks or {})
     values = {
         "worker": "worker-1",
         "providers": list(places),
@@ -217,7 +217,7 @@ def test_dead_rows_behind_the_low_water_mark_cost_nothing(session: Connection, m
         "  FROM generation_job WHERE status = 'pending' AND id <= %s ORDER BY provider, priority, position, id",
         (f"01900000-0000-7000-8000-{dead + 100:012x}",),
     ).fetchall()
-    marks = {lane: Place(*place) for lane, *place in heads if lane == "local"}
+    marks = {lane: ClaimCursor(*place) for lane, *place in heads if lane == "local"}
     assert explain(session, PICK, mode, marks=marks).buffers < FEW
     assert explain(session, PICK, mode).buffers > 5 * FEW  # what the mark is worth
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from generation_worker.ports import CallReport, Staged, WorkerCard
+from generation_worker.ports import CallReport, Staged, WorkerInfo
 from tests.support.database import Database
 from tests.support.gates import FAR, OTHER, Fleet
 from tests.support.jobs import job
@@ -26,11 +26,11 @@ def test_no_more_is_claimed_than_there_are_permits(fleet: Fleet) -> None:
     claim = fleet.claim()
     assert [claimed.key_label for claimed in claim.jobs] == ["far-1"] * 3
     assert fleet.gate()["calls"] == 3
-    assert claim.room_in is not None
-    assert 60 < claim.room_in <= 60.6
+    assert claim.opens_in is not None
+    assert 60 < claim.opens_in <= 60.6
     assert claim.broken is False
     again = fleet.claim()
-    assert (again.jobs, again.room_in is not None) == ([], True)
+    assert (again.jobs, again.opens_in is not None) == ([], True)
 
 
 def test_permits_come_back_one_by_one_as_they_leave_the_window(fleet: Fleet) -> None:
@@ -41,8 +41,8 @@ def test_permits_come_back_one_by_one_as_they_leave_the_window(fleet: Fleet) -> 
     fleet.pass_time(30.6)
     claim = fleet.claim()
     assert len(claim.jobs) == 1
-    assert claim.room_in is not None
-    assert 29 < claim.room_in <= 30.1
+    assert claim.opens_in is not None
+    assert 29 < claim.opens_in <= 30.1
     fleet.pass_time(60.6)
     assert len(fleet.claim().jobs) == 1
 
@@ -73,7 +73,7 @@ def test_the_provider_s_limit_is_not_that_of_others(fleet: Fleet) -> None:
 def test_no_permit_is_taken_for_a_thread_that_there_is_not(fleet: Fleet) -> None:
     fleet.enqueue(3)
     claim = fleet.claim(2)
-    assert (len(claim.jobs), claim.room_in, fleet.gate()["calls"]) == (2, None, 2)
+    assert (len(claim.jobs), claim.opens_in, fleet.gate()["calls"]) == (2, None, 2)
 
 
 def test_no_permit_is_taken_for_a_job_that_cannot_be_paid(fleet: Fleet) -> None:
@@ -226,11 +226,11 @@ def test_a_429_closes_the_gate_for_everyone_for_as_long_as_the_provider_says(fle
     fleet.begin(first)
     news = fleet.end(first, "limited", wait=40)
     assert news is not None
-    assert (news.breaker, news.another_way) == ("closed", False)
+    assert (news.breaker, news.has_alternative) == ("closed", False)
     assert news.closed_for == pytest.approx(40, abs=5)
     claim = fleet.claim()
     assert claim.jobs == []
-    assert claim.room_in == pytest.approx(40, abs=5)
+    assert claim.opens_in == pytest.approx(40, abs=5)
     begun = fleet.begin(second)
     assert (begun.number, begun.reason) == (None, "it limited")
     assert begun.wait == pytest.approx(40, abs=5)
@@ -246,11 +246,11 @@ def test_an_earlier_end_does_not_shorten_a_later_one(fleet: Fleet) -> None:
     fleet.end(first, "limited", wait=3600)
     fleet.end(second, "limited", wait=1)
     claim = fleet.claim()
-    assert claim.room_in is None  # nobody waits outside
+    assert claim.opens_in is None  # nobody waits outside
     fleet.enqueue()
-    room_in = fleet.claim().room_in
-    assert room_in is not None
-    assert room_in > 3500
+    opens_in = fleet.claim().opens_in
+    assert opens_in is not None
+    assert opens_in > 3500
 
 
 def test_a_429_that_does_not_say_how_long_closes_for_longer_each_time(fleet: Fleet) -> None:
@@ -272,7 +272,7 @@ def test_another_key_is_told_of(fleet: Fleet) -> None:
     fleet.register(FAR, OTHER)
     news = fleet.call("limited", wait=40)
     assert news is not None
-    assert news.another_way
+    assert news.has_alternative
     assert len(fleet.claim().jobs) == 0
     fleet.enqueue(3)
     assert {claimed.key_label for claimed in fleet.claim().jobs} == {"far-2"}
@@ -496,7 +496,7 @@ def test_a_gate_that_was_deleted_is_there_again_with_the_next_heartbeat(fleet: F
     fleet.connection.execute("DELETE FROM provider_gate")
     fleet.enqueue()
     assert fleet.claim().jobs == []
-    fleet.worker.store.touch_worker(WorkerCard("worker-1", "0", ("far",), 5, fleet.keys), busy=0, stuck=0)
+    fleet.worker.store.touch_worker(WorkerInfo("worker-1", "0", ("far",), 5, fleet.keys), busy=0, stuck=0)
     assert len(fleet.claim().jobs) == 1
 
 

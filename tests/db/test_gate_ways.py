@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from generation_worker.db.protocol import PostgresStore
-from generation_worker.ports import Key, Staged, WorkerCard
+from generation_worker.ports import Key, Staged, WorkerInfo
 from tests.support.database import Connection, Database
 from tests.support.gates import FAR, OTHER, Fleet
 from tests.support.protocol import LIMITED, RETRY, OneConnection
@@ -39,13 +39,13 @@ def test_another_worker_s_key_counts_while_that_worker_lives(fleet: Fleet) -> No
     fleet.register(FAR)
     news = fleet.call("limited", wait=A_DAY)
     assert news is not None
-    assert news.another_way
+    assert news.has_alternative
     fleet.connection.execute("UPDATE worker_process SET seen_at = seen_at - interval '1 hour' WHERE id = 'worker-2'")
     fleet.enqueue()
     fleet.pass_time(A_DAY)
     news = fleet.call("limited", wait=A_DAY)
     assert news is not None
-    assert not news.another_way
+    assert not news.has_alternative
 
 
 def test_a_job_that_finds_the_breaker_open_goes_to_its_second_provider_at_once(fleet: Fleet) -> None:
@@ -55,7 +55,7 @@ def test_a_job_that_finds_the_breaker_open_goes_to_its_second_provider_at_once(f
     fleet.begin(jobs[1])
     news = fleet.end(jobs[1], "refused")
     assert news is not None
-    assert news.another_way
+    assert news.has_alternative
     assert fleet.begin(jobs[2]).wait == 0
     assert permit is not None
     renewed = fleet.worker.store.renew_permit(jobs[0], 1, key_label="far-1", permit=permit)
@@ -74,7 +74,7 @@ def test_a_limit_is_waited_for_whoever_the_second_provider_is(fleet: Fleet) -> N
     fleet.begin(first)
     news = fleet.end(first, "limited", wait=40)
     assert news is not None
-    assert not news.another_way
+    assert not news.has_alternative
     assert fleet.begin(second).wait == pytest.approx(40, abs=5)
 
 
@@ -185,7 +185,7 @@ def test_a_permit_of_a_gate_that_was_deleted_counts_as_none(fleet: Fleet, renewe
     if renewed:
         fleet.begin(claimed)
     fleet.connection.execute("DELETE FROM provider_gate")
-    fleet.worker.store.touch_worker(WorkerCard("worker-1", "0", ("far",), 5, fleet.keys), busy=0, stuck=0)
+    fleet.worker.store.touch_worker(WorkerInfo("worker-1", "0", ("far",), 5, fleet.keys), busy=0, stuck=0)
     if renewed:
         admission = fleet.worker.store.renew_permit(claimed, 1, key_label="far-1", permit=claimed.permit - 20)
         assert admission is not None
@@ -202,7 +202,7 @@ def test_workers_that_start_together_do_not_forget_each_other_s_gates(database: 
     first, second = database.connect_direct(autocommit=False), database.connect()
 
     def register(connection: Connection, name: str, key: Key) -> None:
-        PostgresStore(OneConnection(connection)).register_worker(WorkerCard(name, "0", ("far", "local"), 5, (key,)))
+        PostgresStore(OneConnection(connection)).register_worker(WorkerInfo(name, "0", ("far", "local"), 5, (key,)))
 
     with ThreadPoolExecutor(1) as threads:
         register(first, "worker-1", FAR)

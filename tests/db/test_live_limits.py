@@ -10,7 +10,7 @@ from generation_worker.db.audit_trail import Author
 from generation_worker.db.fleet import set_fleet_setting, unset_fleet_setting
 from generation_worker.db.insights import Insights
 from generation_worker.domain.refusals import InvalidRequest
-from generation_worker.ports import Key, WorkerCard
+from generation_worker.ports import Key, WorkerInfo
 from tests.support.database import Connection
 from tests.support.jobs import put_job
 from tests.support.protocol import OneConnection, Worker
@@ -20,7 +20,7 @@ ONE, TWO, OTHER = Key("far-1", "far", 60), Key("far-2", "far", 60), Key("near-1"
 
 
 def register(worker: Worker, *keys: Key) -> None:
-    worker.store.register_worker(WorkerCard(worker.name, "0", ["far", "near"], 5, keys))
+    worker.store.register_worker(WorkerInfo(worker.name, "0", ["far", "near"], 5, keys))
 
 
 def limits(connection: Connection) -> dict[str, int]:
@@ -48,7 +48,7 @@ def test_it_wins_over_a_worker_that_starts_and_one_that_makes_the_gate_again(wor
     register(worker, ONE._replace(calls_per_minute=90))
     assert limits(connection) == {"far-1": 10}
     connection.execute("DELETE FROM provider_gate")
-    card = WorkerCard(worker.name, "0", ["far"], 5, [ONE._replace(calls_per_minute=90)])
+    card = WorkerInfo(worker.name, "0", ["far"], 5, [ONE._replace(calls_per_minute=90)])
     worker.store.touch_worker(card, busy=0, stuck=0)
     assert limits(connection) == {"far-1": 10}
     unset_fleet_setting(connection, "calls_per_minute.far-1", by=ADA)
@@ -60,7 +60,7 @@ def test_a_heartbeat_puts_right_what_a_start_at_the_same_moment_has_undone(worke
     set_fleet_setting(connection, "calls_per_minute.far", 10, by=ADA)
     connection.execute("UPDATE provider_gate SET calls_per_minute = given_per_minute")
     assert limits(connection) == {"far-1": 60, "far-2": 60}
-    worker.store.touch_worker(WorkerCard(worker.name, "0", ["far"], 5, [ONE]), busy=0, stuck=0)
+    worker.store.touch_worker(WorkerInfo(worker.name, "0", ["far"], 5, [ONE]), busy=0, stuck=0)
     assert limits(connection) == {"far-1": 10, "far-2": 60}  # of its own keys
 
 
@@ -130,7 +130,7 @@ def test_a_value_that_was_written_past_the_checks_keeps_no_worker_from_starting_
     for name in ("calls_per_minute.far", "concurrency", "poll_interval", "paused.kind.x"):
         connection.execute("INSERT INTO fleet_setting (name, value) VALUES (%s, %s::jsonb)", (name, value))
     register(worker, ONE)
-    news = worker.store.touch_worker(WorkerCard(worker.name, "0", ["far"], 5, [ONE]), busy=0, stuck=0)
+    news = worker.store.touch_worker(WorkerInfo(worker.name, "0", ["far"], 5, [ONE]), busy=0, stuck=0)
     assert news is not None
     assert (news.concurrency, news.poll_interval) == (None, None)
     assert 1 <= limits(connection)["far-1"] <= 30_000

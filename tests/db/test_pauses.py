@@ -257,9 +257,9 @@ def test_a_job_that_is_held_wrongly_is_freed_by_maintenance_and_one_that_is_not_
     connection.execute("UPDATE generation_job SET held = true WHERE id = %s", (wrongly,))
     pause(connection, USER, by=ADA)
     assert claimed(worker) == set()
-    assert (worker.store.hold_jobs(limit=10), worker.store.free_jobs(limit=10)) == (1, 1)
+    assert (worker.store.park_paused_jobs(limit=10), worker.store.unpark_jobs(limit=10)) == (1, 1)
     assert claimed(worker) == {wrongly}
-    assert worker.store.free_jobs(limit=10) == 0
+    assert worker.store.unpark_jobs(limit=10) == 0
     row = connection.execute("SELECT held FROM generation_job WHERE id = %s", (paused,)).fetchone()
     assert row == (True,)
 
@@ -271,7 +271,7 @@ def test_a_pause_that_is_lifted_while_jobs_are_put_aside_leaves_none_behind(data
     pause(connection, USER, by=ADA)
     with ThreadPoolExecutor(1) as thread:
         with slow.transaction():
-            assert Worker(slow).store.hold_jobs(limit=10) == 1
+            assert Worker(slow).store.park_paused_jobs(limit=10) == 1
             lifted = thread.submit(lambda: resume(lifting, USER, by=ADA) and aside(lifting))
             wait_for_lock_waiters(connection, 1)
         assert lifted.result() == 1

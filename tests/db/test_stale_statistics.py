@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from generation_worker.db.statements import load_statements
-from generation_worker.domain.job import FRONT
+from generation_worker.domain.job import LANE_START
 from tests.support.database import Connection, Database
 
 QUIET = """
@@ -29,9 +29,9 @@ SLOTS = 5
 CLAIM: dict[str, Any] = {
     "worker": "worker-1",
     "providers": ["local", "none"],
-    "priorities": [FRONT.priority] * 2,
-    "positions": [FRONT.position] * 2,
-    "ids": [FRONT.id] * 2,
+    "priorities": [LANE_START.priority] * 2,
+    "positions": [LANE_START.position] * 2,
+    "ids": [LANE_START.id] * 2,
     "left_out": [],
     "rehearsed": None,
     "slots": SLOTS,

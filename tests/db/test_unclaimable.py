@@ -10,7 +10,7 @@ import pytest
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from generation_worker.domain.job import FRONT, Place
+from generation_worker.domain.job import LANE_START, ClaimCursor
 from generation_worker.events import Events
 from generation_worker.worker.poller import Claimer
 from generation_worker.worker.settings import WorkerSettings
@@ -18,7 +18,7 @@ from tests.support.database import Connection
 from tests.support.jobs import PROMPT, configure, enqueue, grant, job, put_row
 from tests.support.protocol import CRASHED, RETRY_NOW, Worker, everything
 
-MARKS: dict[str, Place] = dict.fromkeys(("local", "none"), FRONT)
+MARKS: dict[str, ClaimCursor] = dict.fromkeys(("local", "none"), LANE_START)
 FIRST = {"priority": -2147483648}
 """Before everybody else."""
 END_OF_TIME = sql.SQL("'294276-12-31 23:59:59.999999+00'::timestamptz")

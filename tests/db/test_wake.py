@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from generation_worker.db.insights import Insights
 from generation_worker.db.signals import PostgresSignals, wake
-from generation_worker.ports import WorkerCard
+from generation_worker.ports import WorkerInfo
 from tests.support.database import Connection, Database
 from tests.support.protocol import OneConnection, Worker
 
-CARD = WorkerCard("worker-1", "0", ["local"], 5)
+CARD = WorkerInfo("worker-1", "0", ["local"], 5)
 
 
 def test_every_worker_that_listens_hears_it(connection: Connection, database: Database):

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from psycopg.rows import dict_row
 
-from generation_worker.ports import WorkerCard
-from tests.support.database import Connection, Database
+from generation_worker.ports import WorkerInfo
+from tests.support.database import Connection, Database, listen
 from tests.support.jobs import enqueue
 from tests.support.protocol import Worker
 from tests.support.refusals import NOT_VALID, refused
 from tests.support.waiting import heard
 
-CARD = WorkerCard("worker-1", "0.1.0", ["local", "replicate"], 5)
+CARD = WorkerInfo("worker-1", "0.1.0", ["local", "replicate"], 5)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_worker_is_known_with_what_it_offers(newcomer: Worker) -> None:
 
 def test_the_first_worker_settles_the_default_provider_and_later_ones_add_theirs(newcomer: Worker) -> None:
     newcomer.store.register_worker(CARD)
-    newcomer.store.register_worker(WorkerCard("worker-2", "0.1.0", ["gemini"], 5))
+    newcomer.store.register_worker(WorkerInfo("worker-2", "0.1.0", ["gemini"], 5))
     assert setting(newcomer.connection, "default_provider") == "local"
     assert sorted(setting(newcomer.connection, "providers")) == ["gemini", "local", "replicate"]
 
@@ -103,7 +103,7 @@ def test_a_job_wakes_workers_that_sleep_and_costs_nothing_while_they_are_awake(
     newcomer.store.register_worker(CARD)
     newcomer.store.set_asleep("worker-1", asleep=asleep)
     listening = database.connect_direct()
-    listening.execute("LISTEN generation_worker")
+    listen(listening)
     enqueue(newcomer.connection, cost=None, kind="image_processing", payload=IMAGE_WORK)
     assert heard(listening) == messages
 

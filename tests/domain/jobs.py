@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from generation_worker.domain import errors
 from generation_worker.domain.errors import ContentBlocked, JobError, ProviderLimited
-from generation_worker.domain.job import FRONT, Job
+from generation_worker.domain.job import LANE_START, Job
 from generation_worker.domain.settlement import (
     Blocked,
     Cancelled,
@@ -41,7 +41,7 @@ def a_job(**changes: Any) -> Job:
         seconds_left=DAY,
         key_label=None,
         permit=None,
-        place=FRONT,
+        cursor=LANE_START,
     )
     return job._replace(**changes)
 

@@ -10,7 +10,7 @@ from generation_worker.db.enqueue import replay
 from generation_worker.db.protocol import PostgresStore
 from generation_worker.domain.errors import ProviderUnavailable
 from generation_worker.domain.settlement import Crashed, Failed
-from generation_worker.ports import Key, WorkerCard
+from generation_worker.ports import Key, WorkerInfo
 from tests.generate_ledger_check import fresh_page
 from tests.sql.conftest import FOLDER, Psql
 from tests.support import jobs
@@ -184,7 +184,7 @@ def test_workers(psql: Psql, connection: Connection):
 def test_gates(psql: Psql, connection: Connection):
     assert psql("gates.sql") == []
     key = Key("far-1", "far", 60)
-    PostgresStore(SingleConnection(connection)).register_worker(WorkerCard("worker-1", "0", ["far"], 5, [key]))
+    PostgresStore(SingleConnection(connection)).register_worker(WorkerInfo("worker-1", "0", ["far"], 5, [key]))
     [gate] = psql("gates.sql")
     assert (gate["key_label"], gate["used"], gate["state"], gate["workers"]) == ("far-1", "0", "ok", "1")
     connection.execute("UPDATE provider_gate SET closed_until = now() + interval '1 min', closed_for = '429'")

@@ -17,7 +17,7 @@ from generation_worker.ports import Control, Generated, Storage
 from generation_worker.worker.attempt import Attempt
 from generation_worker.worker.lease import Lease
 from generation_worker.worker.maintenance import Sweeper
-from generation_worker.worker.paid_call import KeyRing
+from generation_worker.worker.paid_call import ProviderKeys
 from tests.storage.contents import everything
 from tests.support.database import Connection, Database
 from tests.support.jobs import enqueue, grant, job
@@ -70,7 +70,7 @@ def an_attempt(worker: Worker, storage: Storage) -> Attempt:
     provider.script = [generate]
     images = Versioned(worker.name.encode())
     fetcher = ScriptedFetcher()
-    return Attempt(worker.store, KeyRing([provider]), storage, fetcher, images, Events(), max_paid_calls=2)
+    return Attempt(worker.store, ProviderKeys([provider]), storage, fetcher, images, Events(), max_paid_calls=2)
 
 
 def a_lease(claimed: Job) -> Lease:

@@ -9,7 +9,7 @@ from psycopg.rows import dict_row
 
 from generation_worker.domain.gate import BreakerPolicy, Verdict
 from generation_worker.domain.job import Job
-from generation_worker.ports import CallBegun, CallReport, Claim, GateNews, Key, WorkerCard
+from generation_worker.ports import CallBegun, CallReport, Claim, GateChange, Key, WorkerInfo
 from tests.support.database import Connection
 from tests.support.jobs import configure, enqueue
 from tests.support.protocol import Worker
@@ -28,7 +28,7 @@ class Fleet:
 
     def register(self, *keys: Key, name: str = "worker-1", providers: tuple[str, ...] = ("far", "local")) -> None:
         self.keys = keys
-        self.worker.store.register_worker(WorkerCard(name, "0", providers, 5, keys))
+        self.worker.store.register_worker(WorkerInfo(name, "0", providers, 5, keys))
 
     def enqueue(self, number: int = 1, **request: Any) -> None:
         for _ in range(number):
@@ -49,12 +49,12 @@ class Fleet:
         wait: float | None = None,
         number: int = 1,
         policy: BreakerPolicy = BreakerPolicy(failures=2, shortest=30, longest=70),  # noqa: B008 - a frozen value
-    ) -> GateNews | None:
+    ) -> GateChange | None:
         code = None if verdict == "ok" else "provider_unavailable"
         report = CallReport(5, False, error_code=code, verdict=verdict, wait=wait, reason=f"it {verdict}")
         return self.worker.store.finish_call(claimed, number, report, policy=policy)
 
-    def call(self, verdict: Verdict | None, **end: Any) -> GateNews | None:
+    def call(self, verdict: Verdict | None, **end: Any) -> GateChange | None:
         """One job's call from its claim to this end."""
         self.enqueue()
         (claimed,) = self.claim(1).jobs

@@ -10,9 +10,9 @@ from uuid import UUID
 
 from generation_worker.db.protocol import PostgresStore
 from generation_worker.domain.errors import ContentBlocked, NoImage, ProviderLimited
-from generation_worker.domain.job import FRONT, NO_PROVIDER, Job
+from generation_worker.domain.job import LANE_START, NO_PROVIDER, Job
 from generation_worker.domain.settlement import Blocked, Completed, Failed, Outcome, RateLimited, RetryPolicy, settle
-from generation_worker.ports import CallReport, WorkerCard
+from generation_worker.ports import CallReport, WorkerInfo
 from tests.support import jobs
 from tests.support.database import Connection
 
@@ -48,7 +48,7 @@ class Population:
 
 def claim(store: PostgresStore, *, lease: float = 60.0) -> Job:
     """Claim the next job."""
-    lanes = {"local": FRONT, NO_PROVIDER: FRONT}
+    lanes = {"local": LANE_START, NO_PROVIDER: LANE_START}
     [job] = store.claim_jobs(WORKER, lanes, slots=1, lease=lease, max_attempts=4).jobs
     return job
 
@@ -69,7 +69,7 @@ def populate(connection: Connection) -> Population:
     jobs.grant(connection, "ada", 100, "payment-1")
     jobs.grant(connection, "bob", 10)
     store = PostgresStore(SingleConnection(connection))
-    card = WorkerCard(WORKER, "0.1.0", ("local",), 5)
+    card = WorkerInfo(WORKER, "0.1.0", ("local",), 5)
     store.register_worker(card)
     store.touch_worker(card, busy=1, stuck=0)
     ended = {

@@ -11,10 +11,10 @@ from psycopg.rows import dict_row
 
 from generation_worker.db.connections import Row
 from generation_worker.db.protocol import PostgresStore
-from generation_worker.domain.job import FRONT, Job, Place, Status
+from generation_worker.domain.job import LANE_START, ClaimCursor, Job, Status
 from generation_worker.domain.settlement import Settlement
 from generation_worker.ports import Claim, Key, Renewal
-from tests.support.database import Connection
+from tests.support.database import SCHEMA, Connection
 from tests.support.jobs import configure, offer_local, put_job
 
 LEASE = 60.0
@@ -71,7 +71,7 @@ class Worker:
         self.connection = connection
         self.name = name
         self.lanes = lanes
-        self.store = PostgresStore(OneConnection(connection))
+        self.store = PostgresStore(OneConnection(connection), schema=SCHEMA)
 
     def claim(
         self,
@@ -79,10 +79,10 @@ class Worker:
         *,
         lease: float = LEASE,
         max_attempts: int = 4,
-        marks: dict[str, Place] | None = None,
+        marks: dict[str, ClaimCursor] | None = None,
         keys: Sequence[Key] = (),
     ) -> Claim:
-        marks = dict.fromkeys(self.lanes, FRONT) | (marks or {})
+        marks = dict.fromkeys(self.lanes, LANE_START) | (marks or {})
         return self.store.claim_jobs(self.name, marks, keys=keys, slots=slots, lease=lease, max_attempts=max_attempts)
 
     def claim_one(self, *, lease: float = LEASE, max_attempts: int = 4) -> Job:

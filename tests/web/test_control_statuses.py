@@ -18,8 +18,8 @@ from generation_worker.web.auth import Guard
 from tests.support import jobs
 from tests.support.database import Connection, Database
 from tests.web.answers import problem
-from tests.web.api import Api
 from tests.web.conftest import LIMITS, MakeKey
+from tests.web.served_api import Api
 
 
 class Asked(NamedTuple):
@@ -106,7 +106,7 @@ class BoundTokens:
 
     def find_token(self, token_id: str) -> Token | None:
         limits = (None, None, None)
-        return Token(token_id, "test", hash_secret(SECRET), ["admin"], "ada", *limits, usable=True, use_untold=False)
+        return Token(token_id, "test", hash_secret(SECRET), ["admin"], "ada", *limits, usable=True, use_unrecorded=False)
 
     def has_tokens(self) -> bool:
         return True

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from generation_worker.domain.gate import BREAKER, BreakerPolicy
-from generation_worker.domain.job import Job, Place, Status
+from generation_worker.domain.job import ClaimCursor, Job, Status
 from generation_worker.domain.settlement import Settlement
 from generation_worker.events import Events
 from generation_worker.ports import (
@@ -15,8 +15,8 @@ from generation_worker.ports import (
     CallReport,
     Claim,
     Expiry,
-    FleetNews,
-    GateNews,
+    FleetState,
+    GateChange,
     Key,
     Promotion,
     Reclaim,
@@ -25,7 +25,7 @@ from generation_worker.ports import (
     StoredObject,
     StoreUnavailable,
     Suspect,
-    WorkerCard,
+    WorkerInfo,
 )
 from generation_worker.worker.lease import Lease
 from generation_worker.worker.settings import WorkerSettings
@@ -92,7 +92,7 @@ class ScriptedStore:
     def claim_jobs(
         self,
         worker: str,
-        marks: Mapping[str, Place],
+        marks: Mapping[str, ClaimCursor],
         *,
         keys: Sequence[Key] = (),
         slots: int,
@@ -105,7 +105,7 @@ class ScriptedStore:
         more = {"left_out": list(left_out), "rehearse": rehearse}
         return self._next("claim_jobs", NO_CLAIM, worker, dict(marks), **named, **more)
 
-    def find_suspects(self, marks: Mapping[str, Place], *, limit: int, left_out: Sequence[str]) -> list[Suspect]:
+    def find_suspects(self, marks: Mapping[str, ClaimCursor], *, limit: int, left_out: Sequence[str]) -> list[Suspect]:
         return self._next("find_suspects", [], dict(marks), limit=limit, left_out=list(left_out))
 
     def renew_leases(
@@ -156,7 +156,7 @@ class ScriptedStore:
         report: CallReport,
         *,
         policy: BreakerPolicy = BREAKER,
-    ) -> GateNews | None:
+    ) -> GateChange | None:
         return self._next("finish_call", None, job, number, report, policy=policy)
 
     def stage_image(self, job: Job, staged: Staged) -> bool:
@@ -198,17 +198,17 @@ class ScriptedStore:
     def prune_swept(self, *, retention: float, limit: int) -> int:
         return self._next("prune_swept", 0, retention=retention, limit=limit)
 
-    def register_worker(self, card: WorkerCard) -> None:
+    def register_worker(self, card: WorkerInfo) -> None:
         self._next("register_worker", None, card)
 
-    def touch_worker(self, card: WorkerCard, *, busy: int, stuck: int, known: str = "") -> FleetNews | None:
+    def touch_worker(self, card: WorkerInfo, *, busy: int, stuck: int, known: str = "") -> FleetState | None:
         return self._next("touch_worker", None, card, busy=busy, stuck=stuck, known=known)
 
-    def hold_jobs(self, *, limit: int) -> int:
-        return self._next("hold_jobs", 0, limit=limit)
+    def park_paused_jobs(self, *, limit: int) -> int:
+        return self._next("park_paused_jobs", 0, limit=limit)
 
-    def free_jobs(self, *, limit: int) -> int:
-        return self._next("free_jobs", 0, limit=limit)
+    def unpark_jobs(self, *, limit: int) -> int:
+        return self._next("unpark_jobs", 0, limit=limit)
 
     def set_asleep(self, worker: str, *, asleep: bool) -> None:
         self._next("set_asleep", None, worker, asleep=asleep)
@@ -259,7 +259,7 @@ def jobs(number: int, *, provider: str = "local", first: int = 1, **changes: Any
             id=f"job-{n}",
             provider=provider,
             lease_token=f"token-{n}",
-            place=Place(0, f"2026-01-01T00:00:{n:02}+00:00", f"job-{n}"),
+            cursor=ClaimCursor(0, f"2026-01-01T00:00:{n:02}+00:00", f"job-{n}"),
             **changes,
         )
         for n in range(first, first + number)

@@ -31,7 +31,7 @@ from generation_worker.events import Events
 from generation_worker.ports import CallBegun, CallReport, Control, Generated, Picture, StoreUnavailable
 from generation_worker.worker.attempt import Attempt
 from generation_worker.worker.lease import Lease
-from generation_worker.worker.paid_call import KeyRing
+from generation_worker.worker.paid_call import ProviderKeys
 from tests.domain.jobs import a_job
 from tests.worker.scripted_store import Clock, ScriptedStore, Told, unavailable
 from tests.worker.scripted_store import lease as new_lease
@@ -62,7 +62,7 @@ class Desk:
         self.images = ScriptedImages()
         self.fetcher = ScriptedFetcher()
         self.attempt = Attempt(
-            store, KeyRing([self.provider]), self.storage, self.fetcher, self.images, events, max_paid_calls=3
+            store, ProviderKeys([self.provider]), self.storage, self.fetcher, self.images, events, max_paid_calls=3
         )
 
     def run(self, lease: Lease | None = None, **job: Any) -> Outcome:

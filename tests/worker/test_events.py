@@ -9,7 +9,7 @@ import pytest
 from generation_worker.domain.settlement import Completed
 from generation_worker.events import Events
 from generation_worker.worker.attempt import Attempt
-from generation_worker.worker.paid_call import KeyRing
+from generation_worker.worker.paid_call import ProviderKeys
 from tests.worker.scripted_store import ScriptedStore, Told, lease
 from tests.worker.scripted_tools import ScriptedFetcher, ScriptedImages, ScriptedProvider, ScriptedStorage
 
@@ -60,6 +60,6 @@ def test_of_a_listener_that_fails_the_log_says_so_once(events: Events, caplog: p
 def test_an_attempt_is_not_lost_because_nobody_can_be_told(events: Events, store: ScriptedStore) -> None:
     Broken(events)
     store.answer("finish_call", ValueError("no row can hold this"))
-    keys = KeyRing([ScriptedProvider()])
+    keys = ProviderKeys([ScriptedProvider()])
     attempt = Attempt(store, keys, ScriptedStorage(), ScriptedFetcher(), ScriptedImages(), events, max_paid_calls=1)
     assert isinstance(attempt.run(lease()), Completed)

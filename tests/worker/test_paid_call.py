@@ -26,7 +26,7 @@ from generation_worker.domain.errors import (
     ShuttingDown,
 )
 from generation_worker.domain.gate import BREAKER
-from generation_worker.domain.job import FRONT, Job
+from generation_worker.domain.job import LANE_START, Job
 from generation_worker.domain.webhook import Notice
 from generation_worker.events import Events
 from generation_worker.ports import (
@@ -39,11 +39,11 @@ from generation_worker.ports import (
     StoreUnavailable,
 )
 from generation_worker.worker.lease import Lease
-from generation_worker.worker.paid_call import KeyRing, PaidCalls
-from generation_worker.worker.signals import Notices
+from generation_worker.worker.paid_call import PaidCalls, ProviderKeys
+from generation_worker.worker.signals import ProviderHints
 from tests.worker.scripted_store import Clock, Told
 
-JOB = Job("job-1", "text_to_image", "ada", "far", "{}", 1, 1, 4, 0, 0, "token", 3600.0, None, None, FRONT)
+JOB = Job("job-1", "text_to_image", "ada", "far", "{}", 1, 1, 4, 0, 0, "token", 3600.0, None, None, LANE_START)
 REQUEST = GenerationRequest(JOB.id, 1, "a fox")
 IMAGE = Generated(b"image", "far-1", "p-1", {"seconds": 2})
 NEW = CallBegun(True, False, 0, 1)
@@ -122,7 +122,7 @@ def a_lease() -> Lease:
 def make(store: Any, *ways: Generate, lease: Lease | None = None, events: Events | None = None) -> Far:
     provider = Far(list(ways))
     typed: Store = store
-    calls = PaidCalls(typed, events or Events(), KeyRing([provider]), 2, BREAKER)
+    calls = PaidCalls(typed, events or Events(), ProviderKeys([provider]), 2, BREAKER)
     _, generated = calls.make(lease or a_lease(), REQUEST)
     assert generated is IMAGE
     return provider
@@ -308,7 +308,7 @@ def test_a_call_that_fails_is_told_of_by_its_code(
 class Waiting:
     """An attempt that waits for p-1, with what it was told in the meantime."""
 
-    notices: Notices = field(default_factory=Notices)
+    notices: ProviderHints = field(default_factory=ProviderHints)
     clock: Clock = field(default_factory=Clock)
     pauses: list[float] = field(default_factory=list[float])
     """How many seconds each pause took."""
@@ -329,7 +329,7 @@ class Waiting:
         events = Events()
         told = Told(events)
         lease = Sleeper(JOB, claimed_at=self.clock(), duration=60.0, timeout=600.0, clock=self.clock)
-        calls = PaidCalls(cast("Store", store), events, KeyRing([Far([generate])]), 2, BREAKER, self.notices)
+        calls = PaidCalls(cast("Store", store), events, ProviderKeys([Far([generate])]), 2, BREAKER, self.notices)
         calls.make(lease, REQUEST)
         return store, told
 
@@ -381,7 +381,7 @@ def test_another_attempt_at_the_same_call_hears_of_the_notice_too() -> None:
 
 
 def test_a_notice_wakes_an_attempt_that_sleeps() -> None:
-    notices, store = Notices(), ScriptedStore([NEW])
+    notices, store = ProviderHints(), ScriptedStore([NEW])
     lease = Lease(JOB, claimed_at=time.monotonic(), duration=6000.0, timeout=60.0)  # who is not woken is timed out
 
     def generate(_request: GenerationRequest, control: Control) -> Generated:
@@ -389,7 +389,7 @@ def test_a_notice_wakes_an_attempt_that_sleeps() -> None:
         control.pause(500, wake_on="p-1")
         return IMAGE
 
-    calls = PaidCalls(cast("Store", store), Events(), KeyRing([Far([generate])]), 2, BREAKER, notices)
+    calls = PaidCalls(cast("Store", store), Events(), ProviderKeys([Far([generate])]), 2, BREAKER, notices)
     calls.make(lease, REQUEST)
     assert store.ends() == [(1, True, None)]
 
@@ -403,14 +403,16 @@ def test_a_long_pause_does_not_keep_an_id_unwritten() -> None:
 
 
 def test_an_attempt_that_is_stopped_waits_for_no_notice() -> None:
-    notices, lease = Notices(), a_lease()
+    notices, lease = ProviderHints(), a_lease()
 
     def generate(_request: GenerationRequest, control: Control) -> Generated:
         lease.cancel()
         control.pause(30, wake_on="p-1")
         return IMAGE
 
-    calls = PaidCalls(cast("Store", ScriptedStore([NEW])), Events(), KeyRing([Far([generate])]), 2, BREAKER, notices)
+    calls = PaidCalls(
+        cast("Store", ScriptedStore([NEW])), Events(), ProviderKeys([Far([generate])]), 2, BREAKER, notices
+    )
     with pytest.raises(CancelRequested):
         calls.make(lease, REQUEST)
     assert not notices.post(Notice.of("p-1", "msg_1"))

@@ -23,8 +23,8 @@ from generation_worker.domain.errors import (
 )
 from generation_worker.domain.gate import BREAKER
 from generation_worker.events import Events
-from generation_worker.ports import CallBegun, Control, GateNews, Generated, GenerationRequest, StoreBusy
-from generation_worker.worker.paid_call import KeyRing, PaidCalls
+from generation_worker.ports import CallBegun, Control, GateChange, Generated, GenerationRequest, StoreBusy
+from generation_worker.worker.paid_call import PaidCalls, ProviderKeys
 from tests.domain.jobs import a_job
 from tests.worker.scripted_store import ScriptedStore, Told, lease
 
@@ -56,10 +56,10 @@ class Bench:
         self.keys = [Key("far-1"), Key("far-2")]
 
     def make(self, **job: Any) -> Generated:
-        calls = PaidCalls(self.store, self.events, KeyRing(self.keys), 2, BREAKER)
+        calls = PaidCalls(self.store, self.events, ProviderKeys(self.keys), 2, BREAKER)
         return calls.make(lease(a_job(**({"provider": "far"} | job))), REQUEST)[1]
 
-    def fail(self, error: JobError, news: GateNews | None = None) -> JobError:
+    def fail(self, error: JobError, news: GateChange | None = None) -> JobError:
         def way(_control: Control) -> Generated:
             raise error
 
@@ -158,26 +158,26 @@ def test_an_image_says_that_the_key_works(bench: Bench) -> None:
 
 def test_a_job_waits_for_as_long_as_the_gate_is_closed(bench: Bench) -> None:
     error = ProviderLimited("429", wait=7.0)
-    bench.fail(error, GateNews("closed", "closed", 600.0, False))
+    bench.fail(error, GateChange("closed", "closed", 600.0, False))
     assert error.wait == 600.0
     assert bench.told.fields("gate.closed") == {"key": "far-1", "seconds": 600.0, "error": "429"}
 
 
 def test_a_job_does_not_wait_while_there_is_another_way(bench: Bench) -> None:
     error = ProviderRefused("401")
-    bench.fail(error, GateNews("closed", "open", 30.0, True))
+    bench.fail(error, GateChange("closed", "open", 30.0, True))
     assert error.wait == 0.0
     assert bench.told.fields("breaker.opened") == {"key": "far-1", "seconds": 30.0, "error": "401"}
 
 
 def test_that_the_breaker_closes_is_told(bench: Bench) -> None:
-    bench.store.answer("finish_call", GateNews("open", "closed", None, False))
+    bench.store.answer("finish_call", GateChange("open", "closed", None, False))
     bench.make()
     assert bench.told.fields("breaker.closed")["key"] == "far-1"
 
 
 def test_what_changes_nothing_is_not_told(bench: Bench) -> None:
-    bench.fail(ProviderUnavailable("503"), GateNews("closed", "closed", None, False))
+    bench.fail(ProviderUnavailable("503"), GateChange("closed", "closed", None, False))
     assert not [name for name in bench.told.names if name.startswith(("gate", "breaker"))]
 
 

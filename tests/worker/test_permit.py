@@ -12,8 +12,8 @@ from tests.domain.jobs import a_job
 from tests.worker.scripted_store import Clock, ScriptedStore, unavailable
 
 
-def a_permit(store: ScriptedStore, clock: Clock, tenth: int | None = 100) -> Permit:
-    return Permit(store, a_job(), key_label="far-1", tenth=tenth, stamped_at=clock(), clock=clock)
+def a_permit(store: ScriptedStore, clock: Clock, decisecond: int | None = 100) -> Permit:
+    return Permit(store, a_job(), key_label="far-1", decisecond=decisecond, stamped_at=clock(), clock=clock)
 
 
 def test_a_fresh_one_is_not_asked_about(store: ScriptedStore, clock: Clock) -> None:

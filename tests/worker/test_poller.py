@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from generation_worker.domain.job import FRONT, Job
+from generation_worker.domain.job import LANE_START, Job
 from generation_worker.events import Events
 from generation_worker.ports import Claim, Key, Promotion, Refusal, StoreUnavailable
 from generation_worker.worker import poller as pollers
@@ -137,8 +137,8 @@ def test_a_full_claim_lets_the_next_one_begin_where_it_ended(desk: Desk) -> None
     free_all(desk)
     desk.poller.step()
     first, second = desk.claims()
-    assert first["marks"] == {"local": FRONT, "replicate": FRONT, "none": FRONT}
-    assert second["marks"] == first["marks"] | {"local": jobs(4)[-1].place}
+    assert first["marks"] == {"local": LANE_START, "replicate": LANE_START, "none": LANE_START}
+    assert second["marks"] == first["marks"] | {"local": jobs(4)[-1].cursor}
 
 
 def test_each_lane_has_a_mark_of_its_own(desk: Desk) -> None:
@@ -147,7 +147,7 @@ def test_each_lane_has_a_mark_of_its_own(desk: Desk) -> None:
     desk.poller.step()
     free_all(desk)
     desk.poller.step()
-    assert desk.claims()[1]["marks"] == {"local": mixed[1].place, "replicate": mixed[3].place, "none": FRONT}
+    assert desk.claims()[1]["marks"] == {"local": mixed[1].cursor, "replicate": mixed[3].cursor, "none": LANE_START}
 
 
 def test_a_short_claim_has_seen_the_end_of_the_line(desk: Desk) -> None:
@@ -155,8 +155,8 @@ def test_a_short_claim_has_seen_the_end_of_the_line(desk: Desk) -> None:
     for _ in range(3):
         desk.poller.step()
         free_all(desk)
-    assert desk.claims()[1]["marks"]["local"] != FRONT
-    assert desk.claims()[2]["marks"]["local"] == FRONT
+    assert desk.claims()[1]["marks"]["local"] != LANE_START
+    assert desk.claims()[2]["marks"]["local"] == LANE_START
 
 
 def test_marks_are_forgotten_after_a_while(desk: Desk) -> None:
@@ -166,7 +166,7 @@ def test_marks_are_forgotten_after_a_while(desk: Desk) -> None:
         free_all(desk)
         desk.clock.advance(passed)
         desk.poller.step()
-    assert [claim["marks"]["local"] == FRONT for claim in desk.claims()] == [True, False, True]
+    assert [claim["marks"]["local"] == LANE_START for claim in desk.claims()] == [True, False, True]
 
 
 def test_marks_are_forgotten_when_there_may_be_work_anywhere_in_the_line(desk: Desk) -> None:
@@ -175,7 +175,7 @@ def test_marks_are_forgotten_when_there_may_be_work_anywhere_in_the_line(desk: D
     free_all(desk)
     desk.poller.look_now()
     desk.poller.step()
-    assert desk.claims()[1]["marks"]["local"] == FRONT
+    assert desk.claims()[1]["marks"]["local"] == LANE_START
 
 
 # refusals
@@ -331,34 +331,34 @@ def test_the_line_is_empty_when_there_was_nothing_to_start_and_nothing_to_refuse
 # outside a gate
 
 
-@pytest.mark.parametrize(("room_in", "rest"), [(0.4, 0.4), (0.0, 0.05), (600.0, 1.0)])
-def test_jobs_outside_a_gate_are_looked_at_when_it_opens(desk: Desk, room_in: float, rest: float) -> None:
+@pytest.mark.parametrize(("opens_in", "rest"), [(0.4, 0.4), (0.0, 0.05), (600.0, 1.0)])
+def test_jobs_outside_a_gate_are_looked_at_when_it_opens(desk: Desk, opens_in: float, rest: float) -> None:
     desk.listening = True
-    desk.store.answer("claim_jobs", *[Claim([], [], room_in)] * 3)
+    desk.store.answer("claim_jobs", *[Claim([], [], opens_in)] * 3)
     assert desk.poller.step() == rest
     assert desk.store.calls("set_asleep") == []  # whoever waits for a gate does not wait to be woken
 
 
-@pytest.mark.parametrize(("room_in", "empty"), [(30.0, False), (60.6, False), (61.0, True), (86_400.0, True)])
-def test_the_line_is_not_empty_while_a_gate_opens_within_its_minute(desk: Desk, room_in: float, empty: bool) -> None:
-    desk.store.answer("claim_jobs", Claim([], [], room_in))
+@pytest.mark.parametrize(("opens_in", "empty"), [(30.0, False), (60.6, False), (61.0, True), (86_400.0, True)])
+def test_the_line_is_not_empty_while_a_gate_opens_within_its_minute(desk: Desk, opens_in: float, empty: bool) -> None:
+    desk.store.answer("claim_jobs", Claim([], [], opens_in))
     desk.poller.step()
     assert desk.poller.empty is empty
 
 
 def test_a_claim_that_a_gate_cut_short_goes_on_where_it_ended(desk: Desk) -> None:
-    desk.store.answer("claim_jobs", brought(2)._replace(room_in=0.1))
+    desk.store.answer("claim_jobs", brought(2)._replace(opens_in=0.1))
     desk.poller.step()
     desk.poller.step()
     assert desk.claims()[1]["marks"]["local"].id == "job-2"
 
 
 def test_jobs_move_while_a_breaker_is_open_and_are_looked_for_at_once(desk: Desk) -> None:
-    desk.store.answer("claim_jobs", brought(2)._replace(room_in=30.0, broken=True))
+    desk.store.answer("claim_jobs", brought(2)._replace(opens_in=30.0, broken=True))
     desk.store.answer("move_jobs", 3)
     assert desk.poller.step() == 0
     desk.poller.step()
-    assert desk.claims()[1]["marks"]["local"] == FRONT
+    assert desk.claims()[1]["marks"]["local"] == LANE_START
 
 
 def test_nothing_is_moved_while_the_gate_is_only_limited(desk: Desk) -> None:

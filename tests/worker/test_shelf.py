@@ -13,11 +13,11 @@ from generation_worker.domain.errors import InputRejected, OutputRejected, Stora
 from generation_worker.domain.settlement import Cancelled, Completed, Failed, Outcome, Released
 from generation_worker.events import Events
 from generation_worker.ports import Control, Generated, Staged, StoreUnavailable
-from generation_worker.worker import image_store as shelf
+from generation_worker.worker import image_store
 from generation_worker.worker.attempt import Attempt
 from generation_worker.worker.image_keys import image_key
 from generation_worker.worker.lease import Lease
-from generation_worker.worker.paid_call import KeyRing
+from generation_worker.worker.paid_call import ProviderKeys
 from tests.domain.jobs import a_job
 from tests.worker.scripted_store import ScriptedStore, Told, unavailable
 from tests.worker.scripted_store import lease as new_lease
@@ -43,7 +43,7 @@ class Desk:
         self.storage = ScriptedStorage()
         self.images = ScriptedImages()
         self.attempt = Attempt(
-            store, KeyRing([self.provider]), self.storage, ScriptedFetcher(), self.images, events, max_paid_calls=2
+            store, ProviderKeys([self.provider]), self.storage, ScriptedFetcher(), self.images, events, max_paid_calls=2
         )
 
     def run(self, lease: Lease | None = None, **job: Any) -> Outcome:
@@ -56,7 +56,7 @@ class Desk:
 @pytest.fixture
 def desk(store: ScriptedStore, events: Events, monkeypatch: pytest.MonkeyPatch) -> Desk:
     """Whose patience with the storage is over at once."""
-    monkeypatch.setattr(shelf, "PATIENCE", 0.0)
+    monkeypatch.setattr(image_store, "PATIENCE", 0.0)
     return Desk(store, events)
 
 
@@ -114,7 +114,7 @@ def test_only_who_comes_after_another_attempt_asks(desk: Desk, job: dict[str, An
 
 
 def test_a_storage_that_stays_away_does_not_keep_the_thread(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shelf, "PATIENCE", 0.05)
+    monkeypatch.setattr(image_store, "PATIENCE", 0.05)
     desk.storage.puts = list(AWAY)
     lease = real_lease()
     assert kept(desk.run(lease))
@@ -124,7 +124,7 @@ def test_a_storage_that_stays_away_does_not_keep_the_thread(desk: Desk, monkeypa
 @pytest.mark.parametrize("end", ["deadline", "shutdown"])
 def test_an_attempt_that_must_end_stages_what_it_has(desk: Desk, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not as released: that would give the attempt back, and a first attempt does not look for what is staged."""
-    monkeypatch.setattr(shelf, "PATIENCE", 60.0)
+    monkeypatch.setattr(image_store, "PATIENCE", 60.0)
     desk.storage.puts = list(AWAY)
     lease = real_lease(timeout=0.5 if end == "deadline" else 30)
 
@@ -153,7 +153,7 @@ def test_who_loses_the_job_stages_what_it_has_for_whoever_has_it(desk: Desk) -> 
 
 
 def test_a_cancelled_job_needs_its_image_no_more(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shelf, "PATIENCE", 60.0)
+    monkeypatch.setattr(image_store, "PATIENCE", 60.0)
     desk.storage.puts = list(AWAY)
     lease = real_lease()
     threading.Timer(0.01, lease.cancel).start()
@@ -192,7 +192,7 @@ def test_what_is_staged_and_no_image_is_discarded(desk: Desk) -> None:
 def test_an_image_too_large_for_the_table_is_kept_in_memory_until_the_deadline(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shelf, "LARGEST_STAGED", len(IMAGE) - 1)
+    monkeypatch.setattr(image_store, "LARGEST_STAGED", len(IMAGE) - 1)
     desk.storage.puts = [DOWN] * 2
     assert isinstance(desk.run(real_lease()), Completed)
     desk.storage.puts = list(AWAY)

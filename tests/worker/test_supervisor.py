@@ -20,7 +20,7 @@ from generation_worker.worker import supervisor as supervisors
 from generation_worker.worker.lease import Lease
 from generation_worker.worker.settings import Ending
 from generation_worker.worker.supervisor import Supervisor
-from generation_worker.worker.worker import Equipment
+from generation_worker.worker.worker import WorkerDependencies
 from tests.support.waiting import wait_until
 from tests.worker.scripted_store import ScriptedStore, Told, jobs, settings, unavailable
 
@@ -56,7 +56,7 @@ class House:
         known: dict[str, Any] = {"poll_interval": 0.005, "idle_poll_interval": 0.01, "grace": 5.0, "overtime": 0.0}
         self.supervisor = Supervisor(
             settings(**(known | changes)),
-            Equipment(store=store, heartbeat_store=store, signals=None, work=self.work, events=events),
+            WorkerDependencies(store=store, heartbeat_store=store, signals=None, work=self.work, events=events),
         )
         self.ending: Ending | None = None
         self._until_empty = False
@@ -106,7 +106,7 @@ def build(store: ScriptedStore, events: Events, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(supervisors, "WATCH_EVERY", 0.002)
     monkeypatch.setattr(shutdown, "STEP", 0.002)
     monkeypatch.setattr(shutdown, "LET_GO", 0.2)
-    monkeypatch.setattr(shutdown, "LAST_WORDS", 0.2)
+    monkeypatch.setattr(shutdown, "SETTLE_FLUSH_TIMEOUT", 0.2)
     houses: list[House] = []
 
     def build(**changes: Any) -> House:
@@ -146,7 +146,7 @@ def test_a_job_goes_all_the_way(build: Build, told: Told) -> None:
     wait_until(lambda: "attempt.settled" in told.names, "the job is settled")
     assert house.settled() == {"job-1": "completed"}
     assert told.fields("attempt.started")["job"] == "job-1"
-    assert house.supervisor.crew.pool.busy == 0
+    assert house.supervisor.worker.pool.busy == 0
 
 
 # asked to stop
@@ -318,17 +318,17 @@ def test_an_attempt_whose_surroundings_break_costs_no_thread(
     build: Build, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house = build(concurrency=1)
-    put = house.supervisor.crew.settler.put
+    put = house.supervisor.worker.settler.put
 
     def break_once(lease: Lease, outcome: Outcome) -> None:
         if lease.job.id == "job-1":
             raise KeyError("a fault of ours")
         put(lease, outcome)
 
-    monkeypatch.setattr(house.supervisor.crew.settler, "put", break_once)
+    monkeypatch.setattr(house.supervisor.worker.settler, "put", break_once)
     house.work.go_on.set()
     house.store.answer("claim_jobs", Claim(jobs(1), []), Claim(jobs(1, first=2), []))
     house.start()
     wait_until(lambda: house.settled() == {"job-2": "completed"}, "the next job is done")
     assert told.fields("attempt.broke")["job"] == "job-1"
-    assert len(house.supervisor.crew.leases) == 0
+    assert len(house.supervisor.worker.leases) == 0

@@ -1,7 +1,7 @@
--- Jobs: what operators, the API and the dashboard ask of them, and the changes that people make.
+-- Jobs: what operators, the API and the dashboard read of them, and the changes that people make.
 
 -- name: job
--- One job as it stands, with the job that replaced it, if it was replayed.
+-- One job with all its columns, and with the job that replaced it, if it was replayed.
 SELECT j.id, j.kind, j.user_id, j.status, j.provider, j.fallback_provider, j.payload, j.result, j.cost, j.debited, j.priority, j.position,
        j.attempt, j.max_attempts, j.crashes, j.waits, j.run_at, j.deadline_at, j.locked_by, j.locked_at,
        j.lease_expires_at, j.cancel_requested_at, j.batch_id, j.batch_index, j.idempotency_key, j.retry_of,
@@ -13,7 +13,7 @@ SELECT j.id, j.kind, j.user_id, j.status, j.provider, j.fallback_provider, j.pay
   FROM generation.generation_job j WHERE j.id = %(id)s
 
 -- name: find_job
--- One job as it stands; none if it belongs to another user than the one that is asked for.
+-- One job with the columns that the API shows. No row if it belongs to another user than the given one.
 SELECT j.id, j.kind, j.user_id, j.status, j.provider, j.fallback_provider, j.cost, j.debited, j.priority, j.attempt, j.max_attempts,
        j.run_at, j.deadline_at, j.cancel_requested_at IS NOT NULL AS cancel_requested, j.batch_id, j.batch_index, j.retry_of,
        j.error_code, j.error_message, j.created_at, j.started_at, j.finished_at,
@@ -24,7 +24,7 @@ SELECT j.id, j.kind, j.user_id, j.status, j.provider, j.fallback_provider, j.cos
   FROM generation.generation_job j WHERE j.id = %(id)s AND (%(user)s::text IS NULL OR j.user_id = %(user)s)
 
 -- name: find_jobs
--- The jobs whose ids lie between two ids: those that begin alike.
+-- The jobs whose ids lie between two ids: those with the same beginning.
 SELECT id FROM generation.generation_job WHERE id BETWEEN %(low)s AND %(high)s ORDER BY id LIMIT %(limit)s
 
 -- name: named_jobs
@@ -32,12 +32,12 @@ SELECT id FROM generation.generation_job WHERE id BETWEEN %(low)s AND %(high)s O
 SELECT j.id, j.kind, j.user_id, j.status, j.provider, j.fallback_provider, j.cost, j.debited, j.priority, j.attempt, j.max_attempts,
        j.run_at, j.deadline_at, j.cancel_requested_at IS NOT NULL AS cancel_requested, j.batch_id, j.batch_index, j.retry_of,
        j.error_code, j.error_message, j.created_at, j.started_at, j.finished_at
-  FROM unnest(%(ids)s::uuid[]) AS asked (id)
-  CROSS JOIN LATERAL (SELECT g.* FROM generation.generation_job g WHERE g.id = asked.id LIMIT 1) AS j
+  FROM unnest(%(ids)s::uuid[]) AS requested (id)
+  CROSS JOIN LATERAL (SELECT g.* FROM generation.generation_job g WHERE g.id = requested.id LIMIT 1) AS j
  ORDER BY j.id DESC
 
 -- name: batch_jobs
--- The jobs of a batch, in their order; of one user, if one is asked for.
+-- The jobs of a batch in their order; of one user, if a user is given.
 SELECT j.id, j.kind, j.user_id, j.status, j.provider, j.fallback_provider, j.cost, j.debited, j.priority, j.attempt, j.max_attempts,
        j.run_at, j.deadline_at, j.cancel_requested_at IS NOT NULL AS cancel_requested, j.batch_id, j.batch_index, j.retry_of,
        j.error_code, j.error_message, j.created_at, j.started_at, j.finished_at
@@ -45,20 +45,20 @@ SELECT j.id, j.kind, j.user_id, j.status, j.provider, j.fallback_provider, j.cos
  ORDER BY j.batch_index, j.id LIMIT %(limit)s
 
 -- name: list_jobs
--- As list_jobs_of_user, for the jobs of everybody: in the order of their ids, which begin with the time.
-WITH looked AS MATERIALIZED (
+-- As list_jobs_of_user, for the jobs of all users: in the order of their ids, which begin with the time.
+WITH scanned AS MATERIALIZED (
   SELECT id, created_at, status, kind FROM generation.generation_job
    WHERE id < %(before_id)s
    ORDER BY id DESC LIMIT %(cap)s
 ), reach AS (
-  SELECT (SELECT count(*) FROM looked) AS looked, created_at AS reached_at, id AS reached
-    FROM (SELECT created_at, id FROM looked ORDER BY id LIMIT 1) AS last
+  SELECT (SELECT count(*) FROM scanned) AS scanned, created_at AS reached_at, id AS reached
+    FROM (SELECT created_at, id FROM scanned ORDER BY id LIMIT 1) AS last
 ), chosen AS (
-  SELECT id FROM looked
+  SELECT id FROM scanned
    WHERE (%(statuses)s::text[] IS NULL OR status = ANY (%(statuses)s::text[])) AND (%(kind)s::text IS NULL OR kind = %(kind)s)
    ORDER BY id DESC LIMIT %(limit)s
 )
-SELECT reach.looked, reach.reached_at, reach.reached,
+SELECT reach.scanned, reach.reached_at, reach.reached,
        j.id, j.kind, j.user_id, j.status, j.provider, j.fallback_provider, j.cost, j.debited, j.priority, j.attempt, j.max_attempts,
        j.run_at, j.deadline_at, j.cancel_requested_at IS NOT NULL AS cancel_requested, j.batch_id, j.batch_index, j.retry_of,
        j.error_code, j.error_message, j.created_at, j.started_at, j.finished_at
@@ -66,10 +66,10 @@ SELECT reach.looked, reach.reached_at, reach.reached,
  ORDER BY j.id DESC
 
 -- name: list_jobs_of_user
--- A page of one user's jobs, the latest first, from a cursor on; with how many were looked at and where that ended. No
--- more than a cap is looked at, however few the filters let through. Those that run and all others stand in an index each
--- (see the baseline migration): of both, the latest are taken.
-WITH looked AS MATERIALIZED (
+-- A page of one user's jobs, the latest first, from a cursor on; with the number of rows that were scanned and the last of
+-- them. At most %(cap)s rows are scanned, however few of them match. Running jobs and all others have one index each (see the
+-- baseline migration): the latest of both are merged.
+WITH scanned AS MATERIALIZED (
   SELECT * FROM (
     (SELECT id, created_at, status, kind FROM generation.generation_job
       WHERE user_id = %(user)s AND (created_at, id) < (%(before_time)s, %(before_id)s) AND status <> 'processing'
@@ -80,14 +80,14 @@ WITH looked AS MATERIALIZED (
       ORDER BY created_at DESC, id DESC LIMIT %(cap)s)) AS both_kinds
    ORDER BY created_at DESC, id DESC LIMIT %(cap)s
 ), reach AS (
-  SELECT (SELECT count(*) FROM looked) AS looked, created_at AS reached_at, id AS reached
-    FROM (SELECT created_at, id FROM looked ORDER BY created_at, id LIMIT 1) AS last
+  SELECT (SELECT count(*) FROM scanned) AS scanned, created_at AS reached_at, id AS reached
+    FROM (SELECT created_at, id FROM scanned ORDER BY created_at, id LIMIT 1) AS last
 ), chosen AS (
-  SELECT id FROM looked
+  SELECT id FROM scanned
    WHERE (%(statuses)s::text[] IS NULL OR status = ANY (%(statuses)s::text[])) AND (%(kind)s::text IS NULL OR kind = %(kind)s)
    ORDER BY created_at DESC, id DESC LIMIT %(limit)s
 )
-SELECT reach.looked, reach.reached_at, reach.reached,
+SELECT reach.scanned, reach.reached_at, reach.reached,
        j.id, j.kind, j.user_id, j.status, j.provider, j.fallback_provider, j.cost, j.debited, j.priority, j.attempt, j.max_attempts,
        j.run_at, j.deadline_at, j.cancel_requested_at IS NOT NULL AS cancel_requested, j.batch_id, j.batch_index, j.retry_of,
        j.error_code, j.error_message, j.created_at, j.started_at, j.finished_at
@@ -121,7 +121,7 @@ SELECT s.status, count(l.status), (SELECT count(*) FROM latest) < %(cap)s
 -- How many jobs there are in each state. Never reads more than a cap of rows for a part, so that a million jobs cost as
 -- little as ten thousand: what is beyond the cap is estimated from the planner's statistics. Each part is read in the
 -- order of an index that has only its rows.
-WITH looked AS MATERIALIZED (
+WITH scanned AS MATERIALIZED (
   (SELECT 'pending' AS part, status FROM generation.generation_job
     WHERE status = 'pending' ORDER BY provider, held, priority, position, id LIMIT %(cap)s + 1)
   UNION ALL
@@ -133,7 +133,7 @@ WITH looked AS MATERIALIZED (
   (SELECT 'final', status FROM generation.generation_job
     WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT %(cap)s + 1)
 ), whole AS (
-  SELECT part, count(*) <= %(cap)s AS whole FROM looked GROUP BY part
+  SELECT part, count(*) <= %(cap)s AS whole FROM scanned GROUP BY part
 ), share AS (
   SELECT common.status, c.reltuples * common.freq AS rows
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -142,14 +142,14 @@ WITH looked AS MATERIALIZED (
    WHERE c.oid = 'generation.generation_job'::regclass
 )
 SELECT state.status,
-       CASE WHEN coalesce(whole, true) THEN count(looked)
-            ELSE greatest(count(looked), round(coalesce(share.rows, 0))::bigint) END AS jobs,
+       CASE WHEN coalesce(whole, true) THEN count(scanned)
+            ELSE greatest(count(scanned), round(coalesce(share.rows, 0))::bigint) END AS jobs,
        coalesce(whole, true) AS exact
   FROM (VALUES (1, 'pending', 'pending'), (2, 'scheduled', 'due'), (3, 'rate_limited', 'due'),
                (4, 'processing', 'processing'), (5, 'completed', 'final'), (6, 'failed', 'final'),
                (7, 'cancelled', 'final')) AS state (number, status, part)
   LEFT JOIN whole USING (part) LEFT JOIN share USING (status)
-  LEFT JOIN looked ON looked.part = state.part AND looked.status = state.status
+  LEFT JOIN scanned ON scanned.part = state.part AND scanned.status = state.status
  GROUP BY state.number, state.status, whole, share.rows
  ORDER BY state.number
 
@@ -163,22 +163,22 @@ SELECT id, kind, user_id, provider, attempt, max_attempts, locked_by AS worker,
  ORDER BY locked_at, id LIMIT %(limit)s
 
 -- name: dead_letters
--- Jobs that failed, the latest first, from a cursor on; with the job that replaced each, if it was replayed; with how many
--- were looked at and where that ended. No more than a cap is looked at, however few the filters let through.
-WITH looked AS MATERIALIZED (
+-- Jobs that failed, the latest first, from a cursor on; with the job that replaced each, if it was replayed; with the number
+-- of rows that were scanned and the last of them. At most %(cap)s rows are scanned, however few of them match.
+WITH scanned AS MATERIALIZED (
   SELECT id, finished_at, error_code, user_id FROM generation.generation_job
    WHERE status = 'failed' AND finished_at IS NOT NULL
-     AND (%(before_time)s::timestamptz IS NULL OR (finished_at, id) < (%(before_time)s::timestamptz, %(before_id)s::uuid))
+     AND (finished_at, id) < (%(before_time)s::timestamptz, %(before_id)s::uuid)
    ORDER BY finished_at DESC, id DESC LIMIT %(cap)s
 ), reach AS (
-  SELECT (SELECT count(*) FROM looked) AS looked, finished_at AS reached_at, id AS reached
-    FROM (SELECT finished_at, id FROM looked ORDER BY finished_at, id LIMIT 1) AS last
+  SELECT (SELECT count(*) FROM scanned) AS scanned, finished_at AS reached_at, id AS reached
+    FROM (SELECT finished_at, id FROM scanned ORDER BY finished_at, id LIMIT 1) AS last
 ), chosen AS (
-  SELECT id FROM looked
+  SELECT id FROM scanned
    WHERE (%(code)s::text IS NULL OR error_code = %(code)s) AND (%(user)s::text IS NULL OR user_id = %(user)s)
    ORDER BY finished_at DESC, id DESC LIMIT %(limit)s
 )
-SELECT reach.looked, reach.reached_at, reach.reached,
+SELECT reach.scanned, reach.reached_at, reach.reached,
        j.id, j.kind, j.user_id, j.provider, j.cost, j.debited, j.attempt, j.error_code, j.error_message, j.created_at,
        j.finished_at, r.id AS replayed_as
   FROM reach LEFT JOIN (chosen JOIN generation.generation_job j USING (id) LEFT JOIN generation.generation_job r ON r.retry_of = j.id) ON true
@@ -254,55 +254,56 @@ SELECT attempt, worker, started_at, ended_at, extract(epoch FROM ended_at - star
   FROM generation.job_attempt WHERE job_id = %(id)s ORDER BY started_at, ended_at
 
 -- name: job_calls
--- What a job asked of providers. A call without an end is one whose answer is awaited, or was lost.
+-- The provider calls of a job. A call without an end is still running, or its answer was lost.
 SELECT number, provider, key_label, model, provider_ref, started_at, finished_at, milliseconds, spent, usage, error_code
   FROM generation.provider_call WHERE job_id = %(id)s ORDER BY number
 
 -- name: job_changes
--- What people and keys have changed about a job, in their order.
+-- The changes that people and keys have made to a job, in their order.
 SELECT id, at, actor, action, target, reason, before, after FROM generation.audit_event
  WHERE target = 'job:' || %(id)s::uuid ORDER BY id LIMIT %(limit)s
 
 -- name: job_entries
--- What a job moved in its user's account.
+-- The credit entries of a job.
 SELECT user_id, seq, kind, amount, balance_after, reason, created_at
   FROM generation.credit_entry WHERE job_id = %(id)s AND job_id IS NOT NULL ORDER BY seq
 
--- name: job_glances
--- What a list shows of jobs beside their columns: how their prompts begin, who holds them, whether there are images, and the
--- places of those that are near the head of their lanes. Each job is looked up by itself (LIMIT 1), since a planner that
--- joins many at once may go through the whole table for them.
-WITH glance AS MATERIALIZED (
-  SELECT j.id, j.provider, j.status, j.held, j.locked_by AS worker, left(j.payload ->> 'prompt', 500) AS prompt,
+-- name: job_previews
+-- The data of jobs that lists show beside their columns: the beginnings of their prompts, their workers, the number of images,
+-- and the queue positions of those near the head of their lanes. Each job is looked up by itself (LIMIT 1): for a join of many,
+-- the planner may scan the whole table.
+WITH preview AS MATERIALIZED (
+  SELECT j.id, j.provider, j.status, j.held AS parked, j.locked_by AS worker, left(j.payload ->> 'prompt', 500) AS prompt,
          CASE WHEN pg_column_size(j.payload) < 8000 THEN j.payload -> 'inputs' END AS inputs,
          CASE j.kind WHEN 'image_processing'
               THEN jsonb_path_query_array(j.payload, '$.operations[*].type') END AS operations,
          CASE jsonb_typeof(j.result -> 'images') WHEN 'array'
               THEN jsonb_array_length(j.result -> 'images') ELSE 0 END AS images
-    FROM unnest(%(ids)s::uuid[]) AS asked (id)
-    CROSS JOIN LATERAL (SELECT g.* FROM generation.generation_job g WHERE g.id = asked.id LIMIT 1) AS j
+    FROM unnest(%(ids)s::uuid[]) AS requested (id)
+    CROSS JOIN LATERAL (SELECT g.* FROM generation.generation_job g WHERE g.id = requested.id LIMIT 1) AS j
 ), line AS MATERIALIZED (
-  SELECT head.id, head.place FROM (SELECT DISTINCT provider FROM glance WHERE status = 'pending') AS lane
+  SELECT head.id, head.queue_position FROM (SELECT DISTINCT provider FROM preview WHERE status = 'pending') AS lane
     CROSS JOIN LATERAL (
-      SELECT h.id, row_number() OVER (ORDER BY h.priority, h.position, h.id) - 1 AS place FROM (
+      SELECT h.id, row_number() OVER (ORDER BY h.priority, h.position, h.id) - 1 AS queue_position FROM (
         SELECT j.id, j.priority, j.position FROM generation.generation_job j
          WHERE j.status = 'pending' AND j.provider = lane.provider AND NOT j.held
          ORDER BY j.priority, j.position, j.id LIMIT %(head)s) AS h) AS head
 )
-SELECT glance.id, glance.held, glance.worker, glance.prompt, glance.inputs, glance.operations, glance.images, line.place
-  FROM glance LEFT JOIN line USING (id)
+SELECT preview.id, preview.parked, preview.worker, preview.prompt, preview.inputs, preview.operations, preview.images,
+       line.queue_position
+  FROM preview LEFT JOIN line USING (id)
 
 -- name: job_images
 -- The images of a job's result, without the rest of its row.
 SELECT result -> 'images' AS images FROM generation.generation_job WHERE id = %(id)s
 
 -- name: job_pauses
--- What keeps a job waiting, or would if it waited.
+-- The pauses that keep a job waiting, or would if it waited.
 SELECT name, value ->> 'reason' AS reason, updated_at AS since, updated_by AS by
   FROM generation.generation_job j, generation.generation_pauses(j.kind, j.provider, j.user_id) WHERE j.id = %(id)s
 
 -- name: queue_position
--- How many jobs stand before a pending one in its lane, up to a cap; no row if it does not wait in line.
+-- The number of jobs before a pending one in its lane, up to a cap. No row if it is not pending.
 SELECT (SELECT count(*) FROM (
           SELECT FROM generation.generation_job b
            WHERE b.status = 'pending' AND b.provider = j.provider AND NOT b.held
@@ -312,8 +313,8 @@ SELECT (SELECT count(*) FROM (
 
 -- name: oldest_waiting
 -- For each lane: which job has been due for longest among the first in line, and how many living workers serve it. A
--- job far down the line waits for its own user's other jobs, so only the front is looked at.
--- What is put aside, because its user or kind is paused, is not in line.
+-- job far down the line waits for its own user's other jobs, so only the front is read.
+-- Parked jobs, whose user or kind is paused, are not counted.
 WITH RECURSIVE lane (provider) AS (
   (SELECT provider FROM generation.generation_job WHERE status = 'pending' ORDER BY provider LIMIT 1)
   UNION ALL
@@ -341,9 +342,8 @@ SELECT id, status, run_at, extract(epoch FROM run_at - statement_timestamp())::f
  ORDER BY run_at LIMIT 1
 
 -- name: lane_pace
--- What a lane has been doing, for an estimate: how long its jobs took within the last hour, how many slots its living
--- workers have and how many of them are taken, and what the gates of its keys let through. A lane that has no limited
--- key has no gate.
+-- The pace of a lane, for an estimate: how long its jobs took within the last hour, how many slots its living workers have and
+-- how many of them are taken, and the limits of its keys' gates. A lane without a limited key has no gate.
 WITH latest AS MATERIALIZED (
   SELECT provider, status, extract(epoch FROM finished_at - started_at)::float8 AS seconds FROM generation.generation_job
    WHERE finished_at > statement_timestamp() - interval '1 hour' ORDER BY finished_at DESC LIMIT %(cap)s
@@ -376,7 +376,7 @@ SELECT count(*) AS waiting FROM (
 SELECT id, user_id FROM generation.generation_job WHERE id = ANY (%(ids)s::uuid[]) AND (%(user)s::text IS NULL OR user_id = %(user)s)
 
 -- name: take_turn
--- Those who enqueue for one user over HTTP take turns, so that none overlooks what another is adding.
+-- Requests that enqueue for one user over HTTP run one after the other, so that none misses jobs that another one is adding.
 SELECT pg_advisory_xact_lock(hashtextextended('generation.enqueue.' || %(user)s, 0))
 
 -- name: enqueue_jobs
@@ -388,8 +388,7 @@ SELECT id, status, batch AS batch_id, duplicate FROM generation.enqueue_generati
 SELECT status, cancel_requested FROM generation.cancel_generation(%(id)s)
 
 -- name: replayed_request
--- The request of a job, as a replay makes it again. gone: its uploads that have been deleted since, unless it was replayed
--- already.
+-- The request of a job, for a replay. gone: its uploads that have been deleted since, unless it was replayed already.
 SELECT status, kind, user_id, payload, CASE kind WHEN 'image_processing' THEN NULL ELSE provider END AS provider,
        fallback_provider, priority, max_attempts, batch_id,
        ARRAY(SELECT s.key FROM generation.swept_upload s
@@ -398,7 +397,7 @@ SELECT status, kind, user_id, payload, CASE kind WHEN 'image_processing' THEN NU
   FROM generation.generation_job j WHERE id = %(id)s
 
 -- name: run_next
--- Puts a waiting job before the first one of its lane, which may have an urgent priority: that is overtaken too.
+-- Moves a waiting job before the first one of its lane, whatever the priority of that one.
 WITH job AS MATERIALIZED (
   SELECT id, provider, priority, position, status FROM generation.generation_job
    WHERE id = %(id)s AND status IN ('pending', 'scheduled', 'rate_limited') FOR NO KEY UPDATE

@@ -1,33 +1,45 @@
-"""The whole fleet over HTTP: how it does, what it has done, and who works. Asked of the database, by any process."""
+"""The fleet over HTTP: health of this process, metrics, and the state, figures and workers of the whole fleet."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Annotated, Any, Literal, Protocol, TypeVar
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from generation_worker.db import fleet
+from generation_worker.db.jobs import JobCount, throughput
+from generation_worker.db.query import Queries
 from generation_worker.domain.fleet import EVERYTHING, What, extent_of
-from generation_worker.domain.job import Status
 from generation_worker.events import Events
-from generation_worker.web.app import PROBLEM
+from generation_worker.web.app import PROBLEM, Database, part
 from generation_worker.web.auth import Caller, needs, open_to_all
 from generation_worker.web.problems import MEDIA_TYPE, documented
 
-# Health for people and platforms. No route asks the database, so that a serverless one may sleep.
-#
-# The routes are coroutines: they wait for nothing, so they need no thread, and answer while all threads wait.
-
+SAMPLE = 10_000
+"""How many of the latest final jobs are read for a time span; with more of them its figures are scaled up."""
+MOST_WORKERS = 1000
+MOST_GATES = 100
+PROCESSED = ("completed", "failed", "cancelled")
+"""Statuses after which a job is not worked on again."""
 
 Report = Callable[[], dict[str, Any]]
+"""Returns the state of this process, as ``Supervisor.report``."""
+Scrape = Callable[..., tuple[bytes, str]]
+"""Returns the metrics and their content type, as ``Metrics.scrape``."""
+
+
+class RowModel(BaseModel):
+    """A response that is filled from a row of the database."""
+
+    model_config = ConfigDict(from_attributes=True)
 
 
 class HealthPause(BaseModel):
-    """What nobody starts: everything, a provider or a kind."""
+    """A pause of everything, of a provider or of a kind."""
 
     what: str
     since: str
@@ -36,7 +48,7 @@ class HealthPause(BaseModel):
 
 
 class DisabledEndpoint(BaseModel):
-    """An endpoint of the app's that is told nothing any more until somebody enables it."""
+    """A webhook endpoint to which nothing is sent until it is enabled."""
 
     id: str
     since: str
@@ -44,7 +56,7 @@ class DisabledEndpoint(BaseModel):
 
 
 class Health(BaseModel):
-    """How the worker is. ``problems`` says what is wrong, in words."""
+    """The worker's state. ``problems`` names in words what is wrong."""
 
     status: Literal["healthy", "unhealthy"]
     worker: Literal["starting", "running", "paused", "draining"]
@@ -63,82 +75,8 @@ class Health(BaseModel):
     uptime_seconds: float
 
 
-def health_router(report: Report) -> APIRouter:
-    """``GET /health``, ``/health/ready`` (may take jobs) and ``/health/live`` (restart me if not 200)."""
-    router = APIRouter(tags=["health"])
-
-    def answer(response: Response, good: Callable[[Health], bool]) -> Health:
-        health = Health.model_validate(report())
-        response.status_code = 200 if good(health) else 503
-        return health
-
-    @router.get("/health", responses={503: {"model": Health}})
-    @open_to_all
-    async def health(response: Response) -> Health:  # pyright: ignore[reportUnusedFunction]
-        """The worker's state; 503 with what is wrong."""
-        return answer(response, lambda health: health.status == "healthy")
-
-    @router.get("/health/ready", responses={503: {"model": Health}})
-    @open_to_all
-    async def ready(response: Response) -> Health:  # pyright: ignore[reportUnusedFunction]
-        """200 while the worker takes jobs; 503 while it starts, drains or cannot reach the database."""
-        return answer(response, lambda health: health.ready)
-
-    @router.get("/health/live", responses={503: {"model": Health}})
-    @open_to_all
-    async def live(response: Response) -> Health:  # pyright: ignore[reportUnusedFunction]
-        """200 unless only a restart helps; a database that is away does not count."""
-        return answer(response, lambda health: health.live)
-
-    return router
-
-
-# The metrics, for Prometheus.
-
-
-class Scrape(Protocol):
-    """Gives the metrics and their content type, in a format that ``accept`` names."""
-
-    def __call__(self, accept: str, *, fleet: bool) -> tuple[bytes, str]: ...
-
-
-def metrics_router(scrape: Scrape) -> APIRouter:
-    """``GET /metrics``. It names no user, and must be there while keys cannot be looked up: it asks for none."""
-    router = APIRouter(tags=["metrics"])
-
-    @router.get("/metrics", response_class=Response)
-    @open_to_all
-    def metrics(  # pyright: ignore[reportUnusedFunction]
-        accept: Annotated[str, Header()] = "",
-        fleet: Annotated[
-            bool, Query(description="false leaves out what is asked of the database, so that it may sleep.")
-        ] = True,
-    ) -> Response:
-        """Prometheus' metrics: those of this process, and of the whole fleet."""
-        body, content_type = scrape(accept, fleet=fleet)
-        return Response(body, headers={"Content-Type": content_type})
-
-    return router
-
-
-# A pause as every answer tells it.
-
-
-class KnownPause(Protocol):
-    """Something that nobody starts; ``name`` is the setting that keeps it."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def reason(self) -> str | None: ...
-    @property
-    def since(self) -> datetime: ...
-    @property
-    def by(self) -> str | None: ...
-
-
-class Pause(BaseModel):
-    """Something that nobody starts."""
+class PauseView(BaseModel):
+    """An extent of which no worker starts a job."""
 
     what: What
     name: str | None = Field(description="Of the provider, kind or user; null for everything.")
@@ -146,75 +84,14 @@ class Pause(BaseModel):
     by: str | None
     reason: str | None
 
-
-def pause_answer(pause: KnownPause) -> Pause:
-    extent = extent_of(pause.name)
-    return Pause(what=extent.what, name=extent.name or None, since=pause.since, by=pause.by, reason=pause.reason)
-
-
-# What the fleet's routes are answered from, in their own words: answers that the database's questions give.
+    @classmethod
+    def of(cls, pause: fleet.Pause) -> PauseView:
+        extent = extent_of(pause.name)
+        return cls(what=extent.what, name=extent.name or None, since=pause.since, by=pause.by, reason=pause.reason)
 
 
-class Count(Protocol):
-    @property
-    def status(self) -> Status: ...
-    @property
-    def jobs(self) -> int: ...
-    @property
-    def exact(self) -> bool: ...
-
-
-class Span(Protocol):
-    @property
-    def span(self) -> str: ...
-    @property
-    def completed(self) -> int: ...
-    @property
-    def failed(self) -> int: ...
-    @property
-    def mean_seconds(self) -> float | None: ...
-
-
-class Questions(Protocol):
-    """Every answer is bounded. Raises StoreUnavailable."""
-
-    def count_jobs(self) -> Sequence[Count]: ...
-
-    def throughput(self, *, cap: int) -> Sequence[Span]: ...
-
-    def pauses(self) -> Sequence[KnownPause]: ...
-
-    def oldest_waiting(self) -> Sequence[Any]: ...
-
-    def gates(self, *, limit: int) -> Sequence[Any]: ...
-
-    def workers(self, *, limit: int) -> Sequence[Any]: ...
-
-
-Q_co = TypeVar("Q_co", covariant=True)
-
-
-class Ask(Protocol[Q_co]):
-    """Lends somebody who answers questions, for the length of a block."""
-
-    def __call__(self) -> AbstractContextManager[Q_co]: ...
-
-
-SAMPLE = 10_000
-"""How many of the latest final jobs stand for a span with more of them."""
-MOST_WORKERS = 1000
-MOST_GATES = 100
-
-
-Reader = Annotated[Caller, needs("read", whole_fleet=True)]
-
-
-class Model(BaseModel):
-    model_config = ConfigDict(from_attributes=True)
-
-
-class Ended(Model):
-    """What ended within a span, in the whole fleet."""
+class Ended(RowModel):
+    """The jobs of the whole fleet that ended within a time span."""
 
     completed: int
     failed: int
@@ -239,23 +116,23 @@ class Stats(BaseModel):
     jobs_failed: int
     jobs_cancelled: int
     jobs_exact: bool = Field(description="False: a number beyond 10,000 is an estimate.")
-    active_workers: int = Field(description="Heard of within two minutes.")
+    active_workers: int = Field(description="With a heartbeat within two minutes.")
     average_job_time: float | None = Field(description="Seconds, of the jobs completed within the last hour.")
     success_rate: float | None = Field(description="From 0 to 1, of the jobs that ended within the last hour.")
     hour: Ended
     day: Ended
 
 
-class Front(Model):
-    """The job that has waited for longest for one provider."""
+class Front(RowModel):
+    """The job that has waited longest for one provider."""
 
     provider: str
     id: UUID
-    seconds: float = Field(description="For which it has been due.")
-    workers: int = Field(description="Living workers that serve it; with 0 the lane stands still.")
+    seconds: float = Field(description="Since it is due.")
+    workers: int = Field(description="Living workers that serve the provider; with 0 none of its jobs starts.")
 
 
-class Gate(Model):
+class GateView(RowModel):
     """A key of a provider, for the whole fleet."""
 
     key_label: str
@@ -264,25 +141,25 @@ class Gate(Model):
     used: int = Field(description="Calls of the last minute.")
     state: str = Field(description="ok, limited, open or probing.")
     reason: str | None
-    seconds: float = Field(description="Until it is tried again.")
+    seconds: float = Field(description="Until the next try.")
     workers: int
 
 
 class FleetStatus(BaseModel):
-    """How the fleet does. ``stopped``: no worker has been heard of for two minutes."""
+    """The state of the fleet. ``stopped``: no worker has sent a heartbeat for two minutes."""
 
     status: Literal["running", "paused", "stopped"]
     active_workers: int
-    busy: int = Field(description="Jobs that the living workers do now.")
-    concurrency: int = Field(description="Jobs that they can do at once.")
-    paused: list[Pause]
+    busy: int = Field(description="Jobs that the living workers are processing.")
+    concurrency: int = Field(description="Jobs that they can process at once.")
+    paused: list[PauseView]
     waiting: list[Front]
-    gates: list[Gate]
+    gates: list[GateView]
     stats: Stats
 
 
-class Worker(Model):
-    """One process. It is kept for a day after it was heard of last."""
+class WorkerView(RowModel):
+    """One process. It is listed for a day after its last heartbeat."""
 
     id: str
     state: Literal["idle", "busy", "asleep", "stuck", "silent"]
@@ -296,102 +173,91 @@ class Worker(Model):
     seen_seconds: float
 
 
-class Workers(BaseModel):
-    workers: list[Worker]
-
-
-def fleet_router(ask: Ask[Questions]) -> APIRouter:
-    """``/worker/status``, ``/worker/stats`` and ``/worker/workers``."""
-    router = APIRouter(prefix="/worker", tags=["fleet"])
-    answers: dict[int | str, dict[str, Any]] = documented(401, 403, 429, 503)
-
-    @router.get("/status", responses=answers)
-    def fleet_status(_: Reader) -> FleetStatus:  # pyright: ignore[reportUnusedFunction]
-        """How the fleet does: workers, pauses, what waits, keys of providers, figures."""
-        with ask() as questions:
-            return status_of(questions)
-
-    @router.get("/stats", responses=answers)
-    def fleet_stats(_: Reader) -> Stats:  # pyright: ignore[reportUnusedFunction]
-        """The fleet's figures."""
-        with ask() as questions:
-            return _stats(questions, _alive(questions.workers(limit=MOST_WORKERS)))
-
-    @router.get("/workers", responses=answers)
-    def list_workers(_: Reader) -> Workers:  # pyright: ignore[reportUnusedFunction]
-        """The workers of the last day, at most 1,000."""
-        with ask() as questions:
-            return Workers(workers=[Worker.model_validate(each) for each in questions.workers(limit=MOST_WORKERS)])
-
-    return router
-
-
-def status_of(questions: Questions) -> FleetStatus:
-    """How the fleet does now."""
-    alive = _alive(questions.workers(limit=MOST_WORKERS))
-    pauses = questions.pauses()
-    everything = any(pause.name == EVERYTHING.setting for pause in pauses)
-    return FleetStatus(
-        status="stopped" if not alive else "paused" if everything else "running",
-        active_workers=len(alive),
-        busy=sum(worker.busy for worker in alive),
-        concurrency=sum(worker.concurrency for worker in alive),
-        paused=[pause_answer(pause) for pause in pauses],
-        waiting=[Front.model_validate(lane) for lane in questions.oldest_waiting()],
-        gates=[Gate.model_validate(gate) for gate in questions.gates(limit=MOST_GATES)],
-        stats=_stats(questions, alive),
-    )
-
-
-def _alive(workers: Sequence[Any]) -> list[Worker]:
-    found = [Worker.model_validate(worker) for worker in workers]
-    return [worker for worker in found if worker.state != "silent"]
-
-
-def _stats(questions: Questions, alive: Sequence[Worker]) -> Stats:
-    counts = questions.count_jobs()
-    spans = {span.span: span for span in questions.throughput(cap=SAMPLE)}
-    hour = spans["hour"]
-    ended = hour.completed + hour.failed
-    return Stats(
-        **_numbers(counts),
-        jobs_total=sum(count.jobs for count in counts),
-        jobs_exact=all(count.exact for count in counts),
-        active_workers=len(alive),
-        average_job_time=hour.mean_seconds,
-        success_rate=hour.completed / ended if ended else None,
-        hour=_ended(hour),
-        day=_ended(spans["day"]),
-    )
-
-
-def _numbers(counts: Sequence[Count]) -> dict[str, Any]:
-    states: dict[Status, int] = {count.status: count.jobs for count in counts}
-    return {f"jobs_{status}": jobs for status, jobs in states.items()}
-
-
-def _ended(span: Span) -> Ended:
-    return Ended.model_validate(span)
-
-
-# ``GET /worker/health``: this process, in the words of the Worker Service. Asks the database nothing but the key.
-
-
-SETTLED = "attempt.settled"
-PROCESSED = ("completed", "failed", "cancelled")
-"""States in which a job is done with."""
+class WorkerList(BaseModel):
+    workers: list[WorkerView]
 
 
 class WorkerHealth(BaseModel):
-    """How the process is that answers."""
+    """The state of the process that answers."""
 
     worker_id: str
     status: Literal["healthy", "unhealthy"]
-    jobs_processed: int = Field(description="Jobs that it has brought to their end since it was started.")
+    jobs_processed: int = Field(description="Jobs that it has ended since its start.")
     uptime: int = Field(description="Seconds.")
     problems: list[str] = Field(description="What is wrong, in words.")
 
 
+class ProcessedJobs:
+    """Counts the jobs that this process ends."""
+
+    def __init__(self, events: Events) -> None:
+        self.count = 0
+        events.subscribe(self._observe)
+
+    def _observe(self, event: str, fields: Mapping[str, Any]) -> None:
+        if event == "attempt.settled" and fields["status"] in PROCESSED:
+            self.count += 1  # by one thread only, the settler's
+
+
+ReportPart = Annotated[Report, part("report")]
+FleetReader = Annotated[Caller, needs("read", whole_fleet=True)]
+
+# Health, for people and platforms. No route queries the database, so that a serverless one may sleep. The routes are
+# coroutines: they wait for nothing, need no thread, and answer even while all threads wait.
+
+health_router = APIRouter(tags=["health"])
+
+
+@health_router.get("/health", responses={503: {"model": Health}})
+@open_to_all
+async def health(response: Response, report: ReportPart) -> Health:
+    """The worker's state; 503 with what is wrong."""
+    return _health(response, report, lambda health: health.status == "healthy")
+
+
+@health_router.get("/health/ready", responses={503: {"model": Health}})
+@open_to_all
+async def ready(response: Response, report: ReportPart) -> Health:
+    """200 while the worker takes jobs; 503 while it starts, drains or cannot reach the database."""
+    return _health(response, report, lambda health: health.ready)
+
+
+@health_router.get("/health/live", responses={503: {"model": Health}})
+@open_to_all
+async def live(response: Response, report: ReportPart) -> Health:
+    """200 unless only a restart helps; a database that is away does not count."""
+    return _health(response, report, lambda health: health.live)
+
+
+def _health(response: Response, report: Report, good: Callable[[Health], bool]) -> Health:
+    found = Health.model_validate(report())
+    response.status_code = 200 if good(found) else 503
+    return found
+
+
+# Metrics, for Prometheus. The route names no user, and must work while keys cannot be looked up: it needs none.
+
+metrics_router = APIRouter(tags=["metrics"])
+
+
+@metrics_router.get("/metrics", response_class=Response)
+@open_to_all
+def metrics(
+    scrape: Annotated[Scrape, part("scrape")],
+    accept: Annotated[str, Header()] = "",
+    fleet: Annotated[
+        bool, Query(description="false leaves out the metrics that need the database, so that it may sleep.")
+    ] = True,
+) -> Response:
+    """Prometheus' metrics: those of this process, and of the whole fleet."""
+    body, content_type = scrape(accept, fleet=fleet)
+    return Response(body, headers={"Content-Type": content_type})
+
+
+# The whole fleet, from the database: any process answers the same.
+
+router = APIRouter(prefix="/worker", tags=["fleet"])
+READS = documented(401, 403, 429, 503)
 UNHEALTHY: dict[str, Any] = {
     "model": WorkerHealth,
     "description": "The process is unhealthy, or the key cannot be looked up.",
@@ -399,37 +265,84 @@ UNHEALTHY: dict[str, Any] = {
 }
 
 
-class Processed:
-    """Counts the jobs that this process brings to their end."""
-
-    def __init__(self, events: Events) -> None:
-        self.jobs = 0
-        events.subscribe(self._hear)
-
-    def _hear(self, event: str, fields: Mapping[str, Any]) -> None:
-        if event == SETTLED and fields["status"] in PROCESSED:
-            self.jobs += 1  # by one thread only, the settler's
+@router.get("/status", responses=READS)
+def fleet_status(_: FleetReader, queries: Database) -> FleetStatus:
+    """The state of the fleet: workers, pauses, waiting jobs, provider keys, figures."""
+    with queries.read_only() as questions:
+        return read_status(questions)
 
 
-def worker_health_router(report: Report, processed: Processed) -> APIRouter:
-    router = APIRouter(prefix="/worker", tags=["fleet"])
+@router.get("/stats", responses=READS)
+def fleet_stats(_: FleetReader, queries: Database) -> Stats:
+    """The fleet's figures."""
+    with queries.read_only() as questions:
+        return _read_stats(questions, active_workers=len(_list_living(questions)))
 
-    @router.get(
-        "/health",
-        responses={**documented(401, 403, 429), 503: UNHEALTHY},
+
+@router.get("/workers", responses=READS)
+def list_workers(_: FleetReader, queries: Database) -> WorkerList:
+    """The workers of the last day, at most 1,000."""
+    with queries.read_only() as questions:
+        found = fleet.list_workers(questions, limit=MOST_WORKERS)
+    return WorkerList(workers=[WorkerView.model_validate(worker) for worker in found])
+
+
+@router.get("/health", responses={**documented(401, 403, 429), 503: UNHEALTHY})
+def worker_health(
+    response: Response,
+    _: Annotated[Caller, needs("read")],
+    report: ReportPart,
+    processed: Annotated[ProcessedJobs, part("processed_jobs")],
+) -> WorkerHealth:
+    """The state of the process that answers; 503 with what is wrong. `/health` has more, and needs no key."""
+    found = report()
+    response.status_code = 200 if found["status"] == "healthy" else 503
+    return WorkerHealth(
+        worker_id=found["id"],
+        status=found["status"],
+        jobs_processed=processed.count,
+        uptime=int(found["uptime_seconds"]),
+        problems=found["problems"],
     )
-    def worker_health(  # pyright: ignore[reportUnusedFunction]
-        response: Response, _: Annotated[Caller, needs("read")]
-    ) -> WorkerHealth:
-        """How the process is that answers; 503 with what is wrong. `/health` tells more, and asks for no key."""
-        found = report()
-        response.status_code = 200 if found["status"] == "healthy" else 503
-        return WorkerHealth(
-            worker_id=found["id"],
-            status=found["status"],
-            jobs_processed=processed.jobs,
-            uptime=int(found["uptime_seconds"]),
-            problems=found["problems"],
-        )
 
-    return router
+
+def read_status(queries: Queries) -> FleetStatus:
+    """The state of the fleet now."""
+    living = _list_living(queries)
+    pauses = fleet.list_pauses(queries)
+    everything = any(pause.name == EVERYTHING.setting for pause in pauses)
+    return FleetStatus(
+        status="stopped" if not living else "paused" if everything else "running",
+        active_workers=len(living),
+        busy=sum(worker.busy for worker in living),
+        concurrency=sum(worker.concurrency for worker in living),
+        paused=[PauseView.of(pause) for pause in pauses],
+        waiting=[Front.model_validate(lane) for lane in fleet.list_lane_fronts(queries)],
+        gates=[GateView.model_validate(gate) for gate in fleet.list_gates(queries, limit=MOST_GATES)],
+        stats=_read_stats(queries, active_workers=len(living)),
+    )
+
+
+def _list_living(queries: Queries) -> list[fleet.WorkerProcess]:
+    return [worker for worker in fleet.list_workers(queries, limit=MOST_WORKERS) if worker.state != "silent"]
+
+
+def _read_stats(queries: Queries, *, active_workers: int) -> Stats:
+    counts = fleet.count_jobs_by_status(queries)
+    spans = {span.span: span for span in throughput(queries, cap=SAMPLE)}
+    hour = spans["hour"]
+    ended = hour.completed + hour.failed
+    return Stats(
+        **_counts_by_name(counts),
+        jobs_total=sum(count.jobs for count in counts),
+        jobs_exact=all(count.exact for count in counts),
+        active_workers=active_workers,
+        average_job_time=hour.mean_seconds,
+        success_rate=hour.completed / ended if ended else None,
+        hour=Ended.model_validate(hour),
+        day=Ended.model_validate(spans["day"]),
+    )
+
+
+def _counts_by_name(counts: Sequence[JobCount]) -> dict[str, Any]:
+    return {f"jobs_{count.status}": count.jobs for count in counts}

@@ -1,8 +1,8 @@
-"""What is said of jobs."""
+"""The answers of the API about jobs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,45 +11,44 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from generation_worker.domain.job import Status
 from generation_worker.domain.payload import Kind
+from generation_worker.ports import Storage
 from generation_worker.web.requests import Links
 
 Row = Mapping[str, Any]
 LINK_SECONDS = 900.0
-"""For how long a link to an image works: presigned links are not to be kept."""
+"""How long a link to an image works: presigned links must not be stored."""
 
 
 class JobUrls(BaseModel):
-    """Where to go on; nobody has to put an address together."""
+    """The addresses of the job, so that no client has to build one."""
 
     status_url: str = Field(description="GET: the job.")
-    events_url: str = Field(description="GET: what happens to it, as server-sent events, until it ends.")
+    events_url: str = Field(description="GET: its changes as server-sent events, until it ends.")
     cancel_url: str = Field(description="DELETE: stop it.")
 
 
-class EnqueuedJob(JobUrls):
-    """One job of a request that was taken."""
+class AcceptedJob(JobUrls):
+    """One job of an accepted request."""
 
     id: UUID
     status: Status
 
 
-class Accepted(EnqueuedJob):
-    """The request was taken; the image is made later. With `count` above 1 this is the first job of the batch."""
+class Accepted(AcceptedJob):
+    """The request was accepted; the image is made later. With `count` above 1 this is the first job of the batch."""
 
     queue_position: int | None = Field(
-        description="Jobs that go before it, so 0 is next; null if it does not wait in line. 10000 means that or more."
+        description="Jobs before it in its lane, so 0 is next; null if it is not pending. 10000: that many or more."
     )
     eta_seconds: float | None = Field(
-        description="Until its image is there, if things go on as in the last hour; null where nothing is known, or "
-        "while it is paused."
+        description="Estimated seconds until its image is made, at the pace of the last hour; null while it is paused, "
+        "or without a basis for an estimate."
     )
-    paused: bool = Field(
-        description="Nobody starts it for now: everything, its kind, its provider or its user is paused."
-    )
-    duplicate: bool = Field(description="It had been enqueued before, by the same key and request.")
+    paused: bool = Field(description="No worker starts it: everything, its kind, its provider or its user is paused.")
+    duplicate: bool = Field(description="The same key and request had been enqueued before.")
     batch_id: UUID | None
     batch_url: str | None
-    jobs: list[EnqueuedJob] = Field(description="All of them, this one first.")
+    jobs: list[AcceptedJob] = Field(description="All of them, this one first.")
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -74,7 +73,7 @@ class Accepted(EnqueuedJob):
 
 
 class JobError(BaseModel):
-    """Why it failed."""
+    """Why the job failed."""
 
     code: str = Field(examples=["content_blocked"])
     message: str | None
@@ -90,11 +89,11 @@ class JobSummary(JobUrls):
     provider: str
     fallback_provider: str | None
     cost: int = Field(description="Credits.")
-    debited: bool = Field(description="Whether it was charged; a job that failed or was cancelled got it back.")
+    debited: bool = Field(description="Whether it was charged; if it failed or was cancelled, this was refunded.")
     priority: int
     attempt: int
     max_attempts: int | None
-    run_at: datetime = Field(description="When it may start, or be tried again.")
+    run_at: datetime = Field(description="The earliest time of its start, or of its next attempt.")
     deadline_at: datetime
     cancel_requested: bool
     batch_id: UUID | None
@@ -111,12 +110,12 @@ class JobPage(BaseModel):
 
     jobs: list[JobSummary]
     next_cursor: str | None = Field(
-        description="Where to go on; null at the end. With filters a page may be short, even empty, before it."
+        description="The next page; null at the end. With filters a page may be short, even empty, before the end."
     )
 
 
 class ResultImage(BaseModel):
-    """An image that was made, with links that work for a while."""
+    """An image of the result, with links that expire."""
 
     key: str
     content_type: str | None = None
@@ -125,7 +124,7 @@ class ResultImage(BaseModel):
     bytes: int | None = None
     sha256: str | None = None
     thumbnail_key: str | None = None
-    url: str | None = Field(default=None, description="Null if the storage has no addresses, as a disk.")
+    url: str | None = Field(default=None, description="Null if the storage has no addresses, such as a disk.")
     thumbnail_url: str | None = None
 
 
@@ -136,7 +135,7 @@ class JobResult(BaseModel):
 
 
 class JobAttempt(BaseModel):
-    """How one try of it ended."""
+    """An attempt that has ended."""
 
     attempt: int
     started_at: datetime
@@ -148,7 +147,7 @@ class JobAttempt(BaseModel):
 
 
 class JobEntry(BaseModel):
-    """What it moved in its user's account."""
+    """A credit entry of the job in its user's account."""
 
     seq: int
     kind: str = Field(examples=["debit"])
@@ -158,7 +157,7 @@ class JobEntry(BaseModel):
 
 
 class JobDetails(JobSummary):
-    """All about one job."""
+    """One job with its attempts, credit entries and images."""
 
     payload: dict[str, Any]
     queue_position: int | None = Field(description="As when it was enqueued.")
@@ -171,37 +170,36 @@ class JobDetails(JobSummary):
 
 
 class JobEvent(JobSummary):
-    """A job as it stands after something has happened to it."""
+    """A job after a change."""
 
     queue_position: int | None = Field(
-        description="As when it was enqueued. Streams of one job tell it, and tell it anew every few seconds "
+        description="As when it was enqueued. Only in streams of one job, and updated every few seconds "
         "among the first thousand."
     )
     result: JobResult | None
 
 
 class Cancelled(JobUrls):
-    """`cancelled` at once if it waited. One that runs is asked to stop (202), and may still complete first."""
+    """`cancelled` at once if it waited. A running job is asked to stop (202), and may still complete first."""
 
     id: UUID
     status: Status
 
 
-Link = Callable[[str], str | None]
-
-
 def summary(row: Row, links: Links) -> JobSummary:
+    """A row of a list."""
     return JobSummary.model_validate(_fields(row, links))
 
 
-def details(row: Row, links: Links, link: Link, **more: Any) -> JobDetails:
-    result = None if row["result"] is None else _result(row["result"], link)
-    return JobDetails.model_validate({**_fields(row, links), "result": result, **more})
+def details(row: Row, links: Links, storage: Storage, **more: Any) -> JobDetails:
+    """A row of ``find_job``, with links to its images."""
+    return JobDetails.model_validate({**_fields(row, links), "result": _result(row["result"], storage), **more})
 
 
-def job_event(row: Row, links: Links, link: Link) -> JobEvent:
-    result = None if row["result"] is None else _result(row["result"], link)
-    return JobEvent.model_validate({**_fields(row, links), "result": result, "queue_position": row.get("place")})
+def job_event(row: Row, links: Links, storage: Storage) -> JobEvent:
+    """A row of a stream, with links to its images."""
+    result, position = _result(row["result"], storage), row.get("queue_position")
+    return JobEvent.model_validate({**_fields(row, links), "result": result, "queue_position": position})
 
 
 def _fields(row: Row, links: Links) -> dict[str, Any]:
@@ -210,13 +208,20 @@ def _fields(row: Row, links: Links) -> dict[str, Any]:
     return {**row, **links.job(row["id"])._asdict(), "error": error}
 
 
-def _result(result: Row, link: Link) -> JobResult:
+def _result(result: Row | None, storage: Storage) -> JobResult | None:
+    if result is None:
+        return None
     images = [
         {
             **image,
-            "url": link(image["key"]),
-            "thumbnail_url": link(image["thumbnail_key"]) if image.get("thumbnail_key") else None,
+            "url": storage.link(image["key"], seconds=LINK_SECONDS),
+            "thumbnail_url": _thumbnail_link(image, storage),
         }
         for image in result.get("images", [])
     ]
     return JobResult.model_validate({**result, "images": images})
+
+
+def _thumbnail_link(image: Row, storage: Storage) -> str | None:
+    key = image.get("thumbnail_key")
+    return storage.link(key, seconds=LINK_SECONDS) if key else None

@@ -1,7 +1,7 @@
-"""All streams of this process, and their one reader: the database is asked the same however many clients listen.
+"""All streams of this process, and the one thread that reads the database for them, however many clients listen.
 
-The reader begins with the first stream and ends with the last one, so that a serverless database may sleep while nobody
-listens. It looks about once a second, and sooner when this process itself has claimed or settled a job.
+The thread starts with the first stream and ends with the last one, so that a serverless database may sleep while nobody
+listens. It reads about once a second, and sooner when this process itself has claimed or settled a job.
 """
 
 from __future__ import annotations
@@ -10,156 +10,174 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 import anyio
 
-from generation_worker.db.streams import Opening, Reading, Row, Since
+from generation_worker.db.query import Queries, Row
+from generation_worker.db.streams import JobChanges, ReadPoint, StreamStart, gone_callers, read_changes
 from generation_worker.domain.job import FINAL
 from generation_worker.events import Events
 from generation_worker.web.problems import too_early
 from generation_worker.worker.loop import Loop
 
-# What one stream has told its client, and what it has yet to tell: never more than the latest of each job.
-
-
 MOST_JOBS = 1_000
 """Jobs of one user that a stream follows at once."""
 MOST_ENDED = 2_000
-"""Ended jobs of one user that are remembered, so that none is told of twice."""
-SHOWN = (
+"""Ended jobs of one user that a stream remembers, so that it reports none of them twice."""
+REPORTED = (
     *("status", "provider", "attempt", "max_attempts", "priority", "run_at", "cancel_requested", "debited"),
     *("error_code", "error_message", "started_at", "finished_at"),
 )
-"""What may change of a job, and is told when it does. A lease that is renewed is not."""
+"""Columns whose changes are reported. A renewed lease is not."""
+
+READ_INTERVAL = 1.0
+SHORTEST_READ_INTERVAL = 0.2
+POSITIONS_INTERVAL = 5.0
+"""Seconds between two reads of queue positions."""
+LONGEST_PAUSE = 2.0
+"""Seconds between tries while the database does not answer."""
+MOST_FOLLOWED = 20_000
+"""Jobs that all streams together may follow when another one is opened."""
+HINTS = {
+    *("attempt.started", "attempt.settled", "lease.reclaimed"),
+    *("jobs.promoted", "jobs.held", "job.refused", "job.expired"),
+}
+"""Events of this process after which it reads at once."""
 
 End = Literal["done", "gone"]
+Full = Literal["stopping", "streams", "jobs", "key"]
+"""Why no stream is opened: the process stops, has enough streams, follows enough jobs, or the key has its share."""
 
 
-class News(NamedTuple):
-    """What a client is told next."""
+class StreamUpdate(NamedTuple):
+    """What the client receives next."""
 
     rows: list[Row]
     horizon: int
-    """A stream that goes on from here misses nothing."""
+    """A stream that continues from here misses nothing."""
     end: End | None
     """done: all jobs have ended; gone: the last one was deleted."""
 
 
-class Watch:
-    """One stream. The reader's thread brings what it has read, the server's takes what is to be told."""
+class Stream:
+    """One client's stream. Holds changes until they are sent: never more than the latest state of each job.
 
-    def __init__(self, caller: str, opening: Opening, *, user: str | None = None, places: bool = False) -> None:
-        """``user``: every job of theirs, for ever; None: the jobs of ``opening`` until they have ended.
+    The reader's thread calls ``take``, the server's thread everything else.
+    """
 
-        ``places``: a new place in line is worth telling.
+    def __init__(self, caller: str, start: StreamStart, *, user: str | None = None, positions: bool = False) -> None:
+        """``user``: follows every job of this user, without an end; None: the jobs of ``start`` until they have ended.
+
+        ``positions``: reports a new queue position too.
         """
         self.caller = caller
         self.user = user
-        self.since = opening.since
+        self.read_point = start.read_point
         self.closed = False
-        self._places = places
+        self._positions = positions
         self._lock = threading.Lock()
-        self._bell = asyncio.Event()
+        self._wakeup = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._horizon = opening.since.horizon
-        self._told: dict[UUID, tuple[Any, ...]] = {}
+        self._horizon = start.read_point.horizon
+        self._reported: dict[UUID, tuple[Any, ...]] = {}
+        """The jobs that have not ended, with the values that were reported last."""
         self._ended: dict[UUID, None] = {}
-        self._news: dict[UUID, Row] = {}
+        self._unsent: dict[UUID, Row] = {}
         self._latest: Row | None = None
-        self._gone = False
-        for job, row in opening.rows.items():
-            self._note(job, row)
-            if job not in opening.news:
-                self._news.pop(job, None)
+        self._deleted = False
+        for job, row in start.jobs.items():
+            self._add(job, row)
+            if job not in start.changed:
+                self._unsent.pop(job, None)
 
     @property
     def following(self) -> int:
-        """How many jobs it follows."""
-        return len(self._told)
+        """The number of jobs that it follows."""
+        return len(self._reported)
 
     @property
     def jobs(self) -> tuple[UUID, ...]:
-        """Those that have not ended."""
+        """The jobs that it follows: they have not ended."""
         with self._lock:
-            return tuple(self._told)
+            return tuple(self._reported)
 
     @property
     def lane(self) -> str | None:
-        """Where a place in line is to be looked at."""
-        row = self._latest if self._places else None
+        """The lane whose queue positions it needs."""
+        row = self._latest if self._positions else None
         return row["provider"] if row is not None and row["status"] == "pending" else None
 
     @property
     def over(self) -> bool:
-        """Nothing will ever happen to it: the database need not be asked."""
+        """Nothing will change any more, so the database need not be read for it."""
         return self._end is not None
 
-    def take(self, reading: Reading) -> None:
-        """Note what concerns this stream. For the reader's thread."""
+    def take(self, changes: JobChanges) -> None:
+        """Keep the changes that concern this stream."""
         with self._lock:
-            self._horizon = reading.since.horizon
-            for job in self._concerned(reading):
-                self._note(job, reading.rows[job])
-            for job in reading.gone & self._told.keys():
-                del self._told[job]
-                self._gone = True
-            ring = bool(self._news) or self._end is not None
-        if ring:
-            self._ring()
+            self._horizon = changes.read_point.horizon
+            for job in self._concerned(changes):
+                self._add(job, changes.jobs[job])
+            for job in changes.deleted & self._reported.keys():
+                del self._reported[job]
+                self._deleted = True
+            ready = bool(self._unsent) or self._end is not None
+        if ready:
+            self._wake()
 
-    def news(self) -> News | None:
-        """What has to be told now; None if there is nothing."""
+    def next_update(self) -> StreamUpdate | None:
+        """Everything that has not been sent; None if there is nothing."""
         with self._lock:
-            self._bell.clear()
-            rows, self._news = list(self._news.values()), {}
-            return News(rows, self._horizon, self._end) if rows or self._end else None
+            self._wakeup.clear()
+            rows, self._unsent = list(self._unsent.values()), {}
+            return StreamUpdate(rows, self._horizon, self._end) if rows or self._end else None
 
     async def wait(self, seconds: float) -> bool:
-        """Until there is something to tell or it is over; whether that was within ``seconds``."""
+        """Wait until there is an update or the stream is closed; False if that takes longer than ``seconds``."""
         with anyio.move_on_after(seconds):
-            await self._bell.wait()
+            await self._wakeup.wait()
             return True
         return False
 
     def close(self) -> None:
-        """Tell nothing more. From any thread."""
+        """Send nothing more. May be called from any thread."""
         self.closed = True
-        self._ring()
+        self._wake()
 
     @property
     def _end(self) -> End | None:
-        if self.user is not None or self._told:
+        if self.user is not None or self._reported:
             return None
-        return "gone" if self._gone else "done"
+        return "gone" if self._deleted else "done"
 
-    def _concerned(self, reading: Reading) -> list[UUID]:
+    def _concerned(self, changes: JobChanges) -> list[UUID]:
         if self.user is None:
-            return list(reading.rows.keys() & self._told.keys())
-        return [job for job, row in reading.rows.items() if row["user_id"] == self.user and job not in self._ended]
+            return list(changes.jobs.keys() & self._reported.keys())
+        return [job for job, row in changes.jobs.items() if row["user_id"] == self.user and job not in self._ended]
 
-    def _note(self, job: UUID, row: Row) -> None:
-        if self._places:
-            row = self._latest = self._with_place(row)
-        shown = (*(row[name] for name in SHOWN), row.get("place"))
-        if self._told.get(job) == shown or (job not in self._told and len(self._told) >= MOST_JOBS):
+    def _add(self, job: UUID, row: Row) -> None:
+        if self._positions:
+            row = self._latest = self._with_position(row)
+        reported = (*(row[name] for name in REPORTED), row.get("queue_position"))
+        if self._reported.get(job) == reported or (job not in self._reported and len(self._reported) >= MOST_JOBS):
             return
-        self._news[job] = row
+        self._unsent[job] = row
         if row["status"] in FINAL:
-            self._told.pop(job, None)
+            self._reported.pop(job, None)
             self._remember_end(job)
         else:
-            self._told[job] = shown
+            self._reported[job] = reported
 
-    def _with_place(self, row: Row) -> Row:
-        """Most looks bring no place; until there is another the last one stands."""
+    def _with_position(self, row: Row) -> Row:
+        """Most reads have no queue positions; the last known one holds until then."""
         if row["status"] != "pending":
-            return {**row, "place": None}
-        before = self._latest["place"] if self._latest is not None else None
-        return {**row, "place": before if row.get("place") is None else row["place"]}
+            return {**row, "queue_position": None}
+        before = self._latest["queue_position"] if self._latest is not None else None
+        return {**row, "queue_position": before if row.get("queue_position") is None else row["queue_position"]}
 
     def _remember_end(self, job: UUID) -> None:
         if self.user is None:
@@ -168,105 +186,79 @@ class Watch:
         if len(self._ended) > MOST_ENDED:
             del self._ended[next(iter(self._ended))]
 
-    def _ring(self) -> None:
+    def _wake(self) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._bell.set)
+            self._loop.call_soon_threadsafe(self._wakeup.set)
         except RuntimeError:
-            return  # the server has ended, and with it whoever would hear
-
-
-LOOK_EVERY = 1.0
-LOOK_AT_MOST_EVERY = 0.2
-PLACES_EVERY = 5.0
-"""Seconds between two looks at places in line."""
-LONGEST_PAUSE = 2.0
-"""Seconds between tries while the database does not answer."""
-MOST_WATCHED = 20_000
-"""Jobs that all streams together follow when a further one is let in."""
-HINTS = {
-    *("attempt.started", "attempt.settled", "lease.reclaimed"),
-    *("jobs.promoted", "jobs.held", "job.refused", "job.expired"),
-}
-"""What happens in this process and is worth a look."""
-
-Full = Literal["stopping", "streams", "jobs", "key"]
-"""Why a stream is not opened: the process ends, has enough of them, follows enough jobs, or the key has its share."""
-
-
-class Watched(Protocol):
-    """Where jobs are. Each method may raise StoreUnavailable."""
-
-    def look(self, jobs: Collection[UUID], users: Collection[str], lanes: Collection[str], since: Since) -> Reading: ...
-
-    def gone_callers(self, names: Sequence[str]) -> set[str]: ...
+            return  # the server has stopped, and its clients are gone
 
 
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
-    """How many streams this process keeps open, and of these for one key."""
+    """How many streams this process keeps open, and how many of them for one key."""
 
     streams: int
     of_key: int
 
 
 class Streams:
-    """Safe to use from many threads at once."""
+    """The open streams of this process. Safe to use from many threads at once."""
 
-    def __init__(self, jobs: Watched, events: Events, limits: StreamLimits) -> None:
-        self._jobs = jobs
+    def __init__(self, queries: Queries, events: Events, limits: StreamLimits) -> None:
+        self._queries = queries
         self._events = events
         self._limits = limits
         self._lock = threading.Lock()
-        self._open: dict[Watch, None] = {}
+        self._open: dict[Stream, None] = {}
         self._closed = False
         self._loop: Loop | None = None
-        self._since: Since | None = None
-        """From where on the next look is to see what has changed, for each of the streams."""
-        self._look_at = self._callers_at = self._places_at = 0.0
+        self._read_point: ReadPoint | None = None
+        """From where the next read must see changes: the earliest point of all streams."""
+        self._read_at = self._callers_at = self._positions_at = 0.0
         """By the monotonic clock: not before these times."""
 
     def __len__(self) -> int:
         return len(self._open)
 
     def check_room(self, caller: str) -> None:
-        """Raises Problem (429, 503) if there are too many streams already."""
+        """Raises Problem (429, 503) if there are too many streams."""
         with self._lock:
             full = self._full(caller)
         self._refuse_if(full)
 
-    def add(self, watch: Watch) -> None:
-        """Begin to bring ``watch`` what happens. Raises Problem (429, 503) if there are too many already."""
+    def add(self, stream: Stream) -> None:
+        """Open ``stream``: it receives all changes from now on. Raises Problem (429, 503) if there are too many."""
         with self._lock:
-            full = self._full(watch.caller)
+            full = self._full(stream.caller)
             if full is None:
-                self._begin(watch)
+                self._begin(stream)
         self._refuse_if(full)
 
-    def remove(self, watch: Watch) -> None:
-        """Forget it; without streams nothing is read."""
+    def remove(self, stream: Stream) -> None:
+        """Forget ``stream``; after the last one nothing is read any more."""
         with self._lock:
-            self._open.pop(watch, None)
+            self._open.pop(stream, None)
             if not self._open and self._loop is not None:
                 self._loop.stop()
-                self._loop = self._since = None
+                self._loop = self._read_point = None
 
     def close(self) -> None:
-        """End all streams and begin no further one. Returns at once."""
+        """End all streams and open no further one. Returns at once."""
         with self._lock:
             self._closed = True
             present = list(self._open)
-        for watch in present:
-            watch.close()
+        for stream in present:
+            stream.close()
 
-    def hear(self, event: str, _fields: dict[str, Any]) -> None:
-        """A listener of the process's events: look sooner when there may be something to see."""
+    def on_event(self, event: str, _fields: dict[str, Any]) -> None:
+        """A listener of the process's events: read at once after those that change jobs."""
         loop = self._loop
         if event in HINTS and loop is not None:
             loop.wake()
 
-    def _begin(self, watch: Watch) -> None:
-        self._open[watch] = None
-        self._since = watch.since.earlier(self._since)
+    def _begin(self, stream: Stream) -> None:
+        self._open[stream] = None
+        self._read_point = stream.read_point.earlier(self._read_point)
         if self._loop is None:
             self._loop = Loop("streams", self._step, self._events, longest_pause=LONGEST_PAUSE)
             self._loop.start()
@@ -276,9 +268,9 @@ class Streams:
             return "stopping"
         if len(self._open) >= self._limits.streams:
             return "streams"
-        if self._watched() >= MOST_WATCHED:
+        if sum(stream.following for stream in self._open) >= MOST_FOLLOWED:
             return "jobs"
-        if Counter(watch.caller for watch in self._open)[caller] >= self._limits.of_key:
+        if Counter(stream.caller for stream in self._open)[caller] >= self._limits.of_key:
             return "key"
         return None
 
@@ -290,7 +282,7 @@ class Streams:
         if full == "key":
             raise too_early(
                 "too_many_streams",
-                f"The key has {self._limits.of_key} streams open already.",
+                f"The key has {self._limits.of_key} open streams already.",
                 status=429,
                 seconds=10,
                 remedy="Close some, or follow a whole batch or user in one stream.",
@@ -300,54 +292,51 @@ class Streams:
             "This server has as many streams open as it can.",
             status=503,
             seconds=5,
-            remedy="Come again, or ask for the job's status meanwhile.",
+            remedy="Try again later; until then, GET the job's status_url.",
         )
 
-    def _watched(self) -> int:
-        return sum(watch.following for watch in self._open)
-
     def _step(self) -> float | None:
-        """One look. Streams that begin meanwhile have seen later rows than it finds: they wait for the next one."""
-        time.sleep(max(0.0, self._look_at - time.monotonic()))
+        """One read. A stream that is opened meanwhile has seen later rows already, and takes part in the next read."""
+        time.sleep(max(0.0, self._read_at - time.monotonic()))
         with self._lock:
-            present, since, self._since = tuple(self._open), self._since, None
+            present, since, self._read_point = tuple(self._open), self._read_point, None
         if since is None:
-            return LOOK_EVERY
+            return READ_INTERVAL
         try:
-            self._end_streams_of_gone_callers(present)
-            reading = self._look(present, since)
+            self._close_streams_of_gone_callers(present)
+            changes = self._read(present, since)
         except BaseException:
-            self._go_on_from(since)
+            self._continue_from(since)
             raise
         finally:
-            self._look_at = time.monotonic() + LOOK_AT_MOST_EVERY
-        self._go_on_from(reading.since)
-        for watch in present:
-            watch.take(reading)
-        return LOOK_EVERY
+            self._read_at = time.monotonic() + SHORTEST_READ_INTERVAL
+        self._continue_from(changes.read_point)
+        for stream in present:
+            stream.take(changes)
+        return READ_INTERVAL
 
-    def _look(self, present: Sequence[Watch], since: Since) -> Reading:
-        jobs = {job for watch in present for job in watch.jobs}
-        users = {watch.user for watch in present if watch.user is not None}
-        return self._jobs.look(jobs, users, self._lanes(present), since)
+    def _read(self, present: Sequence[Stream], since: ReadPoint) -> JobChanges:
+        jobs = {job for stream in present for job in stream.jobs}
+        users = {stream.user for stream in present if stream.user is not None}
+        return read_changes(self._queries, jobs, users, self._lanes(present), since)
 
-    def _lanes(self, present: Sequence[Watch]) -> set[str]:
-        """Those whose places are due to be looked at."""
-        if time.monotonic() < self._places_at:
+    def _lanes(self, present: Sequence[Stream]) -> set[str]:
+        """The lanes whose queue positions are read this time."""
+        if time.monotonic() < self._positions_at:
             return set()
-        self._places_at = time.monotonic() + PLACES_EVERY
-        return {lane for watch in present if (lane := watch.lane) is not None}
+        self._positions_at = time.monotonic() + POSITIONS_INTERVAL
+        return {lane for stream in present if (lane := stream.lane) is not None}
 
-    def _end_streams_of_gone_callers(self, present: Sequence[Watch]) -> None:
+    def _close_streams_of_gone_callers(self, present: Sequence[Stream]) -> None:
         if time.monotonic() < self._callers_at:
             return
-        gone = self._jobs.gone_callers(sorted({watch.caller for watch in present}))
-        self._callers_at = time.monotonic() + LOOK_EVERY / 2
-        for watch in present:
-            if watch.caller in gone:
-                watch.close()
+        gone = gone_callers(self._queries, sorted({stream.caller for stream in present}))
+        self._callers_at = time.monotonic() + READ_INTERVAL / 2
+        for stream in present:
+            if stream.caller in gone:
+                stream.close()
 
-    def _go_on_from(self, since: Since) -> None:
+    def _continue_from(self, point: ReadPoint) -> None:
         with self._lock:
             if self._open:
-                self._since = since.earlier(self._since)
+                self._read_point = point.earlier(self._read_point)

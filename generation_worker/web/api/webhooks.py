@@ -1,18 +1,20 @@
-"""Webhook endpoints over HTTP: who is told of what, and how it goes."""
+"""Webhooks of the app over HTTP: endpoints that receive events, and the deliveries to them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Body, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from generation_worker.db.query import Mark, read_cursor, write_cursor
-from generation_worker.domain.webhook import USUAL, Event
+from generation_worker.db import webhooks
+from generation_worker.db.audit_trail import Author
+from generation_worker.db.query import Mark, Queries, read_cursor, write_cursor
+from generation_worker.domain.webhook import DEFAULT_EVENTS, Event
 from generation_worker.web.api.control import CHANGES, Why, WhyBody
+from generation_worker.web.app import Database, part
 from generation_worker.web.auth import Caller, GuardedRoute, needs
 from generation_worker.web.problems import documented
 from generation_worker.web.requests import Cursor, ForTheRecord, RequestModel, UserId
@@ -22,26 +24,29 @@ A_DAY, A_MONTH = 86_400, 30 * 86_400
 
 Reader = Annotated[Caller, needs("read")]
 Admin = Annotated[Caller, needs("admin")]
+AllowPrivate = Annotated[bool, part("webhook_allow_private")]
+"""Whether an endpoint may be in a private network."""
+State = Literal["pending", "delivered", "dead"]
 
 
 class EndpointView(BaseModel):
-    """An address that is told of events."""
+    """A URL that receives events."""
 
     model_config = ConfigDict(from_attributes=True)
 
     id: UUID
     url: str = Field(examples=["https://app.example.com/webhooks/images"])
     events: list[Event]
-    user_id: str | None = Field(description="The only user whose jobs it is told of; null: all.")
+    user_id: str | None = Field(description="The only user whose events it receives; null: all.")
     state: Literal["ok", "failing", "resting", "disabled"] = Field(
-        description="`failing`: its last answer was no success. `resting`: it has asked to be left alone for a while."
+        description="`failing`: its last response was an error. `resting`: it asked for a break by Retry-After."
     )
     reason: str | None = Field(description="Why it is failing or disabled.")
     since: datetime | None
-    waiting: int = Field(description="Messages that wait for it, a thousand at most.")
+    waiting: int = Field(description="Pending messages, a thousand at most.")
     dead: int = Field(description="Messages that were given up, a thousand at most.")
     created_at: datetime
-    old_secret_until: datetime | None = Field(description="Until then the secret before the present one signs, too.")
+    old_secret_until: datetime | None = Field(description="Until then the old secret also signs.")
 
 
 class EndpointPage(BaseModel):
@@ -57,7 +62,7 @@ class EndpointFilters(RequestModel):
 
 
 class NewEndpointBody(Why):
-    """What is told, and to whom."""
+    """A new endpoint: events and their receiver."""
 
     url: str = Field(
         min_length=1,
@@ -65,150 +70,31 @@ class NewEndpointBody(Why):
         description="https on port 443 of a public host, without a redirect.",
         examples=["https://app.example.com/webhooks/images"],
     )
-    events: list[Event] = Field(default=list(USUAL), min_length=1, max_length=10, description="What it is told of.")
-    user_id: UserId | None = Field(default=None, description="Only of this user's jobs.")
+    events: list[Event] = Field(
+        default=list(DEFAULT_EVENTS), min_length=1, max_length=10, description="The events that it receives."
+    )
+    user_id: UserId | None = Field(default=None, description="Only events of this user's jobs.")
 
 
 class RotateBody(Why):
     keep_seconds: int = Field(
-        default=A_DAY, strict=True, ge=0, le=A_MONTH, description="How long the old secret signs as well."
+        default=A_DAY, strict=True, ge=0, le=A_MONTH, description="How long the old secret also signs."
     )
 
 
-class Secret(BaseModel):
-    """Shown this one time."""
+class EndpointSecret(BaseModel):
+    """A secret; it is shown only this time."""
 
     id: UUID
     secret: str = Field(description="Signs each message, as Standard Webhooks says.", examples=["whsec_…"])
 
 
-class Testing(BaseModel):
+class EndpointTest(BaseModel):
     delivery_id: UUID = Field(description="A worker sends it now: see GET /worker/webhooks/deliveries.")
 
 
-class FoundEndpoint(Protocol):
-    @property
-    def id(self) -> UUID: ...
-
-
-class MadeEndpoint(Protocol):
-    @property
-    def id(self) -> UUID: ...
-    @property
-    def secret(self) -> str: ...
-
-
-class Endpoints(Protocol):
-    """Where they are. ``owner`` is the only user whose are there; None: all. May raise StoreUnavailable."""
-
-    def endpoints(self, owner: str | None, *, after: UUID | None, limit: int) -> Sequence[FoundEndpoint]: ...
-
-    def endpoint(self, endpoint: UUID, owner: str | None) -> FoundEndpoint: ...
-
-    def add(
-        self, url: str, events: Sequence[str], user: str | None, *, by: str, reason: str | None = None
-    ) -> MadeEndpoint: ...
-
-    def rotate(self, endpoint: UUID, owner: str | None, *, keep: float, by: str, reason: str | None) -> str: ...
-
-    def disable(self, endpoint: UUID, owner: str | None, *, by: str, reason: str | None) -> None: ...
-
-    def enable(self, endpoint: UUID, owner: str | None, *, by: str, reason: str | None) -> None: ...
-
-    def remove(self, endpoint: UUID, owner: str | None, *, by: str, reason: str | None) -> None: ...
-
-    def test(self, endpoint: UUID, owner: str | None, *, by: str, reason: str | None) -> UUID: ...
-
-
-def endpoints_router(endpoints: Endpoints) -> APIRouter:
-    """Add, list, rotate, disable, enable, remove, test."""
-    router = APIRouter(prefix=WEBHOOKS, tags=["webhooks"], route_class=GuardedRoute)
-    desk = _Desk(endpoints)
-    add = router.add_api_route
-    asks: dict[int | str, dict[str, Any]] = documented(401, 403, 422, 429, 503)
-    changes = documented(404, *CHANGES)
-    one = "/{endpoint_id}"
-    add("", desk.list_endpoints, methods=["GET"], responses=asks)
-    add("", desk.add_endpoint, methods=["POST"], status_code=201, responses=documented(*CHANGES))
-    add(one, desk.show_endpoint, methods=["GET"], responses={**asks, **documented(404)})
-    add(one, desk.remove_endpoint, methods=["DELETE"], status_code=204, responses={**asks, **documented(404)})
-    add(f"{one}/rotate", desk.rotate_secret, methods=["POST"], responses=changes)
-    add(f"{one}/disable", desk.disable_endpoint, methods=["POST"], responses=changes)
-    add(f"{one}/enable", desk.enable_endpoint, methods=["POST"], responses=changes)
-    add(
-        f"{one}/test",
-        desk.test_endpoint,
-        methods=["POST"],
-        status_code=202,
-        responses={**changes, **documented(409)},
-    )
-    return router
-
-
-class _Desk:
-    def __init__(self, endpoints: Endpoints) -> None:
-        self._endpoints = endpoints
-
-    def list_endpoints(self, caller: Reader, filters: Annotated[EndpointFilters, Query()]) -> EndpointPage:
-        """Who is told of what, and how it goes. No secret is shown."""
-        found = self._endpoints.endpoints(caller.user_id, after=filters.after, limit=filters.limit + 1)
-        page = found[: filters.limit]
-        return EndpointPage(
-            endpoints=[EndpointView.model_validate(endpoint) for endpoint in page],
-            next_after=page[-1].id if len(found) > len(page) else None,
-        )
-
-    def show_endpoint(self, caller: Reader, endpoint_id: UUID) -> EndpointView:
-        """One endpoint, and how it goes."""
-        return self._view(caller, endpoint_id)
-
-    def add_endpoint(self, caller: Admin, body: NewEndpointBody) -> Secret:
-        """Tell an address from now on. Its secret is in the answer, and cannot be shown again."""
-        user = caller.acting_for(body.user_id)
-        made = self._endpoints.add(body.url, body.events, user, by=caller.name, reason=body.reason)
-        return Secret(id=made.id, secret=made.secret)
-
-    def rotate_secret(
-        self, caller: Admin, endpoint_id: UUID, body: Annotated[RotateBody | None, Body()] = None
-    ) -> Secret:
-        """Make a new secret. Both sign each message for a while, a day unless the request says otherwise."""
-        asked = body or RotateBody()
-        secret = self._endpoints.rotate(
-            endpoint_id, caller.user_id, keep=asked.keep_seconds, by=caller.name, reason=asked.reason
-        )
-        return Secret(id=endpoint_id, secret=secret)
-
-    def disable_endpoint(self, caller: Admin, endpoint_id: UUID, body: WhyBody = None) -> EndpointView:
-        """Tell it nothing any more; what waits for it goes on waiting."""
-        self._endpoints.disable(endpoint_id, caller.user_id, by=caller.name, reason=body and body.reason)
-        return self._view(caller, endpoint_id)
-
-    def enable_endpoint(self, caller: Admin, endpoint_id: UUID, body: WhyBody = None) -> EndpointView:
-        """Tell it again, first what has waited for it. What ended meanwhile is not told."""
-        self._endpoints.enable(endpoint_id, caller.user_id, by=caller.name, reason=body and body.reason)
-        return self._view(caller, endpoint_id)
-
-    def remove_endpoint(self, caller: Admin, endpoint_id: UUID, reason: ForTheRecord = None) -> None:
-        """Forget it, and what waits for it."""
-        self._endpoints.remove(endpoint_id, caller.user_id, by=caller.name, reason=reason)
-
-    def test_endpoint(self, caller: Admin, endpoint_id: UUID, body: WhyBody = None) -> Testing:
-        """Have a worker send a message of the type `endpoint.test`."""
-        reason = body and body.reason
-        return Testing(delivery_id=self._endpoints.test(endpoint_id, caller.user_id, by=caller.name, reason=reason))
-
-    def _view(self, caller: Caller, endpoint_id: UUID) -> EndpointView:
-        return EndpointView.model_validate(self._endpoints.endpoint(endpoint_id, caller.user_id))
-
-
-# Messages to webhook endpoints over HTTP: what was sent, what came of it, and once more.
-
-
-State = Literal["pending", "delivered", "dead"]
-
-
-class Delivery(BaseModel):
-    """One message for one endpoint, and what came of its last try."""
+class DeliveryView(BaseModel):
+    """One message to one endpoint, and the result of its last try."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -219,9 +105,9 @@ class Delivery(BaseModel):
     batch_id: UUID | None
     status: State = Field(description="`dead`: it was given up.")
     attempts: int
-    next_at: datetime | None = Field(description="When it is tried next.")
-    last_status: int | None = Field(description="The endpoint's last answer.")
-    last_error: str | None = Field(description="What was wrong with it.")
+    next_at: datetime | None = Field(description="When the next try is.")
+    last_status: int | None = Field(description="The status of the endpoint's last response.")
+    last_error: str | None = Field(description="Why the last try failed.")
     created_at: datetime
     finished_at: datetime | None
 
@@ -229,7 +115,7 @@ class Delivery(BaseModel):
 class DeliveryPage(BaseModel):
     """Messages, the latest first."""
 
-    deliveries: list[Delivery]
+    deliveries: list[DeliveryView]
     next_cursor: str | None = Field(description="Where to go on; null at the end.")
 
 
@@ -237,7 +123,7 @@ class DeliveryFilters(RequestModel):
     endpoint_id: UUID | None = None
     job_id: UUID | None = None
     status: State | None = None
-    failed: bool = Field(default=False, description="Only those whose last try went wrong, tried again or not.")
+    failed: bool = Field(default=False, description="Only those whose last try failed, tried again or not.")
     limit: int = Field(default=50, ge=1, le=100, description="Most messages of one page.")
     cursor: Cursor | None = None
 
@@ -247,61 +133,128 @@ class Replayed(BaseModel):
     status: Literal["pending"] = "pending"
 
 
-class FoundDelivery(Protocol):
-    @property
-    def id(self) -> UUID: ...
-    @property
-    def created_at(self) -> datetime: ...
+READS: dict[int | str, dict[str, Any]] = documented(401, 403, 422, 429, 503)
+READS_ONE = {**READS, **documented(404)}
+CHANGES_ONE = documented(404, *CHANGES)
+
+router = APIRouter(prefix=WEBHOOKS, tags=["webhooks"], route_class=GuardedRoute)
 
 
-class Deliveries(Protocol):
-    """Where they are. ``owner`` is the only user of whose endpoints they are; None: all. May raise StoreUnavailable."""
-
-    def deliveries(
-        self,
-        owner: str | None,
-        *,
-        endpoint: UUID | None,
-        job: UUID | None,
-        state: str | None,
-        failed: bool,
-        before: Mark,
-        limit: int,
-    ) -> Sequence[FoundDelivery]: ...
-
-    def replay(self, delivery: UUID, owner: str | None, *, by: str, reason: str | None) -> None: ...
+# Deliveries. Their paths come before those of endpoints, whose ids would match them.
 
 
-def deliveries_router(deliveries: Deliveries) -> APIRouter:
-    """List, replay. Comes before the endpoints' router, whose ids would take its path."""
-    router = APIRouter(prefix=f"{WEBHOOKS}/deliveries", tags=["webhooks"], route_class=GuardedRoute)
+@router.get("/deliveries", responses=READS)
+def list_deliveries(caller: Reader, filters: Annotated[DeliveryFilters, Query()], queries: Database) -> DeliveryPage:
+    """The messages and their results, the latest first, a page at a time. Kept for a month at most."""
+    found = webhooks.list_deliveries(
+        queries,
+        owner=caller.user_id,
+        endpoint=filters.endpoint_id,
+        job=filters.job_id,
+        state=filters.status,
+        failed=filters.failed,
+        before=read_cursor(filters.cursor),
+        limit=filters.limit + 1,
+    )
+    page = found[: filters.limit]
+    return DeliveryPage(
+        deliveries=[DeliveryView.model_validate(each) for each in page],
+        next_cursor=write_cursor(Mark(page[-1].created_at, page[-1].id)) if len(found) > len(page) else None,
+    )
 
-    @router.get("", responses=documented(401, 403, 422, 429, 503))
-    def list_deliveries(  # pyright: ignore[reportUnusedFunction]
-        caller: Reader, filters: Annotated[DeliveryFilters, Query()]
-    ) -> DeliveryPage:
-        """Messages and what came of them, the latest first, a page at a time. Kept for a month at most."""
-        found = deliveries.deliveries(
-            caller.user_id,
-            endpoint=filters.endpoint_id,
-            job=filters.job_id,
-            state=filters.status,
-            failed=filters.failed,
-            before=read_cursor(filters.cursor),
-            limit=filters.limit + 1,
-        )
-        page = found[: filters.limit]
-        return DeliveryPage(
-            deliveries=[Delivery.model_validate(each) for each in page],
-            next_cursor=write_cursor(Mark(page[-1].created_at, page[-1].id)) if len(found) > len(page) else None,
-        )
 
-    @router.post("/{delivery_id}/replay", status_code=202, responses=documented(404, 409, *CHANGES))
-    def replay_delivery(  # pyright: ignore[reportUnusedFunction]
-        caller: Admin, delivery_id: UUID, body: WhyBody = None
-    ) -> Replayed:
-        """Send a message once more, delivered or not, with its id and its body."""
-        deliveries.replay(delivery_id, caller.user_id, by=caller.name, reason=body and body.reason)
-        return Replayed(id=delivery_id)
+@router.post("/deliveries/{delivery_id}/replay", status_code=202, responses={**CHANGES_ONE, **documented(409)})
+def replay_delivery(caller: Admin, delivery_id: UUID, queries: Database, body: WhyBody = None) -> Replayed:
+    """Send a message once more, delivered or not, with its id and its body."""
+    by = Author(caller.name, body and body.reason)
+    webhooks.replay_delivery(queries, delivery_id, owner=caller.user_id, by=by)
+    return Replayed(id=delivery_id)
 
-    return router
+
+# Endpoints.
+
+
+@router.get("", responses=READS)
+def list_endpoints(caller: Reader, filters: Annotated[EndpointFilters, Query()], queries: Database) -> EndpointPage:
+    """The endpoints, their events and their state. No secret is shown."""
+    found = webhooks.list_endpoints(
+        queries, owner=caller.user_id, after=filters.after, troubled_first=False, limit=filters.limit + 1
+    )
+    page = found[: filters.limit]
+    return EndpointPage(
+        endpoints=[EndpointView.model_validate(endpoint) for endpoint in page],
+        next_after=page[-1].id if len(found) > len(page) else None,
+    )
+
+
+@router.post("", status_code=201, responses=documented(*CHANGES))
+def add_endpoint(
+    caller: Admin, body: NewEndpointBody, queries: Database, allow_private: AllowPrivate
+) -> EndpointSecret:
+    """Send events to a URL from now on. The response has its secret, which cannot be shown again."""
+    made = webhooks.create_endpoint(
+        queries,
+        body.url,
+        body.events,
+        user_id=caller.acting_for(body.user_id),
+        allow_private=allow_private,
+        by=Author(caller.name, body.reason),
+    )
+    return EndpointSecret(id=made.id, secret=made.secret)
+
+
+@router.get("/{endpoint_id}", responses=READS_ONE)
+def show_endpoint(caller: Reader, endpoint_id: UUID, queries: Database) -> EndpointView:
+    """One endpoint and its state."""
+    return _view(queries, caller, endpoint_id)
+
+
+@router.delete("/{endpoint_id}", status_code=204, responses=READS_ONE)
+def remove_endpoint(caller: Admin, endpoint_id: UUID, queries: Database, reason: ForTheRecord = None) -> None:
+    """Delete an endpoint with its pending messages."""
+    webhooks.remove_endpoint(queries, endpoint_id, owner=caller.user_id, by=Author(caller.name, reason))
+
+
+@router.post("/{endpoint_id}/rotate", responses=CHANGES_ONE)
+def rotate_secret(
+    caller: Admin, endpoint_id: UUID, queries: Database, body: Annotated[RotateBody | None, Body()] = None
+) -> EndpointSecret:
+    """Make a new secret. Both sign each message for a while, a day unless the request says otherwise."""
+    asked = body or RotateBody()
+    secret = webhooks.rotate_secret(
+        queries,
+        endpoint_id,
+        keep=asked.keep_seconds,
+        owner=caller.user_id,
+        by=Author(caller.name, asked.reason),
+    )
+    return EndpointSecret(id=endpoint_id, secret=secret)
+
+
+@router.post("/{endpoint_id}/disable", responses=CHANGES_ONE)
+def disable_endpoint(caller: Admin, endpoint_id: UUID, queries: Database, body: WhyBody = None) -> EndpointView:
+    """Send nothing to it until it is enabled; its pending messages stay."""
+    by = Author(caller.name, body and body.reason)
+    webhooks.disable_endpoint(queries, endpoint_id, owner=caller.user_id, by=by)
+    return _view(queries, caller, endpoint_id)
+
+
+@router.post("/{endpoint_id}/enable", responses=CHANGES_ONE)
+def enable_endpoint(caller: Admin, endpoint_id: UUID, queries: Database, body: WhyBody = None) -> EndpointView:
+    """Send to it again, its pending messages first. Events of the time between are not sent."""
+    by = Author(caller.name, body and body.reason)
+    webhooks.enable_endpoint(queries, endpoint_id, owner=caller.user_id, by=by)
+    return _view(queries, caller, endpoint_id)
+
+
+@router.post(
+    "/{endpoint_id}/test", status_code=202, name="test_endpoint", responses={**CHANGES_ONE, **documented(409)}
+)
+def send_test(caller: Admin, endpoint_id: UUID, queries: Database, body: WhyBody = None) -> EndpointTest:
+    """Have a worker send a message of the type `endpoint.test`."""
+    by = Author(caller.name, body and body.reason)
+    return EndpointTest(delivery_id=webhooks.send_test(queries, endpoint_id, owner=caller.user_id, by=by))
+
+
+def _view(queries: Queries, caller: Caller, endpoint_id: UUID) -> EndpointView:
+    return EndpointView.model_validate(webhooks.find_endpoint(queries, endpoint_id, owner=caller.user_id))

@@ -9,7 +9,7 @@
 -- everywhere: two claims may wait for each other, but never in a circle. A balance is read from the locked row, which is fresh;
 -- every other table is seen as it was when the statement began.
 --
--- What is paused is left out: whole lanes, or the jobs of a kind or a user. Those jobs are put aside by hold_jobs.sql, so that
+-- What is paused is left out: whole lanes, or the jobs of a kind or a user. Those jobs are put aside by park_paused_jobs.sql, so that
 -- a claim seldom meets one; which ones are held decides nothing else.
 --
 -- No row may keep the others from starting: a date without an end is subtracted as a number, and a maximum that somebody

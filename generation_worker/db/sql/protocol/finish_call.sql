@@ -56,5 +56,5 @@ SELECT t.breaker AS breaker_before, c.breaker, extract(epoch FROM greatest(c.clo
        c.breaker = 'open' AND EXISTS (SELECT FROM generation.generation_job j WHERE j.id = t.job_id AND j.fallback_provider IS NOT NULL)
        OR EXISTS (SELECT FROM generation.provider_gate o JOIN generation.worker_process w ON o.key_label = ANY (w.keys)
                    WHERE o.provider = t.provider AND o.key_label <> t.key_label AND o.breaker = 'closed'
-                     AND coalesce(o.closed_until < t.now, true) AND w.seen_at > t.now - interval '2 minutes') AS another_way
+                     AND coalesce(o.closed_until < t.now, true) AND w.seen_at > t.now - interval '2 minutes') AS has_alternative
   FROM told t JOIN changed c USING (key_label)
