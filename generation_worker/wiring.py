@@ -259,9 +259,9 @@ def traced(sender: Sender | None, events: Events) -> Generator[None]:
     if sender is None:
         yield
         return
-    from generation_worker.traces.spans import subscribe_spans  # noqa: PLC0415 - as above
+    from generation_worker.traces.spans import span_events  # noqa: PLC0415 - as above
 
-    subscribe_spans(events, sender.spans)
+    span_events(events, sender.spans)
     try:
         yield
     finally:

@@ -40,7 +40,7 @@ NO_FAULT = ("ok", "stopped", "completed", "released", "cancelled")
 Fields = Mapping[str, Any]
 
 
-def subscribe_spans(events: Events, spans: Spans) -> None:
+def span_events(events: Events, spans: Spans) -> None:
     """Make spans of the events about jobs from now on."""
     listener = _SpanListener(spans)
     handlers = {

@@ -16,7 +16,7 @@ from generation_worker.config import load_settings
 from generation_worker.events import Events
 from generation_worker.traces import sender as sender_module
 from generation_worker.traces.sender import Sender
-from generation_worker.traces.spans import PresetIds, subscribe_spans
+from generation_worker.traces.spans import PresetIds, span_events
 from generation_worker.wiring import build_sender
 from tests.domain.jobs import a_job
 from tests.support.collector import Collector, collecting
@@ -49,7 +49,7 @@ def sender_to(collector: Collector) -> Sender:
 def send(collector: Collector, name: str, fields: dict[str, Any]) -> None:
     """Have one event told of."""
     sender, events = sender_to(collector), Events()
-    subscribe_spans(events, sender.spans)
+    span_events(events, sender.spans)
     events.emit(name, **fields)
     assert sender.close(within=30)
 
@@ -78,7 +78,7 @@ def test_what_is_wrong_with_other_variables_is_a_notice(monkeypatch: pytest.Monk
 def test_the_end_waits_no_longer_than_it_may() -> None:
     with collecting(answer=None) as hanging:
         sender, events = sender_to(hanging), Events()
-        subscribe_spans(events, sender.spans)
+        span_events(events, sender.spans)
         events.emit("image.stored", **STORED)
         assert sender.close(within=0.1) is False
 
