@@ -1,4 +1,4 @@
-"""What is kept on the disk: bounded, short-lived, the last used, and never believed without a look."""
+"""The cache on disk: bounded, short-lived, least recently used first, and verified on every read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A connection leads to an address that was checked, and to no other; and a request over it is what was asked for."""
+"""A connection is made only to an address that was checked, and carries exactly the given request."""
 
 from __future__ import annotations
 

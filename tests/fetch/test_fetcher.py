@@ -1,4 +1,4 @@
-"""What a fetch makes of an answer: an image, or an error that says what to do; and never more than it should read."""
+"""A fetch returns an image or an error with its remedy, and never reads more than its limit."""
 
 from __future__ import annotations
 

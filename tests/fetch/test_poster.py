@@ -1,4 +1,4 @@
-"""Messages on their way: signed as the library on the other side expects, and only to addresses that were checked."""
+"""Webhooks are signed as the receiver's library expects, and sent only to checked addresses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nobody is waited for longer than is allowed, wherever they hang; and a job that is stopped waits for nobody."""
+"""A fetch ends at its timeout wherever the host hangs, and as soon as its job is stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a hostile image can do to the process that opens it, and what that does to the worker: nothing."""
+"""What a hostile image can do to its child process, and that the worker survives it."""
 
 from __future__ import annotations
 

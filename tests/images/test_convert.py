@@ -1,4 +1,4 @@
-"""Formats, sizes and thumbnails of what is stored."""
+"""Formats, sizes and thumbnails of stored images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parent trusts nothing that a child says about itself."""
+"""The parent does not trust the frames that a child sends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logging is global: each test gets its own, and leaves none behind."""
+"""Logging is global: each test starts with its own configuration and removes it."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Secrets are redacted in every form in which they can occur."""
+
 import json
 import time
 from io import StringIO

@@ -1,4 +1,4 @@
-"""The local provider draws, waits, and misbehaves exactly as it is told."""
+"""The local provider: what it draws, its delays, and the faults it injects."""
 
 from __future__ import annotations
 

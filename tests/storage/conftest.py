@@ -1,4 +1,4 @@
-"""A real S3 server, and a proxy before it that misbehaves when told to."""
+"""A real S3 server, and a proxy in front of it that injects faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What S3Storage promises, on a real S3 server."""
+"""S3Storage on a real S3 server."""
 
 from __future__ import annotations
 

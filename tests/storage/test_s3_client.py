@@ -1,4 +1,4 @@
-"""What boto3 is told, for what a test server does not show; and links, which no server is asked for."""
+"""boto3's configuration, where a test server cannot show it; and presigned links, which need no request."""
 
 from __future__ import annotations
 

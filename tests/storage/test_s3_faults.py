@@ -1,4 +1,4 @@
-"""An S3 server that fails, answers late or not at all, or whose answers are lost."""
+"""An S3 server that fails, responds late or not at all, or whose responses are lost."""
 
 from __future__ import annotations
 

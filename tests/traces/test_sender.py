@@ -1,4 +1,4 @@
-"""What sends spans: nothing unless it is asked for, and never in anybody's way."""
+"""Spans are sent only when configured, and never delay anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every answer with status 200, through the real SDK, and any JSON at all."""
+"""Every response with status 200, through the real SDK, and arbitrary JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""429, and how long it asks us to wait."""
+"""Responses with status 429, and the wait that they name."""
 
 from __future__ import annotations
 

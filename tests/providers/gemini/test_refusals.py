@@ -1,4 +1,4 @@
-"""Every answer with another status than 200, through the real SDK, and any body at all."""
+"""Every response with a status other than 200, through the real SDK, and arbitrary bodies."""
 
 from __future__ import annotations
 

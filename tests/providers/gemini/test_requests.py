@@ -1,4 +1,4 @@
-"""What goes over the wire: the request that Google gets, once."""
+"""The request that Google receives, exactly once."""
 
 from __future__ import annotations
 

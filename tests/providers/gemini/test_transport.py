@@ -1,4 +1,4 @@
-"""Connections that hang, drip, break or lie; and what is then believed to have been paid."""
+"""Connections that hang, drip or break, and whether such a call counts as paid."""
 
 from __future__ import annotations
 

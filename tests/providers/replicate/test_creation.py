@@ -1,4 +1,4 @@
-"""What a refused or lost request to create amounts to, and whether it may have been paid."""
+"""The error of a refused or lost creation of a prediction, and whether it may have been paid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A prediction's way: created once, remembered, awaited, fetched."""
+"""The life of a prediction: created once, remembered, polled, downloaded."""
 
 from __future__ import annotations
 

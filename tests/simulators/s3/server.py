@@ -1,4 +1,4 @@
-"""A real S3 server on loopback: signatures, conditions and errors are the server's own, not ours."""
+"""A real S3 server on loopback: signatures, conditions and errors are the server's own."""
 
 from __future__ import annotations
 
