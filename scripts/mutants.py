@@ -1,7 +1,7 @@
-"""Takes one guard out at a time and sees to it that a test fails: `python scripts/mutants.py [part of a file's name]`.
+"""Removes one guard at a time and checks that a test fails: `python scripts/mutants.py [part of a file's name]`.
 
-Each mutant is the project as it is but for one place, in a directory of its own. One that no test notices is a guard
-without a test, or one that is not needed.
+Each mutant is a copy of the project with one change, in its own directory. If no test fails, the guard has no test or
+is not needed.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ WEB = "generation_worker/web"
 AUDITED = "cli/audit_of_commands"
 
 
-PATIENCE = 60.0
-"""Seconds after which tests that wait for each other for ever have noticed enough."""
+TIMEOUT = 60.0
+"""Seconds. Tests of a mutant that take longer, because they wait for each other, count as failed."""
 
 
 class Mutant(NamedTuple):
@@ -321,7 +321,7 @@ def _dies(mutant: Mutant) -> bool:
 
 
 def _verdict(command: list[str], place: Path) -> str | None:
-    """The test that noticed, or None."""
+    """The name of the test that failed, or None."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(place),
@@ -337,7 +337,7 @@ def _verdict(command: list[str], place: Path) -> str | None:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
         )
     except subprocess.TimeoutExpired:
         return "the tests never ended"
