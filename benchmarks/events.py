@@ -89,9 +89,9 @@ def ratio(found: Figures, name: str) -> float:
 
 def prepare(connection: psycopg.Connection[Any], sizes: Sizes) -> None:
     connection.execute("CREATE EXTENSION pg_stat_statements")
-    connection.execute("SELECT offer_providers(ARRAY['local'])")
+    connection.execute("SELECT generation.offer_providers(ARRAY['local'])")
     credit = round(10 * sizes.seconds * sizes.per_second) + 1000
-    connection.execute("SELECT grant_credits(%s, %s)", [USER, credit])
+    connection.execute("SELECT generation.grant_credits(%s, %s)", [USER, credit])
 
 
 @contextmanager
@@ -192,7 +192,7 @@ class Run:
 
     def _cancel_what_is_due(self, *, at_once: bool = False) -> None:
         while self._to_cancel and (at_once or self._to_cancel[0][0] <= time.monotonic()):
-            self._connection.execute("SELECT cancel_generation(%s)", [self._to_cancel.popleft()[1]])
+            self._connection.execute("SELECT generation.cancel_generation(%s)", [self._to_cancel.popleft()[1]])
 
     def _wait_for_ends(self) -> None:
         give_up_at = time.monotonic() + TIMEOUT

@@ -35,7 +35,7 @@ from tests.simulators.arrivals import WINDOW
 ShowStep = Callable[[str], None]
 
 FILL = """
-INSERT INTO generation_job (kind, user_id, provider, payload, cost)
+INSERT INTO generation.generation_job (kind, user_id, provider, payload, cost)
 SELECT 'text_to_image', 'user-' || n %% %(users)s, 'gemini', jsonb_build_object('prompt', format(
          'number %%s sim:slow=%%s', n, round((%(quickest)s + random() * (%(slowest)s - %(quickest)s))::numeric, 3))), 1
   FROM generate_series(1, %(jobs)s) n
@@ -94,7 +94,7 @@ def fill(conninfo: str, sizes: Sizes) -> None:
     """Insert the backlog, of users who can pay for all of it."""
     with psycopg.connect(conninfo, autocommit=True) as connection:
         connection.execute("CREATE EXTENSION pg_stat_statements")
-        connection.execute("SELECT offer_providers(ARRAY['gemini'])")
+        connection.execute("SELECT generation.offer_providers(ARRAY['gemini'])")
         connection.execute(GRANT, {"users": USERS, "credits": sizes.jobs})
         times = {"quickest": sizes.quickest, "slowest": sizes.slowest}
         connection.execute(FILL, {"users": USERS, "jobs": sizes.jobs, **times})

@@ -19,8 +19,8 @@ from generation_worker.domain.job import LANE_START, NO_PROVIDER
 CLIENTS = 2
 """A worker also uses two connections: one claims, one settles."""
 
-CLAIM_ENDS = "SELECT *, 'started' AS what FROM started"
-SETTLE_ENDS = "SELECT id::text, status FROM settled"
+CLAIM_ENDS = "SELECT 'started' AS what, s.* FROM started s"
+SETTLE_ENDS = "SELECT e.id::text, j.status FROM ending e"
 CLAIM_ANSWERS = f"""
 SELECT coalesce(jsonb_agg(jsonb_build_object(
          'id', id, 'token', lease_token, 'outcome', 'completed', 'status', 'completed', 'cancel_status', 'completed',

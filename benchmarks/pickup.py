@@ -14,7 +14,7 @@ from benchmarks.server import Server
 
 PAUSES = (0.02, 0.2)
 """Seconds between two commits, long enough for the worker to be idle again."""
-ENQUEUE = "SELECT id FROM enqueue_generation('text_to_image', 'user-1', '{\"prompt\": \"a kite\"}')"
+ENQUEUE = "SELECT id FROM generation.enqueue_generation('text_to_image', 'user-1', '{\"prompt\": \"a kite\"}')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,8 @@ class Waits:
 def measure_pickup(server: Server, *, jobs: int, listen: bool) -> dict[str, Any]:
     """Enqueue one job at a time, and measure when another process starts to work on it."""
     with server.database() as conninfo, psycopg.connect(conninfo, autocommit=True) as connection:
-        connection.execute("SELECT offer_providers(ARRAY['local']), grant_credits('user-1', %s)", (jobs,))
+        connection.execute("SELECT generation.offer_providers(ARRAY['local'])")
+        connection.execute("SELECT generation.grant_credits('user-1', %s)", (jobs,))
         with noop_worker(conninfo, slots=5, listen=listen, note_starts=True) as worker:
             worker.read()
             committed = dict(enqueue(connection) for _ in range(jobs))

@@ -17,7 +17,7 @@ from generation_worker.db.query import Queries
 SPAN = """
 SELECT count(*) FILTER (WHERE status = 'completed'),
        extract(epoch FROM max(finished_at) - min(started_at))::float8
-  FROM generation_job
+  FROM generation.generation_job
 """
 OWN_BENCHMARK = "as in its own benchmark"
 QUICKEST = "fastest settings found"

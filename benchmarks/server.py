@@ -19,11 +19,11 @@ from generation_worker.db.embedded import EmbeddedPostgres
 USERS = 100
 
 FILL = """
-INSERT INTO generation_job (kind, user_id, provider, payload, cost)
+INSERT INTO generation.generation_job (kind, user_id, provider, payload, cost)
 SELECT 'text_to_image', 'user-' || n %% %(users)s, 'local', '{"prompt": "a red kite over the sea"}', %(cost)s
   FROM generate_series(1, %(jobs)s) n
 """
-GRANT = "SELECT count(*) FROM generate_series(0, %(users)s - 1) n, grant_credits('user-' || n, %(credits)s)"
+GRANT = "SELECT count(*) FROM generate_series(0, %(users)s - 1) n, generation.grant_credits('user-' || n, %(credits)s)"
 SHOWN = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size")
 
 
@@ -121,7 +121,7 @@ def _cpu_of_ended(process: psutil.Process) -> float:
 def fill(conninfo: str, jobs: int, cost: int) -> None:
     """Insert ``jobs`` jobs of users who can pay for all of them."""
     with psycopg.connect(conninfo, autocommit=True) as connection:
-        connection.execute("SELECT offer_providers(ARRAY['local'])")
+        connection.execute("SELECT generation.offer_providers(ARRAY['local'])")
         connection.execute(GRANT, {"users": USERS, "credits": max(1, jobs * cost)})
         connection.execute(FILL, {"users": USERS, "jobs": jobs, "cost": cost})
 
