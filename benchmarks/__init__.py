@@ -1,4 +1,4 @@
-"""Measurements of the whole protocol, as ratios in one run against a bound and a peer on the same machine."""
+"""Benchmarks of the whole protocol, as ratios to a bound and a peer in one run on the same machine."""
 
 RESULT = {"images": [{"key": "images/noop.webp"}]}
-"""What every job comes to, whoever works on it."""
+"""The result of every job, in all of the compared programs."""

@@ -26,7 +26,7 @@ from benchmarks.ready import measure_ready
 from benchmarks.report import Progress, show
 from benchmarks.server import Server, durable_server
 
-Say = Callable[[str], None]
+ShowStep = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +44,23 @@ class Sizes:
 QUICK = Sizes(jobs=5_000, rounds=1, pickups=30, idle=6.0, starts=3)
 
 
-def measure(sizes: Sizes, parts: Collection[str], say: Say) -> Figures:
+def measure(sizes: Sizes, parts: Collection[str], show_step: ShowStep) -> Figures:
     """The figures of ``parts``, by their names."""
     here = machine()
-    say("starting a PostgreSQL")
+    show_step("starting a PostgreSQL")
     with durable_server() as server:
         settings = server.settings()
-        figures = {part: PARTS[part](server, sizes, say) for part in parts}
+        figures = {part: PARTS[part](server, sizes, show_step) for part in parts}
     return {"machine": here | {"load_after": os.getloadavg()[0]}, "server": settings, **figures}
 
 
-def drains(server: Server, sizes: Sizes, say: Say) -> Figures:
+def drains(server: Server, sizes: Sizes, show_step: ShowStep) -> Figures:
     """Worker, bound and peer, one after the other for each number of slots and each price, in each round."""
     turns: dict[tuple[int, int], list[Turn]] = {}
     for number, (slots, cost) in product(range(sizes.rounds), product(sizes.slots, (0, 1))):
-        say(f"round {number + 1} of {sizes.rounds}: {sizes.jobs:,} jobs for {cost} credits, {slots} at a time")
+        show_step(f"round {number + 1} of {sizes.rounds}: {sizes.jobs:,} jobs for {cost} credits, {slots} at a time")
         turns.setdefault((slots, cost), []).append(one_turn(server, sizes.jobs, cost, slots))
-    say("pgqueuer as in its own benchmark")
+    show_step("pgqueuer as in its own benchmark")
     other = [drain_with_peer(server, jobs=sizes.jobs, settings=OWN_BENCHMARK) for _ in range(sizes.rounds)]
     quickest = [turn["peer"] for rounds in turns.values() for turn in rounds]
     return {
@@ -78,21 +78,21 @@ def one_turn(server: Server, jobs: int, cost: int, slots: int) -> Turn:
     }
 
 
-def pickups(server: Server, sizes: Sizes, say: Say) -> Figures:
-    say(f"enqueuing {sizes.pickups} single jobs, with LISTEN and then without")
+def pickups(server: Server, sizes: Sizes, show_step: ShowStep) -> Figures:
+    show_step(f"enqueuing {sizes.pickups} single jobs, with LISTEN and then without")
     return {
         "listen": measure_pickup(server, jobs=sizes.pickups, listen=True),
         "poll": measure_pickup(server, jobs=sizes.pickups, listen=False),
     }
 
 
-def idleness(server: Server, sizes: Sizes, say: Say) -> Figures:
-    say(f"counting what idle workers ask in {sizes.idle:.0f} seconds")
+def idleness(server: Server, sizes: Sizes, show_step: ShowStep) -> Figures:
+    show_step(f"counting the queries of idle workers for {sizes.idle:.0f} seconds")
     return measure_idle(server, seconds=sizes.idle)
 
 
-def readiness(server: Server, sizes: Sizes, say: Say) -> Figures:
-    say(f"starting generation-worker run, {sizes.starts} times")
+def readiness(server: Server, sizes: Sizes, show_step: ShowStep) -> Figures:
+    show_step(f"starting generation-worker run, {sizes.starts} times")
     return measure_ready(server, starts=sizes.starts)
 
 
@@ -106,12 +106,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="less of everything, and less to be trusted")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure to this file")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="measure only these")
-    asked = parser.parse_args()
-    sizes = QUICK if asked.quick else Sizes()
+    arguments = parser.parse_args()
+    sizes = QUICK if arguments.quick else Sizes()
     console = Console()
-    figures = measure(replace(sizes, jobs=asked.jobs or sizes.jobs), asked.only, Progress(console))
-    if asked.json:
-        asked.json.write_text(json.dumps(figures, indent=2) + "\n")
+    figures = measure(replace(sizes, jobs=arguments.jobs or sizes.jobs), arguments.only, Progress(console))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
     show(figures, console)
 
 

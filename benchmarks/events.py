@@ -35,16 +35,16 @@ from benchmarks.gate import COUNTED, Running
 from benchmarks.report import Progress
 from benchmarks.server import durable_server
 from generation_worker.db.embedded import free_port
-from generation_worker.web.api.stream_reader import LOOK_EVERY
+from generation_worker.web.api.stream_reader import READ_INTERVAL
 from tests.support.listening import Crowd, Listener
 
-Say = Callable[[str], None]
+ShowStep = Callable[[str], None]
 
 USER = "ada"
 ASKED = {"watched_jobs": "asked LEFT JOIN line", "gone_callers": "LEFT JOIN api_token t", "open_watch": "AS is_news"}
 """Statements, and words that only their texts have: the server keeps them without their comments."""
 LATER = "2090-01-01T00:00:00Z"
-PATIENCE = 60.0
+TIMEOUT = 60.0
 CALLS = """
 SELECT coalesce(sum(calls), 0)::int, coalesce(sum(total_exec_time), 0)
   FROM pg_stat_statements WHERE strpos(query, %s) > 0
@@ -65,10 +65,10 @@ class Sizes:
         return 2 * self.streams / self.per_second
 
 
-def measure(sizes: Sizes, say: Say) -> Figures:
+def measure(sizes: Sizes, show_step: ShowStep) -> Figures:
     """Raises RuntimeError if the worker ends, or a stream does not."""
     here = machine()
-    say("starting a PostgreSQL")
+    show_step("starting a PostgreSQL")
     with durable_server(**COUNTED) as server:
         found: Figures = {}
         for streams in (1, sizes.streams):
@@ -78,7 +78,7 @@ def measure(sizes: Sizes, say: Say) -> Figures:
             ):
                 prepare(connection, sizes)
                 with worker(conninfo) as (url, process):
-                    say(f"{streams} streams, {sizes.per_second} jobs a second")
+                    show_step(f"{streams} streams, {sizes.per_second} jobs a second")
                     found["one" if streams == 1 else "many"] = Run(connection, url, process, sizes, streams).figures()
         settings = server.settings()
     found["asks"] = ratio(found, "looks_per_second")
@@ -92,9 +92,9 @@ def ratio(found: Figures, name: str) -> float:
 
 def prepare(connection: psycopg.Connection[Any], sizes: Sizes) -> None:
     connection.execute("CREATE EXTENSION pg_stat_statements")
-    connection.execute("SELECT offer_providers(ARRAY['local'])")
+    connection.execute("SELECT generation.offer_providers(ARRAY['local'])")
     credit = round(10 * sizes.seconds * sizes.per_second) + 1000
-    connection.execute("SELECT grant_credits(%s, %s)", [USER, credit])
+    connection.execute("SELECT generation.grant_credits(%s, %s)", [USER, credit])
 
 
 @contextmanager
@@ -120,9 +120,9 @@ def worker(conninfo: str) -> Generator[tuple[str, psutil.Process]]:
 
 
 def wait_for_answer(url: str, running: Running) -> None:
-    give_up_at = time.monotonic() + PATIENCE
+    give_up_at = time.monotonic() + TIMEOUT
     while True:
-        running.see_that_it_runs()
+        running.check_running()
         try:
             if httpx.get(f"{url}/health/ready", trust_env=False).status_code == 200:
                 return
@@ -195,10 +195,10 @@ class Run:
 
     def _cancel_what_is_due(self, *, at_once: bool = False) -> None:
         while self._to_cancel and (at_once or self._to_cancel[0][0] <= time.monotonic()):
-            self._connection.execute("SELECT cancel_generation(%s)", [self._to_cancel.popleft()[1]])
+            self._connection.execute("SELECT generation.cancel_generation(%s)", [self._to_cancel.popleft()[1]])
 
     def _wait_for_ends(self) -> None:
-        give_up_at = time.monotonic() + PATIENCE
+        give_up_at = time.monotonic() + TIMEOUT
         while not all(stream.ended for stream in self._followed):
             if time.monotonic() > give_up_at:
                 raise RuntimeError("a stream did not end")
@@ -210,12 +210,12 @@ class Run:
 
 
 def lag_of(streams: Sequence[Listener], status: str) -> Figures:
-    """From the time that a job's end bears to the moment at which its stream told it, in looks of the reader.
+    """From the timestamp of a job's end to its event on the stream, in read intervals.
 
-    Those that were opened when the job had ended already are left out.
+    Streams that were opened after the end of their job are left out.
     """
     lags = [
-        (stream.events[-2].at - datetime.fromisoformat(stream.jobs[-1]["finished_at"]).timestamp()) / LOOK_EVERY
+        (stream.events[-2].at - datetime.fromisoformat(stream.jobs[-1]["finished_at"]).timestamp()) / READ_INTERVAL
         for stream in streams
         if stream.statuses[-1:] == [status] and len(stream.jobs) > 1
     ]
@@ -244,7 +244,9 @@ def show(figures: Figures, console: Console) -> None:
     for status, what in (("failed", "ended in this worker"), ("cancelled", "ended by others")):
         for figure in ("median", "p99"):
             lags = [found[run]["lag"][status].get(figure) for run in ("one", "many")]
-            table.add_row(f"{what}: lag, {figure}, in looks", *("–" if lag is None else f"{lag:.2f}" for lag in lags))
+            table.add_row(
+                f"{what}: lag, {figure}, in read intervals", *("–" if lag is None else f"{lag:.2f}" for lag in lags)
+            )
     console.print(table)
     console.print(f"The database is asked {found['asks']:.2f} times as often as for one stream.", highlight=False)
 

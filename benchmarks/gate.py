@@ -1,9 +1,10 @@
-"""Measures the gate of a provider's key: what arrives at the provider while workers have more to do than it allows.
+"""Measures the gate of a provider's key: the calls that arrive while workers have more jobs than the limit allows.
 
     python -m benchmarks.gate [--seconds 180] [--limit 600] [--workers 4] [--threads 50] [--json FILE]
 
-The workers are those that people start, on a PostgreSQL of our own. The provider is a process that counts as providers
-do: the calls that arrived within the last 60 seconds. The exit status is 1 if ever there were more than the limit.
+The workers are ordinary ones, on a PostgreSQL server of the benchmark. The provider is a process that counts as
+providers do: the calls that arrived within the last 60 seconds. The exit status is 1 if there were ever more than the
+limit.
 """
 
 from __future__ import annotations
@@ -31,24 +32,25 @@ from benchmarks.report import Progress
 from benchmarks.server import GRANT, durable_server
 from tests.simulators.arrivals import WINDOW
 
-Say = Callable[[str], None]
+ShowStep = Callable[[str], None]
 
 FILL = """
-INSERT INTO generation_job (kind, user_id, provider, payload, cost)
+INSERT INTO generation.generation_job (kind, user_id, provider, payload, cost)
 SELECT 'text_to_image', 'user-' || n %% %(users)s, 'gemini', jsonb_build_object('prompt', format(
          'number %%s sim:slow=%%s', n, round((%(quickest)s + random() * (%(slowest)s - %(quickest)s))::numeric, 3))), 1
   FROM generate_series(1, %(jobs)s) n
 """
 USERS = 100
 COUNTED = {"shared_preload_libraries": "pg_stat_statements"}
-LOOK_EVERY = 5.0
-PATIENCE = 60.0
-"""Seconds after which the first call should have come, and a stopped worker should have ended."""
+REPORT_INTERVAL = 5.0
+"""Seconds."""
+TIMEOUT = 60.0
+"""Seconds for the first call to arrive, and for a stopped worker to end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What is measured: a limit per minute, times in seconds, and how long a picture takes at the provider."""
+    """The size of the run: the limit per minute, times in seconds, and the provider's seconds for a picture."""
 
     seconds: float = 180.0
     limit: int = 600
@@ -59,24 +61,24 @@ class Sizes:
 
     @property
     def jobs(self) -> int:
-        """A backlog that lasts: what the limit allows at the very most, another minute of it, and all threads full."""
+        """A backlog that lasts: all calls that the limit allows, another minute of them, and a job for each thread."""
         return (math.ceil(self.seconds / WINDOW) + 1) * self.limit + self.workers * self.threads
 
 
-def measure(sizes: Sizes, say: Say) -> Figures:
-    """Raises RuntimeError if a worker ends before it is told to, or no call comes."""
+def measure(sizes: Sizes, show_step: ShowStep) -> Figures:
+    """Run the benchmark. Raises RuntimeError if a worker ends too early, or no call arrives."""
     here = machine()
-    say("starting a PostgreSQL and a provider")
+    show_step("starting a PostgreSQL and a provider")
     with (
         durable_server(**COUNTED) as server,
         server.database() as conninfo,
         Child("benchmarks.gate_provider", {"limit": sizes.limit}) as provider,
     ):
         fill(conninfo, sizes)
-        environment: dict[str, str] = provider.answer()["environment"]
-        say(f"{sizes.jobs:,} jobs, {sizes.workers} workers with {sizes.threads} threads each")
+        environment: dict[str, str] = provider.read()["environment"]
+        show_step(f"{sizes.jobs:,} jobs, {sizes.workers} workers with {sizes.threads} threads each")
         with workers(conninfo, environment, sizes) as running:
-            watch(provider, running, sizes.seconds, say)
+            watch(provider, running, sizes.seconds, show_step)
         seen = provider.stop()
         found = figures_of(conninfo, seen, limit=sizes.limit, seconds=sizes.seconds)
         settings = server.settings()
@@ -89,10 +91,10 @@ def measure(sizes: Sizes, say: Say) -> Figures:
 
 
 def fill(conninfo: str, sizes: Sizes) -> None:
-    """Put the backlog there, of users who can pay for all of it."""
-    with psycopg.connect(conninfo, autocommit=True, options="-c search_path=generation") as connection:
+    """Insert the backlog, of users who can pay for all of it."""
+    with psycopg.connect(conninfo, autocommit=True) as connection:
         connection.execute("CREATE EXTENSION pg_stat_statements")
-        connection.execute("SELECT offer_providers(ARRAY['gemini'])")
+        connection.execute("SELECT generation.offer_providers(ARRAY['gemini'])")
         connection.execute(GRANT, {"users": USERS, "credits": sizes.jobs})
         times = {"quickest": sizes.quickest, "slowest": sizes.slowest}
         connection.execute(FILL, {"users": USERS, "jobs": sizes.jobs, **times})
@@ -112,8 +114,8 @@ class Running:
     def pid(self) -> int:
         return self._process.pid
 
-    def see_that_it_runs(self) -> None:
-        """Raises RuntimeError with its last words if it does not."""
+    def check_running(self) -> None:
+        """Raises RuntimeError with the end of its log if it does not run."""
         if self._process.poll() is not None:
             raise RuntimeError(f"a worker ended with {self._process.returncode}:\n{self._log.read_text()[-2000:]}")
 
@@ -122,7 +124,7 @@ class Running:
 
     def end(self) -> None:
         try:
-            self._process.wait(PATIENCE)
+            self._process.wait(TIMEOUT)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -130,7 +132,7 @@ class Running:
 
 @contextmanager
 def workers(conninfo: str, provider: dict[str, str], sizes: Sizes) -> Generator[list[Running]]:
-    """Workers as people start them, but for their addresses; all have ended after the block."""
+    """Start ordinary workers; all of them have ended after the block."""
     with tempfile.TemporaryDirectory(prefix="generation-worker-bench-") as directory, ExitStack() as stack:
         environment = {
             **{"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "NO_PROXY": "127.0.0.1"},
@@ -147,33 +149,33 @@ def workers(conninfo: str, provider: dict[str, str], sizes: Sizes) -> Generator[
         yield running
 
 
-def watch(provider: Child, running: list[Running], seconds: float, say: Say) -> None:
-    """Return so long after the first arrival. Raises RuntimeError."""
-    give_up_at = time.monotonic() + PATIENCE
-    say_at = 0.0
+def watch(provider: Child, running: list[Running], seconds: float, show_step: ShowStep) -> None:
+    """Return ``seconds`` after the first arrival. Raises RuntimeError if a worker ends, or no call arrives."""
+    give_up_at = time.monotonic() + TIMEOUT
+    report_at = 0.0
     while True:
         for worker in running:
-            worker.see_that_it_runs()
-        now = provider.ask()
+            worker.check_running()
+        now = provider.request()
         gone = now["now"] - now["first"] if now["first"] is not None else None
         if gone is None and time.monotonic() > give_up_at:
-            raise RuntimeError(f"no call came within {PATIENCE:g} s")
-        if gone is not None and gone >= say_at:
-            said = f"{now['arrivals']:,} calls, {now['last_minute']} in the last minute"
-            say(f"{min(gone, seconds):3.0f} s of {seconds:g}: {said}")
-            say_at = min(gone + LOOK_EVERY, seconds)
+            raise RuntimeError(f"no call arrived within {TIMEOUT:g} s")
+        if gone is not None and gone >= report_at:
+            counts = f"{now['arrivals']:,} calls, {now['last_minute']} in the last minute"
+            show_step(f"{min(gone, seconds):3.0f} s of {seconds:g}: {counts}")
+            report_at = min(gone + REPORT_INTERVAL, seconds)
         if gone is not None and gone >= seconds:
             return
         time.sleep(0.1 if gone is None else min(1.0, max(0.01, seconds - gone)))
 
 
 def main() -> None:
-    asked = options()
-    sizes = Sizes(**{name: value for name, value in vars(asked).items() if name != "json"})
+    arguments = options()
+    sizes = Sizes(**{name: value for name, value in vars(arguments).items() if name != "json"})
     console = Console()
     figures = measure(sizes, Progress(console))
-    if asked.json:
-        asked.json.write_text(json.dumps(figures, indent=2) + "\n")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
     show_gate(figures, console)
     sys.exit(verdict(figures["gate"]) is not None)
 

@@ -34,14 +34,14 @@ NEVER_RUN: Figures = {"calls": 0, "mean": 0.0, "longest": 0.0}
 JOBS = """
 SELECT count(*) FILTER (WHERE status = 'completed') AS completed, count(*) FILTER (WHERE status = 'failed') AS failed,
        count(*) FILTER (WHERE status = 'pending') AS left_over, sum(waits) AS waits,
-       (SELECT count(*) FROM provider_call WHERE error_code = 'rate_limited') AS limited,
-       (SELECT count(*) FROM provider_call WHERE error_code = 'gate_closed') AS turned_back
-  FROM generation_job
+       (SELECT count(*) FROM generation.provider_call WHERE error_code = 'rate_limited') AS limited,
+       (SELECT count(*) FROM generation.provider_call WHERE error_code = 'gate_closed') AS turned_back
+  FROM generation.generation_job
 """
 BEGUN = r"""
 SELECT DISTINCT ON (j.id)
        substring(j.payload->>'prompt' FROM 'number (\d+)'), extract(epoch FROM c.started_at)::float8
-  FROM provider_call c JOIN generation_job j ON j.id = c.job_id
+  FROM generation.provider_call c JOIN generation.generation_job j ON j.id = c.job_id
  WHERE c.error_code IS DISTINCT FROM 'gate_closed'
  ORDER BY j.id, c.number DESC
 """

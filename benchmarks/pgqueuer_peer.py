@@ -1,4 +1,4 @@
-"""The peer: pgqueuer, the quickest queue on Postgres that Python has, drains as many jobs on the same server.
+"""The peer: pgqueuer, the fastest Python queue on Postgres, drains the same number of jobs on the same server.
 
 It is set up as its own benchmark and its tuning guide say: durable tables, its settings for autovacuum, uvloop, several
 queue managers in one process; asyncpg where it is installed, which its makers measure at 1.7 times psycopg. It charges
@@ -34,14 +34,14 @@ SELECT count(*) FILTER (WHERE status = 'successful') AS jobs,
 
 
 async def connect(conninfo: str) -> Driver:
-    """A connection of its own, as the guide recommends for a queue manager."""
+    """A separate connection, as the guide recommends for a queue manager."""
     if DRIVER == "asyncpg":
         return AsyncpgDriver(await import_module("asyncpg").connect(dsn=conninfo))
     return PsycopgDriver(await AsyncConnection.connect(conninfo, autocommit=True))
 
 
 async def fill(conninfo: str, jobs: int) -> dict[str, Any]:
-    """Its tables, with ``jobs`` jobs."""
+    """Create its tables and enqueue ``jobs`` jobs."""
     queries = Queries(await connect(conninfo))
     await queries.install()
     await queries.optimize_autovacuum()
@@ -50,7 +50,7 @@ async def fill(conninfo: str, jobs: int) -> dict[str, Any]:
 
 
 async def drain(conninfo: str, managers: int, batch: int) -> dict[str, Any]:
-    """Work on everything that is queued, with ``managers`` queue managers, each taking ``batch`` jobs at a time."""
+    """Drain the queue with ``managers`` queue managers that take ``batch`` jobs at a time."""
 
     async def noop(_job: Job) -> None:
         pass

@@ -1,4 +1,4 @@
-"""Starts the processes that are measured and talks with them: a line of JSON each way."""
+"""Starts the measured processes and exchanges lines of JSON with them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Self
 
 
 class Child:
-    """A Python module in a process of its own, with its orders as a line of JSON. It ends when its input closes."""
+    """A Python module in its own process, which gets its orders as a line of JSON and ends when its input closes."""
 
     def __init__(self, module: str, orders: dict[str, Any]) -> None:
         command = [sys.executable, "-m", module]
@@ -31,28 +31,28 @@ class Child:
             if pipe is not None:
                 pipe.close()
 
-    def answer(self) -> dict[str, Any]:
-        """Its next line. Raises RuntimeError if it ended without one; what was wrong is on stderr."""
+    def read(self) -> dict[str, Any]:
+        """Its next line. Raises RuntimeError if it ended without one; the reason is on stderr."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"{self._process.args} ended with status {self._process.wait()}")
         return json.loads(line)
 
-    def ask(self) -> dict[str, Any]:
-        """How it stands; for a module that answers each line."""
+    def request(self) -> dict[str, Any]:
+        """Send an empty line and return the response; for a module that responds to each line."""
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
-        return self.answer()
+        return self.read()
 
     def stop(self) -> dict[str, Any]:
-        """Close its input; its last words."""
+        """Close its input; return its last line."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        answer = self.answer()
+        last = self.read()
         self._process.wait()
-        return answer
+        return last
 
 
 def noop_worker(

@@ -1,4 +1,4 @@
-"""Jobs per second through the whole protocol: a worker and the bound drain the same rows, in turns."""
+"""Measures jobs per second through the whole protocol: a worker, the bound and the peer drain a queue in turns."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from generation_worker.db.query import Queries
 SPAN = """
 SELECT count(*) FILTER (WHERE status = 'completed'),
        extract(epoch FROM max(finished_at) - min(started_at))::float8
-  FROM generation_job
+  FROM generation.generation_job
 """
 OWN_BENCHMARK = "as in its own benchmark"
-QUICKEST = "the quickest that we found"
+QUICKEST = "fastest settings found"
 PEER_SETTINGS = {OWN_BENCHMARK: (5, 10), QUICKEST: (2, 100)}
 """Queue managers and batch size."""
 LEAST = 0.01
-"""What a short run is taken to have used at least: the system counts processor time in ticks, and may see none."""
+"""Least CPU time of a run, in microseconds a job: the system counts it in ticks, and may count none for a short run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """One drain. CPU is microseconds for one job: by the process that works, and by the server for it."""
+    """The result of one drain. CPU is in microseconds a job, of the worker process and of the server."""
 
     jobs_per_second: float
     """By the database's clock, from the first claim to the last settlement."""
@@ -43,7 +43,7 @@ class Drain:
 
     @property
     def cpu(self) -> float:
-        """Of both. A machine that others use too changes it far less than it changes the jobs per second."""
+        """CPU of both. On a busy machine it varies far less than the jobs per second."""
         return max(self.server_cpu + (self.worker_cpu or 0.0), LEAST)
 
 
@@ -51,8 +51,8 @@ def drain_with_worker(server: Server, *, jobs: int, cost: int, slots: int) -> Dr
     with server.database(jobs, cost) as conninfo:
         begun, before = time.monotonic(), server.cpu_seconds()
         with noop_worker(conninfo, slots=slots, until_empty=True) as worker:
-            worker.answer()
-            counted = worker.answer()
+            worker.read()
+            counted = worker.read()
         took, spent = time.monotonic() - begun, server.cpu_seconds() - before
         return Drain(
             jobs_per_second=jobs_per_second(conninfo, jobs),
@@ -76,11 +76,11 @@ def drain_with_peer(server: Server, *, jobs: int, settings: str) -> Drain:
     managers, batch = PEER_SETTINGS[settings]
 
     def fill(conninfo: str) -> None:
-        ask_peer(do="fill", conninfo=conninfo, jobs=jobs)
+        run_peer(do="fill", conninfo=conninfo, jobs=jobs)
 
     with server.filled(f"{jobs} jobs of pgqueuer", "template0", fill) as conninfo:
         before = server.cpu_seconds()
-        counted = ask_peer(do="drain", conninfo=conninfo, managers=managers, batch=batch)
+        counted = run_peer(do="drain", conninfo=conninfo, managers=managers, batch=batch)
         spent = server.cpu_seconds() - before
     assert counted["jobs"] == jobs
     return Drain(
@@ -91,14 +91,14 @@ def drain_with_peer(server: Server, *, jobs: int, settings: str) -> Drain:
     )
 
 
-def ask_peer(**orders: Any) -> dict[str, Any]:
+def run_peer(**orders: Any) -> dict[str, Any]:
     with Child("benchmarks.pgqueuer_peer", orders) as peer:
-        return peer.answer()
+        return peer.read()
 
 
 def jobs_per_second(conninfo: str, jobs: int) -> float:
-    """From the first claim to the last settlement, after a look at the books: all done, all paid, nothing else."""
-    with psycopg.connect(conninfo, autocommit=True, options="-c search_path=generation") as connection:
+    """Jobs per second from the first claim to the last settlement. Raises RuntimeError if the audit finds a problem."""
+    with psycopg.connect(conninfo, autocommit=True) as connection:
         row = connection.execute(SPAN).fetchone()
         assert row is not None
         completed, seconds = row

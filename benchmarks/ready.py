@@ -1,4 +1,4 @@
-"""How long ``generation-worker run`` takes until it is ready, and what it holds in memory when it is."""
+"""Measures how long ``generation-worker run`` takes to be ready, and its memory."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ import psutil
 
 from benchmarks.server import Server
 
-PATIENCE = 30.0
-CALM = 2.0
-"""Seconds after which a started worker has allocated what it needs to wait."""
+TIMEOUT = 30.0
+"""Seconds for a worker to be ready."""
+IDLE_AFTER = 2.0
+"""Seconds after which a started worker allocates no more memory."""
 MEGABYTE = 1024 * 1024
 
 
@@ -33,14 +34,14 @@ def measure_ready(server: Server, *, starts: int) -> dict[str, Any]:
             with started(conninfo) as (process, taken):
                 seconds.append(taken)
                 if number == starts - 1:
-                    time.sleep(CALM)
+                    time.sleep(IDLE_AFTER)
                     memory = memory_of(process)
     return {"seconds": statistics.median(seconds), "slowest": max(seconds), **memory}
 
 
 @contextmanager
 def started(conninfo: str) -> Generator[tuple[psutil.Process, float]]:
-    """The program as people start it, with the provider that needs no key; seconds until it was ready."""
+    """Start a worker with the local provider; yield it and the seconds until it was ready."""
     with tempfile.TemporaryDirectory() as storage:
         port = free_port()
         settings = {"DATABASE_URL": conninfo, "PORT": str(port), "STORAGE_DIR": storage, "LOCAL_PROVIDER": "1"}
@@ -56,8 +57,8 @@ def started(conninfo: str) -> Generator[tuple[psutil.Process, float]]:
 
 
 def wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
-    """Ask until the answer is yes. Raises RuntimeError if the process ends or takes too long."""
-    give_up_at = time.monotonic() + PATIENCE
+    """Poll until the worker is ready. Raises RuntimeError if the process ends or takes too long."""
+    give_up_at = time.monotonic() + TIMEOUT
     while process.poll() is None and time.monotonic() < give_up_at:
         if is_ready(port):
             return
@@ -77,7 +78,7 @@ def is_ready(port: int) -> bool:
 
 
 def memory_of(process: psutil.Process) -> dict[str, Any]:
-    """Resident megabytes of the process and of each of its children, the pages they share counted in each."""
+    """Resident megabytes of the process and of its children; shared pages are counted in each."""
     children = process.children(recursive=True)
     return {
         "megabytes": process.memory_info().rss / MEGABYTE,

@@ -1,4 +1,4 @@
-"""What was measured, as tables for people; the JSON has every number."""
+"""Prints the figures as tables; the JSON has every number."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ PRICES = {0: "free", 1: "charged"}
 
 
 class Progress:
-    """Says what is done now, and after how many seconds."""
+    """Prints the current step with the seconds since the start."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._begun = time.monotonic()
 
-    def __call__(self, doing: str) -> None:
-        self._console.print(f"[dim]{time.monotonic() - self._begun:6.1f} s[/dim]  {doing}", highlight=False)
+    def __call__(self, step: str) -> None:
+        self._console.print(f"[dim]{time.monotonic() - self._begun:6.1f} s[/dim]  {step}", highlight=False)
 
 
 def show(figures: Figures, console: Console) -> None:
-    """Every table for which there are figures, and where they come from."""
+    """Print every table for which there are figures, and the machine they were measured on."""
     for part, draw in TABLES.items():
         for table in draw(figures[part]) if part in figures else ():
             console.print(table)
@@ -34,7 +34,7 @@ def show(figures: Figures, console: Console) -> None:
     console.print("PostgreSQL: " + ", ".join(f"{name} {value}" for name, value in server.items()), highlight=False)
     console.print(
         f"{here['cores']} cores, Python {here['python']}, load {here['load_before']:.1f} before and "
-        f"{here['load_after']:.1f} after. Ratios are of runs beside each other: trust them more than the numbers.",
+        f"{here['load_after']:.1f} after. Ratios compare runs in turns: trust them more than the absolute numbers.",
         highlight=False,
     )
 
@@ -46,8 +46,10 @@ def _drains(found: Figures) -> Iterator[Table]:
 
 
 def _ours(found: Figures) -> Table:
-    title = f"One process drains {found['jobs']:,} jobs that do nothing; CPU is microseconds a job"
-    table = _table(title, "slots", "", "jobs/s", "start to end", "its CPU", "server's", "per claim", "per settlement")
+    title = f"One process drains {found['jobs']:,} jobs that do nothing; CPU in microseconds a job"
+    table = _table(
+        title, "slots", "", "jobs/s", "start to end", "worker CPU", "server CPU", "per claim", "per settlement"
+    )
     for line in found["lines"]:
         ours = line["ours"]
         names = ("jobs_per_second", "whole_process", "worker_cpu", "server_cpu", "claim_batch", "settle_batch")
@@ -67,7 +69,7 @@ def _compared(found: Figures) -> Table:
 
 def _peers(found: Figures) -> Table:
     table = _table(
-        "pgqueuer: one process, durable tables, nobody charged", "", "jobs/s", "its CPU", "server's", "driver"
+        "pgqueuer: one process, durable tables, no credits", "", "jobs/s", "worker CPU", "server CPU", "driver"
     )
     for settings, line in found["pgqueuer"].items():
         numbers = [f"{line[name]:,.0f}" for name in ("jobs_per_second", "worker_cpu", "server_cpu")]

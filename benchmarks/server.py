@@ -1,4 +1,4 @@
-"""A durable PostgreSQL of our own, and databases on it that all begin alike."""
+"""A durable PostgreSQL server, and databases on it that all start in the same state."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from generation_worker.db.embedded import EmbeddedPostgres
 USERS = 100
 
 FILL = """
-INSERT INTO generation_job (kind, user_id, provider, payload, cost)
+INSERT INTO generation.generation_job (kind, user_id, provider, payload, cost)
 SELECT 'text_to_image', 'user-' || n %% %(users)s, 'local', '{"prompt": "a red kite over the sea"}', %(cost)s
   FROM generate_series(1, %(jobs)s) n
 """
-GRANT = "SELECT count(*) FROM generate_series(0, %(users)s - 1) n, grant_credits('user-' || n, %(credits)s)"
+GRANT = "SELECT count(*) FROM generate_series(0, %(users)s - 1) n, generation.grant_credits('user-' || n, %(credits)s)"
 SHOWN = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size")
 
 
 class Server:
-    """Databases are cloned from others that were filled, vacuumed and analyzed: every drain begins alike."""
+    """Databases are cloned from filled, vacuumed and analyzed ones, so that every drain starts in the same state."""
 
     def __init__(self, postgres: EmbeddedPostgres) -> None:
         self._postgres = postgres
@@ -41,8 +41,8 @@ class Server:
     def address(self, database: str) -> str:
         return self._postgres.conninfo(database)
 
-    def ask(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        """A question about the server as a whole; it is no transaction of a measured database."""
+    def query(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Query the server as a whole, outside the measured databases."""
         return self._control.execute(query.encode(), values or None).fetchall()
 
     def set(self, name: str, value: str) -> None:
@@ -51,21 +51,21 @@ class Server:
         self._control.execute("SELECT pg_reload_conf()")
 
     def settings(self) -> dict[str, str]:
-        """The settings that matter for what is measured, as the server has them."""
-        return dict(self.ask("SELECT name, current_setting(name) FROM unnest(%s::text[]) AS name", list(SHOWN)))
+        """The server's settings that affect the measurements."""
+        return dict(self.query("SELECT name, current_setting(name) FROM unnest(%s::text[]) AS name", list(SHOWN)))
 
     def cpu_seconds(self) -> float:
-        """What all processes of the server have used until now, those that are gone included."""
+        """CPU time of all processes of the server until now, including ended ones."""
         ours = psutil.Process(self._control.info.backend_pid).parent()
         assert ours is not None
         while True:
-            gone = _of_the_gone(ours)
+            ended = _cpu_of_ended(ours)
             try:
                 living = [child.cpu_times() for child in ours.children()]
             except psutil.NoSuchProcess:
-                continue  # it has just become one of those that are gone
-            if _of_the_gone(ours) == gone:  # or one that went in between would be in neither
-                return gone + sum(times.user + times.system for times in living)
+                continue  # it has just ended
+            if _cpu_of_ended(ours) == ended:  # else one that ended meanwhile would be missing
+                return ended + sum(times.user + times.system for times in living)
 
     @contextmanager
     def database(self, jobs: int = 0, cost: int = 0) -> Generator[str]:
@@ -81,7 +81,7 @@ class Server:
 
     @contextmanager
     def filled(self, what: str, template: str, fill_it: Callable[[str], None]) -> Generator[str]:
-        """The address of a new database as ``fill_it`` makes it, which is asked once for each ``what``."""
+        """The address of a new database that ``fill_it`` has filled; it is called once for each ``what``."""
         if what not in self._filled:
             name = self._create(template)
             fill_it(self.address(name))
@@ -106,29 +106,29 @@ class Server:
         self._control.close()
 
     def _create(self, template: str) -> str:
-        """FILE_COPY: with a checkpoint before and after, so that no measurement pays for the filling."""
+        """FILE_COPY checkpoints before and after, so that no measurement includes the cost of filling."""
         name = f"bench_{next(self._numbers)}"
         query = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
         self._control.execute(query.format(sql.Identifier(name), sql.Identifier(template)))
         return name
 
 
-def _of_the_gone(process: psutil.Process) -> float:
+def _cpu_of_ended(process: psutil.Process) -> float:
     times = process.cpu_times()
     return times.children_user + times.children_system
 
 
 def fill(conninfo: str, jobs: int, cost: int) -> None:
-    """Enqueue ``jobs`` jobs of users who can pay for all of them."""
-    with psycopg.connect(conninfo, autocommit=True, options="-c search_path=generation") as connection:
-        connection.execute("SELECT offer_providers(ARRAY['local'])")
+    """Insert ``jobs`` jobs of users who can pay for all of them."""
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute("SELECT generation.offer_providers(ARRAY['local'])")
         connection.execute(GRANT, {"users": USERS, "credits": max(1, jobs * cost)})
         connection.execute(FILL, {"users": USERS, "jobs": jobs, "cost": cost})
 
 
 @contextmanager
 def durable_server(**settings: str) -> Generator[Server]:
-    """A server with fsync, as it is configured by default but for ``settings``, whose data go when it goes."""
+    """A server with fsync and the default configuration except for ``settings``; its data is deleted at the end."""
     with (
         tempfile.TemporaryDirectory(prefix="generation-worker-bench-") as directory,
         EmbeddedPostgres(Path(directory), settings=settings) as postgres,

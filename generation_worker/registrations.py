@@ -12,7 +12,7 @@ from generation_worker.domain.fleet import HIGHEST_CONCURRENCY
 from generation_worker.domain.webhook import webhook_address
 from generation_worker.ports import LimitedKey, Provider
 from generation_worker.providers.gemini import GeminiProvider
-from generation_worker.providers.local import Fault, LocalProvider
+from generation_worker.providers.local import InjectedFault, LocalProvider
 from generation_worker.providers.replicate import ReplicateProvider, ReplicateWebhook
 
 NO_KEY = SecretStr("")
@@ -76,7 +76,7 @@ REGISTRATIONS: tuple[Registration, ...] = (
         setting="LOCAL_FAULTS",
         keys=lambda settings: [NO_KEY] if settings.local_provider else [],
         build=lambda settings, _: LocalProvider(
-            delay=settings.local_delay, faults=Fault.parse_all(settings.local_faults)
+            delay=settings.local_delay, faults=InjectedFault.parse_all(settings.local_faults)
         ),
     ),
 )

@@ -43,7 +43,7 @@ from generation_worker.ports import LimitedKey, Storage, Store
 from generation_worker.registrations import REGISTRATIONS, build_providers, limited_keys, webhook_readers
 from generation_worker.storage.disk import DiskStorage
 from generation_worker.storage.s3 import S3Storage
-from generation_worker.storage.s3_client import Bucket, Patience, r2_bucket
+from generation_worker.storage.s3_client import Bucket, S3Timeouts, r2_bucket
 from generation_worker.worker.attempt import Attempt
 from generation_worker.worker.courier import Courier
 from generation_worker.worker.lease import BEATS_PER_LEASE, STATEMENTS_PER_BEAT
@@ -298,15 +298,15 @@ def _limits(address: DatabaseAddress, limits: Limits) -> tuple[Limits | None, Li
 
 def build_storage(settings: Settings) -> Storage:
     """The storage that the settings name."""
-    connections = HIGHEST_CONCURRENCY + 4  # one for each possible thread, and a few for links and maintenance
-    patience = Patience(answer=settings.storage_timeout)
+    connections = HIGHEST_CONCURRENCY + 4  # as many as threads there may be, and a few for links and maintenance
+    timeouts = S3Timeouts(read=settings.storage_timeout)
     match settings.storage:
         case "s3":
-            return S3Storage(_s3_bucket(settings), connections=connections, patience=patience)
+            return S3Storage(_s3_bucket(settings), connections=connections, timeouts=timeouts)
         case "r2":
             public = settings.r2_public_url
             return S3Storage(
-                _r2_bucket(settings), name="r2", public_url=public, connections=connections, patience=patience
+                _r2_bucket(settings), name="r2", public_url=public, connections=connections, timeouts=timeouts
             )
         case "disk":
             return DiskStorage(settings.storage_dir)

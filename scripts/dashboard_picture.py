@@ -1,6 +1,6 @@
-"""Makes docs/dashboard.webp anew, the README's picture of the dashboard: `python -m scripts.dashboard_picture`.
+"""Generates docs/dashboard.webp, the README's picture of the dashboard: `python -m scripts.dashboard_picture`.
 
-A demo makes what is to be seen, and Chromium looks at it: the overview, and beside it the page of one job.
+A demo provides the content, and Chromium takes the screenshots: the overview and, beside it, the page of one job.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ PICTURE = Path(__file__).parents[1] / "docs" / "dashboard.webp"
 DEMO = [sys.executable, "-m", "generation_worker", "demo", "--keep", "--json", "--port", "0", "--directory"]
 SIZE = {"width": 1100, "height": 1250}
 GAP = 24
-DRAWN = 2500
-"""Milliseconds until the chart stands and every picture is there."""
+RENDER_TIME = 2500
+"""Milliseconds until the chart and every picture are visible."""
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="generation-worker-") as directory:
         demo = subprocess.Popen([*DEMO, directory], stdout=subprocess.PIPE, text=True)
         try:
-            write(*look(json.JSONDecoder().decode(read_document(demo))))
+            write(*take_screenshots(json.JSONDecoder().decode(read_document(demo))))
         finally:
             demo.terminate()
             demo.wait()
 
 
 def read_document(demo: subprocess.Popen[str]) -> str:
-    """The report, which comes before the demo runs on."""
+    """The demo's report, which it prints before it continues."""
     assert demo.stdout is not None
     lines: list[str] = []
     for line in demo.stdout:
@@ -48,7 +48,7 @@ def read_document(demo: subprocess.Popen[str]) -> str:
     return "".join(lines)
 
 
-def look(report: dict[str, Any]) -> tuple[Image.Image, Image.Image]:
+def take_screenshots(report: dict[str, Any]) -> tuple[Image.Image, Image.Image]:
     dashboard = report["look"]["dashboard"]
     job = next(job for job in report["jobs"] if job["status"] == "completed" and job["attempt"] > 1)
     with sync_playwright() as playwright:
@@ -59,12 +59,12 @@ def look(report: dict[str, Any]) -> tuple[Image.Image, Image.Image]:
 def picture_of(chromium: Browser, address: str) -> Image.Image:
     page = chromium.new_page(viewport=SIZE, color_scheme="light")  # pyright: ignore[reportArgumentType]
     page.goto(address)
-    page.wait_for_timeout(DRAWN)
+    page.wait_for_timeout(RENDER_TIME)
     return Image.open(BytesIO(page.screenshot()))
 
 
 def write(*pictures: Image.Image) -> None:
-    """Side by side."""
+    """Write the pictures side by side."""
     width = sum(picture.width for picture in pictures) + GAP * (len(pictures) - 1)
     whole = Image.new("RGB", (width, pictures[0].height), "white")
     left = 0

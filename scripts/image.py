@@ -1,7 +1,7 @@
-"""Reads the Dockerfile, and carries it out without Docker: `python scripts/image.py`.
+"""Builds and tries the image without Docker: `python scripts/image.py`.
 
-The build stage runs in a temporary directory, with a clean virtual environment in the place of the image's Python. The
-result is asked for its help, has to migrate a database, to empty its queue and to show its dashboard there.
+The Dockerfile's build stage runs in a temporary directory, with a clean virtual environment as the image's Python. Its
+result must print its help, migrate a database, empty its queue and serve its dashboard.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 HOME = "/opt/generation-worker"
-"""Where the image has the worker."""
+"""The worker's directory in the image."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One FROM and the instructions below it, in their order."""
+    """One FROM and its instructions, in their order."""
 
     base: str
     instructions: list[tuple[str, str]]
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def build(stage: Stage, place: Path) -> None:
-    """Carry out the build stage below `place`."""
+    """Run the build stage below the directory `place`."""
     venv.create(place / "python", with_pip=True)
     environment = {**os.environ, "PATH": f"{place}/python/bin:{os.environ['PATH']}"}
     here = place
@@ -77,7 +77,7 @@ def build(stage: Stage, place: Path) -> None:
             command = rest.replace(HOME, f"{place}{HOME}")
             subprocess.run(["sh", "-ec", command], check=True, cwd=here, env=environment)
         else:
-            raise ValueError(f"{name} is not carried out here")
+            raise ValueError(f"the Dockerfile instruction {name} is not supported: add it to scripts/image.py")
 
 
 def copy(*names: str, here: Path) -> None:
@@ -91,7 +91,7 @@ def copy(*names: str, here: Path) -> None:
 
 
 def try_out(stage: Stage, place: Path) -> None:
-    """Run what the image would: its help, a migration, a worker that ends when the queue is empty."""
+    """Run the image's program: its help, a migration, a worker that ends when the queue is empty, the dashboard."""
     from generation_worker.db.embedded import EmbeddedPostgres  # noqa: PLC0415 - the checkout's, not the image's
 
     [entrypoint] = json.loads(stage.only("ENTRYPOINT"))
@@ -104,11 +104,11 @@ def try_out(stage: Stage, place: Path) -> None:
             print(f"{entrypoint} {' '.join(arguments)}", flush=True)
             subprocess.run([program, *arguments], check=True, cwd=data, env=environment, timeout=120)
         print("the dashboard", flush=True)
-        look_at_dashboard(program, environment, data)
+        check_dashboard(program, environment, data)
 
 
-def look_at_dashboard(program: str, environment: dict[str, str], data: Path) -> None:
-    """Its pages and what they load come from the package: they are asked of a worker that runs."""
+def check_dashboard(program: str, environment: dict[str, str], data: Path) -> None:
+    """Fetch the dashboard and its static files, which come from the package, from a running worker."""
     from generation_worker.db.embedded import free_port  # noqa: PLC0415 - the checkout's, not the image's
 
     port = str(free_port())
@@ -118,7 +118,7 @@ def look_at_dashboard(program: str, environment: dict[str, str], data: Path) -> 
         page = fetch(f"http://127.0.0.1:{port}/dashboard", worker).decode()
         files = re.findall(r'(?:src|href)="(/dashboard/static/[^"]+)"', page)
         if "The fleet is" not in page or len(files) < 6:
-            raise ValueError(f"this is not the dashboard:\n{page}")
+            raise ValueError(f"the page at /dashboard is not the dashboard:\n{page}")
         for name in files:
             fetch(f"http://127.0.0.1:{port}{name}", worker)
     finally:
@@ -127,18 +127,18 @@ def look_at_dashboard(program: str, environment: dict[str, str], data: Path) -> 
 
 
 def fetch(url: str, worker: subprocess.Popen[bytes]) -> bytes:
-    """As soon as the worker listens. Raises OSError for an answer that is no success, or if it ends without any."""
+    """Fetch `url` as soon as the worker listens. Raises OSError for an error status, or if the worker ends first."""
     for _ in range(600):
         try:
-            with urllib.request.urlopen(url, timeout=30) as answer:
-                return answer.read()
+            with urllib.request.urlopen(url, timeout=30) as response:
+                return response.read()
         except urllib.error.HTTPError:
             raise
         except urllib.error.URLError:
             if worker.poll() is not None:
                 break
             time.sleep(0.1)
-    raise OSError(f"{url} does not answer")
+    raise OSError(f"{url} does not respond")
 
 
 if __name__ == "__main__":

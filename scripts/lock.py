@@ -1,7 +1,7 @@
-"""Writes locks/: every package that is installed, with the hashes of its files. Arguments go to uv, such as --upgrade.
+"""Writes locks/: every installed package with the hashes of its files. Arguments, such as --upgrade, are passed to uv.
 
-Each file names the requirements that it was made from by their hash, so that a test without a network can tell whether
-it still fits pyproject.toml.
+The first line of each file has the hash of the requirements it was made from, so that a test without a network can
+check that it still matches pyproject.toml.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def path(name: str) -> Path:
 
 
 def note() -> str:
-    """The first line of a lock file that fits pyproject.toml."""
+    """The first line of a lock file that matches pyproject.toml."""
     return f"# requirements: sha256 {fingerprint(tomllib.loads((ROOT / 'pyproject.toml').read_text()))}"
 
 
@@ -55,7 +55,7 @@ def fingerprint(pyproject: dict[str, Any]) -> str:
 
 
 def find_uv() -> str:
-    """The uv that is there, or one from the package index in a directory of its own."""
+    """The installed uv, or one that is installed from the package index into a separate directory."""
     if found := shutil.which("uv"):
         return found
     if not (UV / "bin" / "uv").exists():

@@ -1,7 +1,7 @@
-"""Takes one guard out at a time and sees to it that a test fails: `python scripts/mutants.py [part of a file's name]`.
+"""Removes one guard at a time and checks that a test fails: `python scripts/mutants.py [part of a file's name]`.
 
-Each mutant is the project as it is but for one place, in a directory of its own. One that no test notices is a guard
-without a test, or one that is not needed.
+Each mutant is a copy of the project with one change, in its own directory. If no test fails, the guard has no test or
+is not needed.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ WEB = "generation_worker/web"
 AUDITED = "cli/audit_of_commands"
 
 
-PATIENCE = 60.0
-"""Seconds after which tests that wait for each other for ever have noticed enough."""
+TIMEOUT = 60.0
+"""Seconds. Tests of a mutant that take longer, because they wait for each other, count as failed."""
 
 
 class Mutant(NamedTuple):
@@ -247,24 +247,24 @@ MUTANTS = [
     Mutant(f"{FETCH}/connector.py", "next(filter(None, map(why_not_public, addresses)), None)",
            "why_not_public(addresses[0])", "connector"),
     Mutant(f"{FETCH}/connector.py", "connect(addresses, url.port",
-           "connect(addresses_of(url.host, self._resolve, watch, private=True), url.port", "connector"),
+           "connect(resolve_addresses(url.host, self._resolve, watch, private=True), url.port", "connector"),
     Mutant(f"{FETCH}/connector.py", "server_hostname=host", 'server_hostname="images.example.com"', "connector"),
     Mutant(f"{FETCH}/connector.py", "suppress_ragged_eofs=False", "suppress_ragged_eofs=True", "fetcher"),
     Mutant(f"{FETCH}/connector.py", "addresses[:MOST_ADDRESSES]", "addresses", "connector"),
-    Mutant(f"{FETCH}/connector.py", "            watch.check()\n", "            pass\n", "patience"),
-    Mutant(f"{FETCH}/fetcher.py", "limited = TimeLimit(watch, self._timeout)", "limited = watch", "patience"),
+    Mutant(f"{FETCH}/connector.py", "            watch.check()\n", "            pass\n", "timeouts"),
+    Mutant(f"{FETCH}/fetcher.py", "limited = DeadlineWatch(watch, self._timeout)", "limited = watch", "timeouts"),
     Mutant(f"{FETCH}/fetcher.py", "if announced.isdecimal() and int(announced) > self._most_bytes:", "if False:",
            "fetcher"),
     Mutant(f"{FETCH}/fetcher.py", "if len(body) > self._most_bytes:", "if False:", "fetcher"),
     Mutant(f"{FETCH}/fetcher.py", '"any" if self._connector.allow_private else "public"', '"any"', "cache"),
-    Mutant(f"{FETCH}/connector.py", 'if encoding != "identity":', "if False:", "fetcher"),
-    Mutant(f"{FETCH}/connector.py", "if not kind.startswith", "if False and not kind.startswith", "fetcher"),
-    Mutant(f"{FETCH}/fetcher.py", "if flight.data is not None:", "if False:", "flights"),
-    Mutant(f"{FETCH}/fetcher.py", "flight.error = error\n", "pass\n", "flights"),
+    Mutant(f"{FETCH}/fetcher.py", 'if encoding != "identity":', "if False:", "fetcher"),
+    Mutant(f"{FETCH}/fetcher.py", "if not kind.startswith", "if False and not kind.startswith", "fetcher"),
+    Mutant(f"{FETCH}/fetcher.py", "if pending.data is not None:", "if False:", "deduplication"),
+    Mutant(f"{FETCH}/fetcher.py", "pending.error = error\n", "pass\n", "deduplication"),
     Mutant(f"{FETCH}/cache.py", "if hashlib.sha256(data).digest() != digest:", "if False:", "cache"),
     Mutant(f"{FETCH}/cache.py", "or found.st_size > DIGEST_BYTES + most_bytes", "", "cache"),
-    Mutant(f"{FETCH}/cache.py", "if not 0 <= time.time() - found.st_mtime < LIFE", "if False", "cache"),
-    Mutant(f"{FETCH}/cache.py", "if total <= self._most_bytes and file.used_at > OVER:", "if True:", "cache"),
+    Mutant(f"{FETCH}/cache.py", "if not 0 <= time.time() - found.st_mtime < LIFETIME", "if False", "cache"),
+    Mutant(f"{FETCH}/cache.py", "if total <= self._most_bytes and file.used_at > EXPIRED:", "if True:", "cache"),
     Mutant(f"{FETCH}/cache.py", "or found.st_uid != os.getuid()", "", "cache"),
     Mutant(f"{FETCH}/cache.py", "or found.st_mode & 0o022", "", "cache"),
     # telling the app
@@ -301,7 +301,8 @@ MUTANTS = [
     Mutant(HOOK, "if reply.status == GONE:", "if False:", "webhook"),
     Mutant(HOOK, "if attempts > len(DELAYS):", "if False:", "webhook"),
     Mutant(HOOK, "min(max(reply.retry_after, 0.0), LONGEST_REST)", "reply.retry_after", "webhook"),
-    Mutant(f"{FETCH}/poster.py", "watch = TimeLimit(_Unwatched(), self._timeout)", "watch = _Unwatched()", "poster"),
+    Mutant(f"{FETCH}/poster.py", "watch = DeadlineWatch(_Unwatched(), self._timeout)", "watch = _Unwatched()",
+           "poster"),
     Mutant(f"{FETCH}/poster.py", "for secret in delivery.secrets]", "for secret in delivery.secrets[:1]]", "poster"),
 ]  # fmt: skip
 
@@ -331,7 +332,7 @@ def _dies(mutant: Mutant) -> bool:
 
 
 def _verdict(command: list[str], place: Path) -> str | None:
-    """The test that noticed, or None."""
+    """The name of the test that failed, or None."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(place),
@@ -347,7 +348,7 @@ def _verdict(command: list[str], place: Path) -> str | None:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
         )
     except subprocess.TimeoutExpired:
         return "the tests never ended"

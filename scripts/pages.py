@@ -1,4 +1,4 @@
-"""Writes the parts of the documents that are made from the code: `python scripts/pages.py`."""
+"""Generates the parts of the documents that come from the code: `python scripts/pages.py`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from generation_worker.config import environment_table
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAD = re.compile(r"-- (?P<effect>READS ONLY|CHANGES ROWS|CHANGES ROLES)\n(?P<what>(?:--.*\n)*?--.*?\.)(?=\s)")
-"""What each file in sql/ begins with: what it changes, then at least one sentence."""
+"""The beginning of each file in sql/: its effect, then at least one sentence."""
 
 
 def settings() -> str:
@@ -18,7 +18,7 @@ def settings() -> str:
 
 
 def sql_files() -> str:
-    """A row for each file in sql/ that is there to be run."""
+    """A table row for each file in sql/ that operators run."""
     rows = [_row(file) for file in sorted((ROOT / "sql").glob("*.sql")) if file.name != "schema.sql"]
     return "\n".join(["| file | | what for |", "|---|---|---|", *rows]) + "\n"
 
@@ -35,16 +35,16 @@ PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("README.md", "settings"): settings,
     ("docs/operating.md", "sql files"): sql_files,
 }
-"""Document and marker → what stands between its marks."""
+"""Document and marker → the text between its marks."""
 
 
 def with_part(text: str, name: str, part: str) -> str:
-    """`text` with `part` between the marks called `name`. Raises ValueError if they are not there."""
+    """`text` with `part` between the marks called `name`. Raises ValueError if a mark is missing."""
     begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
     before, found, rest = text.partition(begin)
     _, also_found, after = rest.partition(end)
     if not (found and also_found):
-        raise ValueError(f"there are no marks {begin.strip()} … {end}")
+        raise ValueError(f"the document has no marks {begin.strip()} … {end}: add them")
     return f"{before}{begin}\n{part}\n{end}{after}"
 
 

@@ -1,6 +1,6 @@
-"""Makes the virtual environment and keeps it as locks/ says: `prepare.py run .venv` for the demo, `dev` for all.
+"""Keeps the virtual environment up to date with locks/: `prepare.py run .venv` for the demo, `dev` for everything.
 
-Needs Python and pip. What is as it should be is left alone, so the second time takes a moment.
+Needs Python and pip. An environment that is up to date is kept, so the second run takes a moment.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS = {"run": ("build", "run"), "dev": ("dev",)}
-"""What to install, by name. dev holds all that run does, and more."""
+"""The lock files for each purpose. dev includes everything of run."""
 
 
 def main(purpose: str, venv: Path) -> None:
@@ -22,14 +22,14 @@ def main(purpose: str, venv: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)  # `make demo` and `make test` may be started together
         if up_to_date(purpose, venv):
             return
-        print(f"Setting up {venv.name} for the first time, or anew: a minute or two …", file=sys.stderr, flush=True)
+        print(f"Setting up {venv.name}: this takes a minute or two …", file=sys.stderr, flush=True)
         make(venv)
         install(purpose, venv)
         stamp(purpose, venv).write_text(fingerprint(purpose, venv))
 
 
 def up_to_date(purpose: str, venv: Path) -> bool:
-    """Whether this purpose, or dev, which serves every purpose, has been installed from the locks as they are now."""
+    """Whether this purpose, or dev, which includes every purpose, has been installed from the current locks."""
     return (venv / "bin" / "python").exists() and any(
         stamp(done, venv).is_file() and stamp(done, venv).read_text() == fingerprint(done, venv)
         for done in (purpose, "dev")
@@ -37,10 +37,10 @@ def up_to_date(purpose: str, venv: Path) -> bool:
 
 
 def make(venv: Path) -> None:
-    """A virtual environment, unless there is one that works and holds nothing that the locks no longer name.
+    """Create a virtual environment, unless there is one that works and was installed from the current locks.
 
-    One that was moved names the wrong Python everywhere. One that was installed from other locks may keep packages
-    that conflict with those of now.
+    One that was moved refers to the wrong Python. One that was installed from other locks may contain packages that
+    conflict with the current ones.
     """
     place = venv / ".place"
     works = (venv / "bin" / "python").exists() and (not place.exists() or place.read_text() == str(venv))
@@ -57,12 +57,12 @@ def install(purpose: str, venv: Path) -> None:
     install_locks(venv, [ROOT / "locks" / f"{name}.txt" for name in LOCKS[purpose]])
     pip(venv, "install", "--no-deps", "--no-build-isolation", "-e", str(ROOT))
     if purpose == "dev" and (ROOT / "tests").exists():
-        # Not worth giving up for: the tests of one page need it, and say so where it is not.
+        # A failure is no reason to stop: only the tests of one page need it, and they report it.
         subprocess.run([venv / "bin" / "python", "-m", "scripts.node_packages"], check=False, cwd=ROOT)
 
 
 def install_locks(venv: Path, locks: list[Path]) -> None:
-    """Install what the lock files name and nothing else, and check that nothing is missing.
+    """Install exactly the packages of the lock files, and check that nothing is missing.
 
     A lock is complete, so pip has nothing to resolve. Without --no-deps, pip 22 to 25 resolve a requirement with an
     extra (google-auth[requests]) anew, and fail as soon as a release is out that is newer than the lock's.

@@ -1,4 +1,4 @@
-"""Gets input images by URL: a GET to a public host, its redirects judged one by one, and no more than an image."""
+"""Fetches input images by URL: a GET to a public host, with every redirect checked and the size bounded."""
 
 from __future__ import annotations
 
@@ -7,79 +7,40 @@ import threading
 from collections.abc import Callable
 from urllib.parse import urljoin
 
-from generation_worker.domain.errors import InputError, InputRejected, InputUnavailable
+from generation_worker.domain.errors import InputError, InputNotFound, InputRejected, InputUnavailable
 from generation_worker.domain.urls import Url, parse_url
-from generation_worker.fetch import connector as failures
 from generation_worker.fetch.cache import DiskCache
-from generation_worker.fetch.connector import Answer, Connector, TimeLimit, check_answer, too_large
-from generation_worker.net.watched import SLICE, within
+from generation_worker.fetch.connector import (
+    AddressRefused,
+    CertificateRefused,
+    Connector,
+    DeadlineWatch,
+    RequestFailed,
+    StreamedResponse,
+)
+from generation_worker.net import POLL_INTERVAL, bounded_timeout
 from generation_worker.ports import Watch
-
-# One fetch at a time for each URL, however many jobs of this process ask for it.
-
-
-class _Flight:
-    """A fetch under way. Whoever waits finds one of ``data`` and ``error`` at its end, or neither."""
-
-    def __init__(self) -> None:
-        self.over = threading.Event()
-        self.data: bytes | None = None
-        self.error: InputError | None = None
-
-
-class Flights:
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._flights: dict[str, _Flight] = {}
-
-    def share(self, key: str, fetch: Callable[[], bytes], watch: Watch) -> bytes:
-        """What ``fetch`` brings, or what somebody else's for the same key does. Raises as they do, and as ``watch``."""
-        while True:
-            flight, mine = self._join(key)
-            if mine:
-                return self._lead(key, flight, fetch)
-            while not flight.over.wait(within(watch, SLICE)):
-                pass
-            if flight.data is not None:
-                return flight.data
-            if flight.error is not None:
-                raise type(flight.error)(flight.error.message)
-            # That job was cancelled or lost: the next one fetches for itself, and for who else waits.
-
-    def _join(self, key: str) -> tuple[_Flight, bool]:
-        with self._lock:
-            if flight := self._flights.get(key):
-                return flight, False
-            self._flights[key] = flight = _Flight()
-            return flight, True
-
-    def _lead(self, key: str, flight: _Flight, fetch: Callable[[], bytes]) -> bytes:
-        try:
-            flight.data = fetch()
-            return flight.data
-        except InputError as error:
-            flight.error = error
-            raise
-        finally:
-            with self._lock:
-                del self._flights[key]
-            flight.over.set()
-
 
 MOST_REDIRECTS = 5
 REDIRECTS = (301, 302, 303, 307, 308)
 HEADERS = {
     "User-Agent": "generation-worker",
     "Accept": "image/png, image/jpeg, image/webp, */*;q=0.1",
-    "Accept-Encoding": "identity",  # what is compressed has no size that could be bounded
+    "Accept-Encoding": "identity",  # the size of compressed data cannot be bounded
 }
+GONE = (404, 410)
+TEMPORARY = (408, 425, 429)
+"""Together with all statuses from 500 on: a later request may succeed."""
+FORBIDDEN = (401, 403)
+UNKNOWN_TYPES = ("", "application/octet-stream", "binary/octet-stream")
+"""Content types that a storage sends for objects whose type it does not know."""
 
 
 class WebFetcher:
-    """``timeout`` seconds for everything of one URL, redirects too; ``most_bytes`` of it are read at most.
+    """Fetches input images. Safe to use from many threads at once.
 
-    What was fetched is kept in ``cache``, if there is one, for other jobs; jobs of this process that ask for the same
-    URL at the same time wait for one fetch.
+    ``timeout`` bounds one URL including its redirects, in seconds; at most ``most_bytes`` of it are read. Fetched
+    inputs are kept in ``cache``, if there is one, and threads that fetch the same URL at the same time share a request.
     """
 
     def __init__(
@@ -89,20 +50,20 @@ class WebFetcher:
         self._timeout = timeout
         self._most_bytes = most_bytes
         self._cache = cache
-        self._flights = Flights()
+        self._pending = PendingFetches()
 
     def warm_up(self) -> None:
         self._connector.warm_up()
 
     def fetch(self, url: str, watch: Watch) -> bytes:
-        """Raises InputRejected, InputNotFound, InputUnavailable, and as ``watch`` does."""
+        """The image at ``url``. Raises InputRejected, InputNotFound, InputUnavailable, and what ``watch`` raises."""
         watch.check()
-        address = self._read(url)
+        address = self._parse(url)
         key = self._key(address)
-        return self._flights.share(key, lambda: self._cached(key, address, watch), watch)
+        return self._pending.deduplicate(key, lambda: self._cached(key, address, watch), watch)
 
     def _key(self, address: Url) -> str:
-        """A name for what lies there that tells nothing of it. Who may not ask private hosts finds none of theirs."""
+        """A cache key that does not reveal the URL. A fetcher for public hosts finds no inputs of private ones."""
         allowed = "any" if self._connector.allow_private else "public"
         return hashlib.sha256(f"{allowed} {address.text}".encode()).hexdigest()
 
@@ -116,40 +77,122 @@ class WebFetcher:
         return data
 
     def _download(self, address: Url, watch: Watch) -> bytes:
-        limited = TimeLimit(watch, self._timeout)
+        limited = DeadlineWatch(watch, self._timeout)
         for _ in range(MOST_REDIRECTS + 1):
-            found = self._ask(address, limited)
+            found = self._request(address, limited)
             if isinstance(found, bytes):
                 return found
             address = found
-        raise InputRejected(f"An input's url leads on more than {MOST_REDIRECTS} times: name the image's own address.")
+        raise InputRejected(f"An input's url redirects more than {MOST_REDIRECTS} times: use the image's own address.")
 
-    def _ask(self, address: Url, watch: Watch) -> bytes | Url:
-        """The image, or where else it is said to be."""
+    def _request(self, address: Url, watch: Watch) -> bytes | Url:
+        """The image, or the address to which the host redirects."""
         try:
-            with self._connector.exchange("GET", address, HEADERS, watch) as answer:
-                if answer.status in REDIRECTS and (location := answer.header("location")):
-                    return self._read(location, f"{address.host} leads on: its url", base=address.text)
-                check_answer(address.host, answer)
-                return self._body(address.host, answer)
-        except (failures.AddressRefused, failures.CertificateRefused) as error:
+            with self._connector.request("GET", address, HEADERS, watch) as response:
+                if response.status in REDIRECTS and (location := response.header("location")):
+                    return self._parse(location, f"{address.host} redirects: its url", base=address.text)
+                _check_response(address.host, response)
+                return self._body(address.host, response)
+        except (AddressRefused, CertificateRefused) as error:
             raise InputRejected(f"The host {address.host} of an input's url {error.reason}.") from None
-        except failures.ExchangeFailed as error:
+        except RequestFailed as error:
             raise InputUnavailable(f"The host {address.host} of an input's url {error.reason}.") from None
 
-    def _body(self, host: str, answer: Answer) -> bytes:
-        announced = answer.header("content-length") or "0"
+    def _body(self, host: str, response: StreamedResponse) -> bytes:
+        announced = response.header("content-length") or "0"
         if announced.isdecimal() and int(announced) > self._most_bytes:
-            raise too_large(host, self._most_bytes)
+            raise _too_large(host, self._most_bytes)
         body = bytearray()
-        for chunk in answer.chunks:
+        for chunk in response.chunks:
             body += chunk
             if len(body) > self._most_bytes:
-                raise too_large(host, self._most_bytes)
+                raise _too_large(host, self._most_bytes)
         return bytes(body)
 
-    def _read(self, url: str, name: str = "An input's url", *, base: str | None = None) -> Url:
+    def _parse(self, url: str, name: str = "An input's url", *, base: str | None = None) -> Url:
         try:
             return parse_url(urljoin(base, url) if base else url, private=self._connector.allow_private)
         except ValueError as error:
             raise InputRejected(f"{name} {error}.") from None
+
+
+class PendingFetches:
+    """Deduplicates concurrent fetches of the same key in this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pending: dict[str, _PendingFetch] = {}
+
+    def deduplicate(self, key: str, fetch: Callable[[], bytes], watch: Watch) -> bytes:
+        """The result of ``fetch``, or of a fetch of the same key that another thread is doing now.
+
+        Raises what that fetch and ``watch`` raise.
+        """
+        while True:
+            pending, is_new = self._join(key)
+            if is_new:
+                return self._run(key, pending, fetch)
+            while not pending.done.wait(bounded_timeout(watch, POLL_INTERVAL)):
+                pass
+            if pending.data is not None:
+                return pending.data
+            if pending.error is not None:
+                raise type(pending.error)(pending.error.message)
+            # The other job was cancelled or lost its lease: one of the waiting threads starts a new fetch.
+
+    def _join(self, key: str) -> tuple[_PendingFetch, bool]:
+        with self._lock:
+            if pending := self._pending.get(key):
+                return pending, False
+            self._pending[key] = pending = _PendingFetch()
+            return pending, True
+
+    def _run(self, key: str, pending: _PendingFetch, fetch: Callable[[], bytes]) -> bytes:
+        try:
+            pending.data = fetch()
+            return pending.data
+        except InputError as error:
+            pending.error = error
+            raise
+        finally:
+            with self._lock:
+                del self._pending[key]
+            pending.done.set()
+
+
+class _PendingFetch:
+    """A running fetch. When ``done``, one of ``data`` and ``error`` is set; neither if its job was stopped."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.data: bytes | None = None
+        self.error: InputError | None = None
+
+
+def _check_response(host: str, response: StreamedResponse) -> None:
+    """Return if the body can be an image. Raises InputRejected, InputNotFound or InputUnavailable."""
+    status = response.status
+    if status in GONE:
+        raise InputNotFound(f"{host} has nothing at an input's url (status {status}).")
+    if status in TEMPORARY or status >= 500:
+        raise InputUnavailable(f"{host} could not send an input now (status {status}).")
+    if status in FORBIDDEN:
+        raise InputRejected(
+            f"{host} denies access to an input (status {status}): its url must work without a login, and a signed one "
+            "must not have expired."
+        )
+    if status != 200:
+        raise InputRejected(f"{host} answered an input's url with status {status} instead of an image.")
+    kind = (response.header("content-type") or "").partition(";")[0].strip().lower()
+    if not kind.startswith("image/") and kind not in UNKNOWN_TYPES:
+        raise InputRejected(f"{host} answered an input's url with {kind[:50]!r}, which is not an image type.")
+    encoding = (response.header("content-encoding") or "identity").lower()
+    if encoding != "identity":
+        raise InputRejected(
+            f"{host} sends an input compressed ({encoding[:50]!r}) although the request forbids it: serve it "
+            "uncompressed."
+        )
+
+
+def _too_large(host: str, most: int) -> InputRejected:
+    return InputRejected(f"An input at {host} is larger than the {most // 2**20} MiB of FETCH_MAX_MB.")

@@ -1,4 +1,4 @@
-"""Posts messages as Standard Webhooks has them: signed, to an address that was checked, without following anybody."""
+"""Posts webhooks to apps, signed as Standard Webhooks prescribes, only to checked addresses, without redirects."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ from typing import TYPE_CHECKING
 
 from generation_worker.domain.urls import parse_url
 from generation_worker.domain.webhook import Reply
-from generation_worker.fetch.connector import Connector, ExchangeFailed, TimeLimit
+from generation_worker.fetch.connector import Connector, DeadlineWatch, RequestFailed
 from generation_worker.ports import Delivery
 
 if TYPE_CHECKING:
     from standardwebhooks import Webhook
 
 LONGEST_PROBLEM = 300
+"""Characters."""
 
 
 class WebPoster:
-    """``timeout`` seconds for each try, from asking the name server to the answer's head. Its body is not read."""
+    """Posts one delivery at a time per thread. Safe to use from many threads at once.
+
+    ``timeout`` bounds one try, in seconds, from resolving the name to the response's headers. Its body is not read.
+    """
 
     def __init__(self, connector: Connector, *, timeout: float) -> None:
         self._connector = connector
@@ -35,20 +39,24 @@ class WebPoster:
         _webhook_type()
 
     def post(self, delivery: Delivery) -> Reply:
-        watch = TimeLimit(_Unwatched(), self._timeout)
+        """Try to deliver once. A failure is a reply without a status, whose ``problem`` says what went wrong."""
+        watch = DeadlineWatch(_Unwatched(), self._timeout)
         try:
             address = parse_url(delivery.url, private=self._connector.allow_private)
             headers = headers_of(delivery, datetime.now(UTC))
-            with self._connector.exchange("POST", address, headers, watch, delivery.body.encode()) as answer:
-                return Reply(answer.status, retry_after=_seconds(answer.header("retry-after")))
-        except ExchangeFailed as error:
+            with self._connector.request("POST", address, headers, watch, delivery.body.encode()) as response:
+                return Reply(response.status, retry_after=_seconds(response.header("retry-after")))
+        except RequestFailed as error:
             return Reply(None, f"its host {error.reason}"[:LONGEST_PROBLEM])
         except ValueError as error:
             return Reply(None, f"its url {error}"[:LONGEST_PROBLEM])
 
 
 def headers_of(delivery: Delivery, now: datetime) -> dict[str, str]:
-    """The id is the same at each try; the time is not, for a receiver refuses what is old. Each secret has signed."""
+    """The request's headers, with a signature for each secret.
+
+    The id is the same in each try; the timestamp is not, because receivers reject old ones.
+    """
     webhook = _webhook_type()
     signatures = [webhook(secret).sign(delivery.id, now, delivery.body) for secret in delivery.secrets]
     return {
@@ -61,7 +69,7 @@ def headers_of(delivery: Delivery, now: datetime) -> dict[str, str]:
 
 
 class _Unwatched:
-    """Nobody ends a try before its time."""
+    """Only the timeout ends a try."""
 
     def check(self) -> None:
         pass
@@ -72,13 +80,13 @@ class _Unwatched:
 
 @cache
 def _webhook_type() -> type[Webhook]:
-    from standardwebhooks import Webhook  # noqa: PLC0415 - not for a worker that tells nobody
+    from standardwebhooks import Webhook  # noqa: PLC0415 - loaded only when there are webhooks
 
     return Webhook
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    """Retry-After has seconds or a date. What is neither says nothing."""
+    """The wait in a Retry-After header, given as seconds or as a date; None for any other text."""
     if not retry_after:
         return None
     if retry_after.strip().isdecimal():

@@ -1,7 +1,7 @@
-"""The process that touches untrusted bytes: it reads a request, answers it, and waits for the next.
+"""The child process that opens untrusted images: it reads a request, sends the response, and waits for the next.
 
-It is started by ``children.py`` and talks over its standard input. It holds no secret, and a bug in a decoder,
-a bomb or an endless loop costs this process only.
+``processes.py`` starts it and talks to it over its standard input. It has no secrets, and a bug in a decoder, a bomb or
+an endless loop costs this process only.
 """
 
 from __future__ import annotations
@@ -16,59 +16,60 @@ from collections.abc import Mapping
 from typing import Any
 
 from generation_worker.images import operations
-from generation_worker.images import processes as frames
-from generation_worker.images.decode import Refused, forbid_bombs
-from generation_worker.images.processes import OUT_OF_MEMORY, Limits
+from generation_worker.images.decode import ImageRefused, forbid_bombs
+from generation_worker.images.processes import OUT_OF_MEMORY, ImageLimits, receive, send
 
 
 def main() -> None:
-    limits = Limits.from_json(sys.argv[1])
+    limits = ImageLimits.from_json(sys.argv[1])
     _ignore_stop_signals()
     _confine(limits)
     forbid_bombs(limits.max_pixels)
     with socket.socket(fileno=0) as pipe:
-        frames.send(pipe, {"ready": True})
+        send(pipe, {"ready": True})
         while True:
             _serve(pipe, limits)
 
 
-def _serve(pipe: socket.socket, limits: Limits) -> None:
+def _serve(pipe: socket.socket, limits: ImageLimits) -> None:
     try:
-        request, data = frames.receive(pipe, limits.max_bytes)
-        _start_clocks(limits)
-        answer, parts = _answer(request, data, limits)
+        request, data = receive(pipe, limits.max_bytes)
+        _start_timers(limits)
+        header, parts = _response(request, data, limits)
         del data
-        frames.send(pipe, answer, *parts)
-        _stop_clocks()
+        send(pipe, header, *parts)
+        _stop_timers()
     except MemoryError:
-        os._exit(OUT_OF_MEMORY)  # the heap may be in pieces: a fresh process is cheaper than doubt
+        os._exit(OUT_OF_MEMORY)  # the heap may be fragmented: a new process is cheap
     except (EOFError, OSError):
-        os._exit(0)  # the parent is gone, or does not want this child any more
+        os._exit(0)  # the parent is gone, or has closed this child's pipe
 
 
-def _answer(request: Mapping[str, Any], data: memoryview, limits: Limits) -> tuple[dict[str, Any], tuple[bytes, ...]]:
+def _response(
+    request: Mapping[str, Any], data: memoryview, limits: ImageLimits
+) -> tuple[dict[str, Any], tuple[bytes, ...]]:
     try:
         pictures = operations.run(request, data, limits.max_pixels)
-    except Refused as refusal:
+    except ImageRefused as refusal:
         return {"refused": str(refusal)}, ()
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001 - the parent raises it again as a fault of ours
+    except Exception as error:  # noqa: BLE001 - the parent raises it as an internal error
         return {"fault": f"{type(error).__name__}: {error}"}, ()
     return {"pictures": [picture.header() for picture in pictures]}, tuple(picture.data for picture in pictures)
 
 
 def _ignore_stop_signals() -> None:
-    """Whoever stops the worker stops it by name; its jobs finish first, and they need this process."""
+    """A signal to the whole group must not end this process: the worker's running jobs still need it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-def _confine(limits: Limits) -> None:
-    """No core dumps, no files, and no more memory than allowed. Called after the imports, which need files."""
+def _confine(limits: ImageLimits) -> None:
+    """Forbid core dumps, files, and more memory than allowed. Called after the imports, which need files."""
     _lower(resource.RLIMIT_CORE, 0)
     _lower(resource.RLIMIT_FSIZE, 0)
-    if sys.platform != "darwin":  # refuses any limit on address space
+    if sys.platform != "darwin":  # macOS refuses any limit on address space
         _lower(resource.RLIMIT_AS, limits.memory)
 
 
@@ -78,17 +79,17 @@ def _lower(which: int, value: int) -> None:
     resource.setrlimit(which, (value, hard))
 
 
-def _start_clocks(limits: Limits) -> None:
-    """Die of SIGXCPU or SIGALRM when the operation takes too long, even if there is no parent left to notice.
+def _start_timers(limits: ImageLimits) -> None:
+    """End by SIGXCPU or SIGALRM when the operation takes too long.
 
-    The parent's own clock strikes first; an orphan has only these.
+    The parent's own timeout comes first; these end an orphan, whose parent is gone.
     """
     usage = resource.getrusage(resource.RUSAGE_SELF)
     _lower(resource.RLIMIT_CPU, math.ceil(usage.ru_utime + usage.ru_stime + limits.seconds))
     signal.setitimer(signal.ITIMER_REAL, limits.seconds * 1.5)
 
 
-def _stop_clocks() -> None:
+def _stop_timers() -> None:
     signal.setitimer(signal.ITIMER_REAL, 0)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from structlog.contextvars import bind_contextvars
 
 from generation_worker.events import Events
-from generation_worker.log.setup import AT_WORK, get_logger
+from generation_worker.log.setup import ATTEMPT_NAMES, get_logger
 
 LEVELS = {
     "attempt.started": logging.DEBUG,
@@ -49,35 +49,35 @@ LEVELS = {
     "traces.unsent": logging.WARNING,
     "webhook.refused": logging.WARNING,
 }
-"""Everything else is worth an info line."""
-
-
-NAMES = ("job", "attempt", "user", "trace_id", "span_id")
-"""What says which attempt a line is about."""
-HIDDEN = ("trace", "traceparent")
-"""What is told by trace_id and span_id."""
+"""All other events are logged at info."""
+ATTEMPT_FIELDS = ("job", "attempt", "user", "trace_id", "span_id")
+"""The fields that identify the attempt of a line."""
+OMITTED = ("trace", "traceparent")
+"""Fields that trace_id and span_id replace."""
 
 
 def log_events(events: Events, level: str, *, traced: bool = False) -> None:
-    """Log what happens, from ``level`` on: what would not be written is not even put together.
+    """Log every event of at least ``level``; a line below it is not even built.
 
-    Each line about a job names its trace, and, if spans are ``traced``, that of the attempt.
+    Each line about a job has its trace id and, if spans are ``traced``, the span id of the attempt.
     """
     logger = get_logger("generation_worker")
     lowest = logging.getLevelNamesMapping()[level.upper()]
 
     def shown(fields: dict[str, Any]) -> dict[str, Any]:
-        told = {key: value for key, value in fields.items() if value is not None and key not in HIDDEN}
+        line = {key: value for key, value in fields.items() if value is not None and key not in OMITTED}
         if trace := fields.get("trace"):
-            told["trace_id"] = trace.trace_id
+            line["trace_id"] = trace.trace_id
             if traced:
-                told["span_id"] = trace.span_id
-        return told
+                line["span_id"] = trace.span_id
+        return line
 
     def write(name: str, fields: dict[str, Any]) -> None:
         if name == "attempt.started":
-            # It is emitted in the thread that works: what libraries log there names the job too.
-            bind_contextvars(**{AT_WORK: lambda: {key: value for key, value in shown(fields).items() if key in NAMES}})
+            # Emitted in the attempt's own thread, so lines of libraries in that thread name the job too.
+            bind_contextvars(
+                **{ATTEMPT_NAMES: lambda: {key: value for key, value in shown(fields).items() if key in ATTEMPT_FIELDS}}
+            )
         severity = LEVELS.get(name, logging.INFO)
         if severity >= lowest:
             logger.log(severity, name, **shown(fields))

@@ -1,4 +1,4 @@
-"""Keeps secrets out of text: those that are known by value, and those that are known by their shape."""
+"""Redacts secrets from text: registered values, and text that looks like a secret."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from urllib.parse import quote, quote_plus
 HIDDEN = "***"
 
 SHORTEST = 4
-"""Secrets with fewer characters are not hidden by value: they would turn up inside ordinary words."""
+"""Characters. Shorter values are not redacted, because they occur in ordinary words."""
 
 _PASSWORD_IN_ADDRESS = re.compile(
-    # Up to the last @, as a password may hold one itself; a port is no password.
+    # Up to the last @, because a password may contain one; a port is not a password.
     r"(://[^\s:/?#@]{0,256}:)(?![0-9]{1,5}(?:[/?#\s]|$))[^\s]{1,512}@"
 )
 _BEARER = re.compile(r"(?i)\b(bearer\s+)[\w.~+/=-]{8,}")
@@ -27,14 +27,51 @@ _NAMED = re.compile(
 _QUERY = re.compile(r"([?&](?:key|token|signature|sig)=)[^\s&\"'<>]+")
 _ISSUED = re.compile(r"\bAIza[\w-]{20,}|\br8_\w{20,}|\bgw_live_\w{20,}|\bwhsec_[\w+/=-]{16,}")
 
-_TELLING_KEY = re.compile(
+_SECRET_KEY = re.compile(
     r"(?i)(?:proxy-)?authorization|(?:set-)?cookie|x-(?:goog-)?api-key|(?:.*[_-])?(?:api_?keys?|password|passwd|secret)"
     r"|x-amz-security-token|token|credentials|conninfo|dsn|(?:database|direct)_url"
 )
 
 
+def hide_secrets(values: Iterable[str]) -> None:
+    """Redact ``values`` in every line from now on, however they are quoted. Adds to earlier calls."""
+    known_secrets.add(values)
+
+
+def redact(text: str) -> str:
+    """``text`` without secrets; in doubt, text is redacted."""
+    text = _ISSUED.sub(HIDDEN, known_secrets.hide(text))
+    # Most texts contain neither sign, and searching for one costs a tenth of a pattern.
+    if "=" in text or ":" in text:
+        text = _PASSWORD_IN_ADDRESS.sub(rf"\1{HIDDEN}@", text)
+        text = _NAMED.sub(rf"\1\2{HIDDEN}", text)
+        text = _QUERY.sub(rf"\1{HIDDEN}", text)
+    return _BEARER.sub(rf"\1{HIDDEN}", text) if " " in text else text
+
+
+@lru_cache(maxsize=1024)
+def is_secret_key(key: str) -> bool:
+    """Whether the value of ``key``, such as a header, is secret whatever it looks like."""
+    return _SECRET_KEY.fullmatch(key) is not None
+
+
+def _spellings(value: str) -> set[str]:
+    """``value`` as it is, URL-encoded, and escaped as in Python and in JSON."""
+    spellings = {
+        value,
+        value.strip(),
+        quote(value, safe=""),
+        quote(value),
+        quote_plus(value),
+        repr(value)[1:-1],
+        json.dumps(value)[1:-1],
+        json.dumps(value, ensure_ascii=False)[1:-1],
+    }
+    return {spelling for spelling in spellings if len(spelling) >= SHORTEST}
+
+
 class _KnownSecrets:
-    """The values that were registered, as one pattern."""
+    """The registered values, as one pattern."""
 
     def __init__(self) -> None:
         self._values: set[str] = set()
@@ -56,41 +93,4 @@ class _KnownSecrets:
         return text if pattern is None else pattern.sub(HIDDEN, text)
 
 
-known = _KnownSecrets()
-
-
-def hide_secrets(values: Iterable[str]) -> None:
-    """From now on none of ``values`` appears in a line, however it is quoted. Adds to earlier calls."""
-    known.add(values)
-
-
-def redact(text: str) -> str:
-    """``text`` without secrets. Rather too little is left than too much."""
-    text = _ISSUED.sub(HIDDEN, known.hide(text))
-    # Most texts have neither sign; looking for one costs a tenth of a pattern.
-    if "=" in text or ":" in text:
-        text = _PASSWORD_IN_ADDRESS.sub(rf"\1{HIDDEN}@", text)
-        text = _NAMED.sub(rf"\1\2{HIDDEN}", text)
-        text = _QUERY.sub(rf"\1{HIDDEN}", text)
-    return _BEARER.sub(rf"\1{HIDDEN}", text) if " " in text else text
-
-
-@lru_cache(maxsize=1024)
-def tells_a_secret(key: str) -> bool:
-    """Whether a value under ``key``, such as a header's, is secret whatever it looks like."""
-    return _TELLING_KEY.fullmatch(key) is not None
-
-
-def _spellings(value: str) -> set[str]:
-    """``value`` as it stands, in an address, in Python's and in JSON's quotes."""
-    spellings = {
-        value,
-        value.strip(),
-        quote(value, safe=""),
-        quote(value),
-        quote_plus(value),
-        repr(value)[1:-1],
-        json.dumps(value)[1:-1],
-        json.dumps(value, ensure_ascii=False)[1:-1],
-    }
-    return {spelling for spelling in spellings if len(spelling) >= SHORTEST}
+known_secrets = _KnownSecrets()

@@ -1,4 +1,8 @@
-"""Puts the pieces together: what happens to an event between ``log.info`` and its line."""
+"""Structured logs: one line for each event on stderr, as JSON or for a terminal. Data goes to stdout.
+
+Events of this package and records of libraries take the same way: the attempt's names are added, secrets are redacted,
+values are cleaned and bounded, and one writer writes the line.
+"""
 
 from __future__ import annotations
 
@@ -21,66 +25,30 @@ from structlog.stdlib import ProcessorFormatter, add_logger_name
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
-from generation_worker.log.redaction import HIDDEN, hide_secrets, redact, tells_a_secret
+from generation_worker.log.redaction import HIDDEN, hide_secrets, is_secret_key, redact
 
-# Where lines end up: one write for each, whichever thread and whichever library it comes from.
+__all__ = ["Format", "Logger", "configure", "get_logger", "hide_secrets"]
 
+Format = Literal["auto", "json", "console"]
+Logger = FilteringBoundLogger
 
-class LineWriter:
-    """Writes whole lines to one stream. A stream that is gone must not take the worker with it."""
+ATTEMPT_NAMES = "attempt_names"
+"""The context variable with a function that returns the fields of the thread's attempt. A function, because most
+attempts log nothing.
+"""
 
-    def __init__(self, stream: TextIO | None) -> None:
-        self.stream = stream
-        self._lock = threading.Lock()
+_FIRST_KEYS = ("timestamp", "level", "event", "logger")
 
-    def write(self, line: str) -> None:
-        stream = self.stream if self.stream is not None else sys.stderr
-        with self._lock:
-            try:
-                stream.write(line + "\n")
-                stream.flush()
-            except (OSError, ValueError):
-                return
+_VERBOSE_LIBRARIES = (
+    *("asyncio", "boto3", "botocore", "google_genai", "httpcore", "httpcore2", "httpx", "httpx2"),
+    *("PIL", "s3transfer", "urllib3"),
+)
+"""Libraries that log every request, at debug level with headers: only their warnings are logged."""
 
+_WITH_HANDLERS = ("uvicorn", "uvicorn.access", "uvicorn.error", "alembic", "sqlalchemy")
+"""Libraries that may have handlers of their own, which would bypass ours."""
 
-class NamedLines:
-    """What a structlog logger writes to; carries the logger's name."""
-
-    def __init__(self, writer: LineWriter, name: str | None) -> None:
-        self.name = name
-        self.msg = writer.write
-
-    def __getattr__(self, level: str) -> object:
-        """``info``, ``error`` and so on: the line already says which."""
-        if level.startswith("_"):
-            raise AttributeError(level)
-        return self.msg
-
-
-class LineHandler(logging.Handler):
-    """Sends what libraries log through the same writer."""
-
-    def __init__(self, writer: LineWriter) -> None:
-        super().__init__()
-        self._writer = writer
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            line = self.format(record)
-        except Exception:  # noqa: BLE001 - logging's own report would show the record as it is, secrets included
-            line = self.format(_stand_in(record))
-        self._writer.write(line)
-
-
-def _stand_in(record: logging.LogRecord) -> logging.LogRecord:
-    message = f"a log record could not be formatted: {record.pathname}:{record.lineno}"
-    return logging.makeLogRecord(
-        {"name": record.name, "levelno": record.levelno, "levelname": record.levelname, "msg": message}
-    )
-
-
-# Makes any value fit for a line: no secrets, no control characters, no more than a bounded length.
-
+_loggers: WeakSet[Any] = WeakSet()
 
 TEXT_LIMIT = 2_000
 """Longest text of one value, in characters."""
@@ -93,9 +61,118 @@ ITEMS_LIMIT = 50
 DEPTH_LIMIT = 8
 """Deepest nesting of lists and mappings."""
 
-# C0 and C1 controls, line and paragraph separators, what turns the direction of text, lone surrogates.
+# C0 and C1 controls, line and paragraph separators, bidirectional controls, lone surrogates.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 _UNSAFE_IN_LINES = re.compile(_UNSAFE.pattern.replace("\x00-\x1f", "\x00-\x09\x0b-\x1f"))
+
+
+def get_logger(name: str) -> Logger:
+    """A logger for the module ``name``. It can be created before ``configure``, and follows every call of it."""
+    logger = structlog.get_logger(name)
+    _loggers.add(logger)
+    return cast(Logger, logger)
+
+
+def configure(level: str = "info", format: Format = "auto", stream: TextIO | None = None) -> None:  # noqa: A002
+    """Write all records of at least ``level`` to stderr or ``stream``, those of libraries too, in ``format``.
+
+    ``level`` is debug, info, warning, error or critical. ``auto`` means console on a terminal, else JSON. Uncaught
+    exceptions are logged as well. Raises KeyError for an unknown level.
+    """
+    target = stream if stream is not None else sys.stderr
+    console = format == "console" or (format == "auto" and target.isatty())
+    writer = LineWriter(stream)
+    finish = _console(colors=target.isatty() and "NO_COLOR" not in os.environ) if console else _json()
+    _configure_structlog(level, writer, finish)
+    _configure_libraries(level, writer, finish)
+    _report_uncaught()
+
+
+def _configure_structlog(level: str, writer: LineWriter, finish: Sequence[Processor]) -> None:
+    def line_logger(*names: str) -> LineLogger:
+        return LineLogger(writer, names[0] if names else None)
+
+    structlog.configure(
+        processors=[*_common(), *finish],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=line_logger,
+        cache_logger_on_first_use=True,
+    )
+    for logger in _loggers:
+        # A cached logger would keep the level and the stream of its first use.
+        cast(dict[str, Any], vars(logger)).pop("bind", None)
+
+
+def _configure_libraries(level: str, writer: LineWriter, finish: Sequence[Processor]) -> None:
+    handler = LineHandler(writer)
+    strip = ProcessorFormatter.remove_processors_meta
+    handler.setFormatter(ProcessorFormatter(processors=[strip, *finish], foreign_pre_chain=_common()))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    for name in _WITH_HANDLERS:
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [], True
+    for name in _VERBOSE_LIBRARIES:
+        logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
+    logging.captureWarnings(True)
+
+
+def _common() -> list[Processor]:
+    """The processors for all events, ours and the libraries'."""
+    merge = structlog.contextvars.merge_contextvars
+    return [merge, _name_attempt, add_log_level, _name_logger, TimeStamper(fmt="iso", utc=True)]
+
+
+def _json() -> list[Processor]:
+    exceptions = ExceptionRenderer(ExceptionDictTransformer(show_locals=False, max_frames=30))
+    return [exceptions, _clean, JSONRenderer(ensure_ascii=False)]
+
+
+def _console(*, colors: bool) -> list[Processor]:
+    # The traceback is rendered before cleaning: the console renderer would add it uncleaned.
+    return [format_exc_info, _clean, ConsoleRenderer(colors=colors, sort_keys=False, pad_event_to=28)]
+
+
+def _name_attempt(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    names: Callable[[], EventDict] | None = event.pop(ATTEMPT_NAMES, None)
+    return event if names is None else {**names(), **event}
+
+
+def _name_logger(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    return add_logger_name(logger, method, event) if "_record" in event or getattr(logger, "name", None) else event
+
+
+def _clean(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Redact, escape and bound all values; put the keys that every line has first."""
+    ordered = {key: event.pop(key) for key in _FIRST_KEYS if key in event} | dict(event)
+    return {clean_key(key): _clean_field(key, value) for key, value in ordered.items()}
+
+
+def _clean_field(key: str, value: Any) -> Any:
+    if key in ("timestamp", "level"):
+        return value
+    lines = key in ("exception", "stack") and isinstance(value, str)
+    return clean_lines(value) if lines else clean_entry(key, value)
+
+
+_uncaught = get_logger("generation_worker")
+
+
+def _report_uncaught() -> None:
+    def in_main(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            sys.__excepthook__(kind, error, trace)
+        else:
+            _uncaught.critical("uncaught exception", exc_info=(kind, error, trace))
+
+    def in_thread(args: threading.ExceptHookArgs) -> None:
+        thread = args.thread.name if args.thread is not None else None
+        if args.exc_value is not None and not issubclass(args.exc_type, SystemExit):
+            _uncaught.critical("uncaught exception", thread=thread, exc_info=args.exc_value)
+
+    sys.excepthook = in_main
+    threading.excepthook = in_thread
 
 
 def clean_text(text: str, limit: int = TEXT_LIMIT) -> str:
@@ -104,13 +181,13 @@ def clean_text(text: str, limit: int = TEXT_LIMIT) -> str:
 
 
 def clean_lines(text: str, limit: int = TRACEBACK_LIMIT) -> str:
-    """``text`` with its line breaks, each line indented, so that none can pass for a line of the log."""
+    """``text`` with its line breaks, each line indented, so that none can look like a line of the log."""
     safe = _UNSAFE_IN_LINES.sub(_escape, _clip(_hide(text.replace("\t", "    "), limit), limit))
     return "\n".join(f"    {line}" for line in safe.split("\n"))
 
 
 def clean_value(value: Any, depth: int = DEPTH_LIMIT) -> Any:
-    """``value`` as JSON knows it; what JSON does not know becomes text. Never raises."""
+    """``value`` as a JSON value; other types become text. Never raises."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -126,13 +203,13 @@ def clean_value(value: Any, depth: int = DEPTH_LIMIT) -> Any:
 
 @lru_cache(maxsize=1024)
 def clean_key(key: str) -> str:
-    """``key`` as a name in a line; the same few keys come with every event."""
+    """``key`` cleaned; cached, because events share few keys."""
     return clean_text(key, KEY_LIMIT)
 
 
 def clean_entry(key: str, value: Any, depth: int = DEPTH_LIMIT) -> Any:
-    """``value`` of a mapping, hidden altogether if its key says that it is secret."""
-    return HIDDEN if value and tells_a_secret(key) else clean_value(value, depth)
+    """``value`` of a mapping, redacted completely if its key is that of a secret."""
+    return HIDDEN if value and is_secret_key(key) else clean_value(value, depth)
 
 
 def _clean_number(value: float) -> Any:
@@ -148,7 +225,7 @@ def _clean_collection(value: Mapping[Any, Any] | Sequence[Any] | Set[Any], depth
         if isinstance(value, Mapping):
             return _clean_mapping(value, depth)
         return [clean_value(item, depth) for item in _first(value)] + _rest(value)
-    except Exception:  # noqa: BLE001 - a strange collection must not cost the line, nor the job that wrote it
+    except Exception:  # noqa: BLE001 - an unusual collection must not cost the line or the job that logs it
         return _unprintable(value)
 
 
@@ -180,7 +257,7 @@ def _unprintable(value: object) -> str:
 
 
 def _hide(text: str, limit: int) -> str:
-    """Secrets are hidden before the text is cut, so that no cut leaves half of one."""
+    """Redact secrets before the text is cut, so that no part of one remains."""
     return redact(text[: 2 * limit + 2_000])
 
 
@@ -192,138 +269,54 @@ def _escape(match: re.Match[str]) -> str:
     return match.group().encode("unicode_escape").decode()
 
 
-Format = Literal["auto", "json", "console"]
-Logger = FilteringBoundLogger
+class LineWriter:
+    """Writes whole lines to one stream, from any thread. A stream that is gone does not stop the worker."""
 
-AT_WORK = "at_work"
-"""The context variable with what gives the names of the attempt that a thread is at. Most attempts log nothing: their
-names are put together for a line, not for each of them.
-"""
+    def __init__(self, stream: TextIO | None) -> None:
+        self.stream = stream
+        self._lock = threading.Lock()
 
-_HEAD = ("timestamp", "level", "event", "logger")
-
-_TALKATIVE = (
-    *("asyncio", "boto3", "botocore", "google_genai", "httpcore", "httpcore2", "httpx", "httpx2"),
-    *("PIL", "s3transfer", "urllib3"),
-)
-"""Libraries that log every request, with headers when they debug: of them, only warnings."""
-
-_HAVE_HANDLERS = ("uvicorn", "uvicorn.access", "uvicorn.error", "alembic", "sqlalchemy")
-"""Libraries that may have handlers of their own, which would write past ours."""
-
-_loggers: WeakSet[Any] = WeakSet()
+    def write(self, line: str) -> None:
+        stream = self.stream if self.stream is not None else sys.stderr
+        with self._lock:
+            try:
+                stream.write(line + "\n")
+                stream.flush()
+            except (OSError, ValueError):
+                return
 
 
-def get_logger(name: str) -> Logger:
-    """A logger for the module ``name``. May be made before ``configure``; follows every call of it."""
-    logger = structlog.get_logger(name)
-    _loggers.add(logger)
-    return cast(Logger, logger)
+class LineLogger:
+    """The logger below structlog's: it has a name and writes lines."""
+
+    def __init__(self, writer: LineWriter, name: str | None) -> None:
+        self.name = name
+        self.msg = writer.write
+
+    def __getattr__(self, level: str) -> object:
+        """``info``, ``error`` and so on: the line already contains the level."""
+        if level.startswith("_"):
+            raise AttributeError(level)
+        return self.msg
 
 
-def configure(level: str = "info", format: Format = "auto", stream: TextIO | None = None) -> None:  # noqa: A002
-    """Send everything from ``level`` on to stderr (or ``stream``), from libraries too, in ``format``.
+class LineHandler(logging.Handler):
+    """Writes the records of libraries through the same writer."""
 
-    ``level`` is debug, info, warning, error or critical. auto means console on a terminal and JSON
-    otherwise. Uncaught exceptions become lines as well. Raises KeyError for an unknown level.
-    """
-    target = stream if stream is not None else sys.stderr
-    console = format == "console" or (format == "auto" and target.isatty())
-    writer = LineWriter(stream)
-    finish = _console(colors=target.isatty() and "NO_COLOR" not in os.environ) if console else _json()
-    _configure_structlog(level, writer, finish)
-    _configure_libraries(level, writer, finish)
-    _report_uncaught()
+    def __init__(self, writer: LineWriter) -> None:
+        super().__init__()
+        self._writer = writer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record)
+        except Exception:  # noqa: BLE001 - logging's own report would show the record with its secrets
+            line = self.format(_replacement(record))
+        self._writer.write(line)
 
 
-def _configure_structlog(level: str, writer: LineWriter, finish: Sequence[Processor]) -> None:
-    def named(*names: str) -> NamedLines:
-        return NamedLines(writer, names[0] if names else None)
-
-    structlog.configure(
-        processors=[*_common(), *finish],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=named,
-        cache_logger_on_first_use=True,
+def _replacement(record: logging.LogRecord) -> logging.LogRecord:
+    message = f"a log record could not be formatted: {record.pathname}:{record.lineno}"
+    return logging.makeLogRecord(
+        {"name": record.name, "levelno": record.levelno, "levelname": record.levelname, "msg": message}
     )
-    for logger in _loggers:
-        # A cached logger would keep the level and the stream that it met first.
-        cast(dict[str, Any], vars(logger)).pop("bind", None)
-
-
-def _configure_libraries(level: str, writer: LineWriter, finish: Sequence[Processor]) -> None:
-    handler = LineHandler(writer)
-    strip = ProcessorFormatter.remove_processors_meta
-    handler.setFormatter(ProcessorFormatter(processors=[strip, *finish], foreign_pre_chain=_common()))
-    root = logging.getLogger()
-    root.handlers = [handler]
-    root.setLevel(level.upper())
-    for name in _HAVE_HANDLERS:
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [], True
-    for name in _TALKATIVE:
-        logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
-    logging.captureWarnings(True)
-
-
-def _common() -> list[Processor]:
-    """What every event gets, ours and the libraries'."""
-    merge = structlog.contextvars.merge_contextvars
-    return [merge, _name_attempt, add_log_level, _name_logger, TimeStamper(fmt="iso", utc=True)]
-
-
-def _json() -> list[Processor]:
-    exceptions = ExceptionRenderer(ExceptionDictTransformer(show_locals=False, max_frames=30))
-    return [exceptions, _clean, JSONRenderer(ensure_ascii=False)]
-
-
-def _console(*, colors: bool) -> list[Processor]:
-    # The traceback is text before it is cleaned: a renderer that made it would write past the cleaning.
-    return [format_exc_info, _clean, ConsoleRenderer(colors=colors, sort_keys=False, pad_event_to=28)]
-
-
-def _name_attempt(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    names: Callable[[], EventDict] | None = event.pop(AT_WORK, None)
-    return event if names is None else {**names(), **event}
-
-
-def _name_logger(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    return add_logger_name(logger, method, event) if "_record" in event or getattr(logger, "name", None) else event
-
-
-def _clean(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """No secrets, no control characters, no endless values; what every line has comes first."""
-    ordered = {key: event.pop(key) for key in _HEAD if key in event} | dict(event)
-    return {clean_key(key): _clean_field(key, value) for key, value in ordered.items()}
-
-
-def _clean_field(key: str, value: Any) -> Any:
-    if key in ("timestamp", "level"):
-        return value
-    lines = key in ("exception", "stack") and isinstance(value, str)
-    return clean_lines(value) if lines else clean_entry(key, value)
-
-
-_uncaught = get_logger("generation_worker")
-
-
-def _report_uncaught() -> None:
-    def in_main(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if issubclass(kind, KeyboardInterrupt):
-            sys.__excepthook__(kind, error, trace)
-        else:
-            _uncaught.critical("uncaught exception", exc_info=(kind, error, trace))
-
-    def in_thread(args: threading.ExceptHookArgs) -> None:
-        thread = args.thread.name if args.thread is not None else None
-        if args.exc_value is not None and not issubclass(args.exc_type, SystemExit):
-            _uncaught.critical("uncaught exception", thread=thread, exc_info=args.exc_value)
-
-    sys.excepthook = in_main
-    threading.excepthook = in_thread
-
-
-# Logs: one line for each event on stderr, as JSON or for a terminal. Data goes to stdout.
-
-
-__all__ = ["Format", "Logger", "configure", "get_logger", "hide_secrets"]

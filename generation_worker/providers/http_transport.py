@@ -1,8 +1,8 @@
-"""An HTTP transport whose every read and write asks the call's watch first.
+"""An httpx2 client whose every read and write checks the watch of the current call first.
 
-The client's own timeouts hold for one read, and are never reached while a byte comes now and then, be it of a header or
-between two chunks. So the deadline stands where the bytes come in, in the network backend. It also makes a cancelled
-call end while the provider still thinks (see net/watched.py).
+httpx2's own timeouts apply to one read, so a server that sends a byte now and then, in a header or between two chunks,
+never reaches them. The deadline is therefore checked where bytes arrive, in the network backend, which also lets a
+cancelled call end while the provider is still working (see net.py).
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from urllib.request import getproxies, proxy_bypass
 import httpcore2
 import httpx2
 
-from generation_worker.net.watched import CONNECT_TIMEOUT, WatchedStream, within
+from generation_worker.net import CONNECT_TIMEOUT, WatchedStream, bounded_timeout
 from generation_worker.providers.http import current_watch
 
 KEEPALIVE = 5.0
-"""Seconds that an idle connection is kept. Short: a request on one that the server is just closing may be lost."""
+"""Seconds that an idle connection is kept. Short, because a request on a connection that the server is closing may be
+lost."""
 
 
-class EncodedAnswer(Exception):
-    """The answer is compressed although we asked that it is not; who decompresses it cannot bound its size."""
+class EncodedResponse(Exception):
+    """The response is compressed against our request; the size of compressed data cannot be bounded."""
 
 
 def watched_client(base_url: str, *, connections: int) -> httpx2.Client:
-    """A client for ``base_url`` with as many connections, through the environment's proxy if it names one."""
+    """A client for ``base_url`` with at most ``connections``, through the environment's proxy if there is one."""
     pool = httpcore2.ConnectionPool(
         ssl_context=httpx2.create_ssl_context(),
         proxy=proxy_for(base_url),
@@ -40,7 +41,7 @@ def watched_client(base_url: str, *, connections: int) -> httpx2.Client:
 
 
 def proxy_for(url: str) -> httpcore2.Proxy | None:
-    """The proxy that HTTPS_PROXY, HTTP_PROXY or ALL_PROXY name for ``url``, unless NO_PROXY exempts it."""
+    """The proxy for ``url`` from HTTPS_PROXY, HTTP_PROXY or ALL_PROXY; None without one, or if NO_PROXY exempts it."""
     address, proxies = urlsplit(url), getproxies()
     found = proxies.get(address.scheme) or proxies.get("all")
     if not found or proxy_bypass(address.netloc):
@@ -50,43 +51,43 @@ def proxy_for(url: str) -> httpcore2.Proxy | None:
 
 
 class _Transport(httpx2.BaseTransport):
-    """httpx2's own transport over a pool that takes a network backend, which httpx2's does not."""
+    """httpx2's transport over a pool of our own: httpx2's own pool cannot be given another network backend."""
 
     def __init__(self, pool: httpcore2.ConnectionPool) -> None:
         self._pool = pool
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         url = request.url
-        answer = self._pool.handle_request(
+        response = self._pool.handle_request(
             httpcore2.Request(
                 method=request.method,
                 url=httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
                 headers=request.headers.raw,
-                content=_sending(cast("Iterable[bytes]", request.stream)),
+                content=_mark_sent(cast("Iterable[bytes]", request.stream)),
                 extensions=request.extensions,
             )
         )
-        current_watch().status = answer.status
-        stream = _Stream(cast("Iterable[bytes]", answer.stream))
-        extensions = cast("dict[str, Any]", answer.extensions)  # pyright: ignore[reportUnknownMemberType]
-        response = httpx2.Response(answer.status, headers=answer.headers, stream=stream, extensions=extensions)
-        if response.headers.get("content-encoding", "identity") != "identity":
+        current_watch().status = response.status
+        stream = _CountedStream(cast("Iterable[bytes]", response.stream))
+        extensions = cast("dict[str, Any]", response.extensions)  # pyright: ignore[reportUnknownMemberType]
+        result = httpx2.Response(response.status, headers=response.headers, stream=stream, extensions=extensions)
+        if result.headers.get("content-encoding", "identity") != "identity":
             stream.close()
-            raise EncodedAnswer
-        return response
+            raise EncodedResponse
+        return result
 
     def close(self) -> None:
         self._pool.close()
 
 
-def _sending(body: Iterable[bytes]) -> Iterator[bytes]:
-    """``body``; that the chunk after the last is asked for means that all of it was written."""
+def _mark_sent(body: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield ``body`` and then mark the call as sent: the pool asks for another chunk once the last one is written."""
     yield from body
     current_watch().sent = True
 
 
-class _Stream(httpx2.SyncByteStream):
-    """An answer's bytes, counted."""
+class _CountedStream(httpx2.SyncByteStream):
+    """The bytes of a response body, counted by the call's watch."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = chunks
@@ -115,16 +116,16 @@ class _Backend(httpcore2.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.NetworkStream:
-        timeout = within(current_watch(), CONNECT_TIMEOUT)
-        # A connection outlives the call, so each operation asks whose it is now.
+        timeout = bounded_timeout(current_watch(), CONNECT_TIMEOUT)
+        # A pooled connection outlives the call, so each operation looks up the current one.
         return _CallStream(
             self._backend.connect_tcp(host, port, timeout, local_address, socket_options), watch=current_watch
         )
 
 
 class _CallStream(WatchedStream):
-    """A connection whose first write is the moment at which a paid call leaves."""
+    """A connection that asks for the call's permit before its first write."""
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        current_watch().going_out()
+        current_watch().before_write()
         super().write(buffer, timeout)

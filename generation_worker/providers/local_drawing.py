@@ -1,4 +1,7 @@
-"""The local provider's picture: a motif, the input images as prints lying on it, and the prompt as its caption."""
+"""Draws the local provider's picture: a motif, the input images as prints on it, and the prompt as its caption.
+
+Lengths are shares of the canvas, so a picture looks the same in every size.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,22 @@ from PIL import Image, ImageDraw, ImageFont
 
 from generation_worker.ports import Picture
 
-# What the local provider draws behind the words. Lengths are shares of the canvas, so every size looks alike.
-
-
 Color = tuple[int, int, int]
 Point = tuple[float, float]
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 T = TypeVar("T")
 
+NOTE = "local preview · not AI"
+CAPTION_START = 400
+"""Characters of the prompt that are used; more do not fit."""
+SPELLINGS = str.maketrans({"–": "-", "—": "-", "ß": "ss", "æ": "ae", "Æ": "AE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L"})
+FOREIGN = re.compile(r"[^ -~«»°±‘’“”‹›™…\s]+")
+LINES = 3
+UNSPELLABLE = "(words in a script that this preview cannot write)"
+PRINTS = 4
+LARGEST_CANVAS = 2048
+QUALITY = 88
+SHADE = (12, 12, 20, 150)
 PALETTES = (
     "0b132b 1c2541 3a506b 5bc0be f2f4f3",
     "2d1e2f 76335a d8456b f58549 f7d08a",
@@ -36,160 +48,15 @@ PALETTES = (
 )
 
 
-class Dice:
-    """Numbers that depend on a text and nothing else: on no seed of the process, on no version of Python."""
-
-    def __init__(self, text: bytes) -> None:
-        self._text = hashlib.blake2b(text).digest()
-        self._thrown = 0
-
-    def between(self, low: float, high: float) -> float:
-        self._thrown += 1
-        digest = hashlib.blake2b(self._text, digest_size=4, salt=self._thrown.to_bytes(16)).digest()
-        return low + (high - low) * int.from_bytes(digest) / 2**32
-
-    def one_of(self, choices: Sequence[T]) -> T:
-        return choices[int(self.between(0, len(choices)))]
-
-
-def paint(size: tuple[int, int], dice: Dice) -> Image.Image:
-    """A soft background and one motif on it, in five colors from dark to light."""
-    palette = [_color(text) for text in dice.one_of(PALETTES).split()]
-    image = _background(size, palette, dice)
-    dice.one_of(MOTIFS)(ImageDraw.Draw(image, "RGBA"), size, palette, dice)
-    return image
-
-
-def _color(text: str) -> Color:
-    red, green, blue = bytes.fromhex(text)
-    return red, green, blue
-
-
-def _background(size: tuple[int, int], palette: Sequence[Color], dice: Dice) -> Image.Image:
-    """A few large pixels, blurred into each other by being enlarged."""
-    coarse = Image.new("RGB", (3, 3))
-    for x in range(3):
-        for y in range(3):
-            coarse.putpixel((x, y), dice.one_of(palette[max(0, 1 - y) : 5 - y]))
-    return coarse.resize(size, Image.Resampling.BICUBIC)  # pyright: ignore[reportUnknownMemberType]
-
-
-def _dunes(draw: ImageDraw.ImageDraw, size: tuple[int, int], palette: Sequence[Color], dice: Dice) -> None:
-    """A sun, and waves of sand before it, the nearest the darkest."""
-    width, height = size
-    _disc(draw, (width * dice.between(0.2, 0.8), height * 0.3), 0.11 * min(size), (*palette[4], 235))
-    for layer, color in enumerate(reversed(palette[:4])):
-        base, swing = height * (0.42 + 0.13 * layer), height * dice.between(0.03, 0.07)
-        waves, phase = dice.between(0.6, 1.7), dice.between(0, math.tau)
-        top = [(width * step / 48, base + swing * math.sin(phase + waves * math.tau * step / 48)) for step in range(49)]
-        draw.polygon([*top, (width, height), (0, height)], fill=(*color, 225))
-
-
-def _rings(draw: ImageDraw.ImageDraw, size: tuple[int, int], palette: Sequence[Color], dice: Dice) -> None:
-    """Circles around one point, as after a stone fell into water."""
-    width, height = size
-    center = (width * dice.between(0.3, 0.7), height * dice.between(0.3, 0.6))
-    radius = max(size) * dice.between(0.6, 0.75)
-    while radius > 0.03 * min(size):
-        _disc(draw, center, radius, (*dice.one_of(palette), 120))
-        radius *= dice.between(0.72, 0.88)
-    _disc(draw, center, radius, (*palette[4], 255))
-
-
-def _lights(draw: ImageDraw.ImageDraw, size: tuple[int, int], palette: Sequence[Color], dice: Dice) -> None:
-    """Lights out of focus."""
-    for _ in range(34):
-        center = (size[0] * dice.between(0, 1), size[1] * dice.between(0, 1))
-        radius, color = min(size) * dice.between(0.02, 0.16), dice.one_of(palette[2:])
-        _disc(draw, center, radius, (*color, 60))
-        _disc(draw, center, radius * 0.86, (*color, 70))
-
-
-def _rays(draw: ImageDraw.ImageDraw, size: tuple[int, int], palette: Sequence[Color], dice: Dice) -> None:
-    """A sun and its rays."""
-    width, height = size
-    center = (width * dice.between(0.25, 0.75), height * dice.between(0.45, 0.7))
-    count, turn, far = int(dice.between(9, 16)), dice.between(0, math.tau), math.hypot(*size)
-    for ray in range(count):
-        angles = (turn + math.tau * ray / count, turn + math.tau * (ray + 0.5) / count)
-        ends = [(center[0] + far * math.cos(angle), center[1] + far * math.sin(angle)) for angle in angles]
-        draw.polygon([center, *ends], fill=(*palette[3 + ray % 2], 120))
-    radius = min(size) * dice.between(0.12, 0.26)
-    for share, color in ((1.0, palette[3]), (0.8, palette[4])):
-        _disc(draw, center, radius * share, (*color, 255))
-
-
-def _tiles(draw: ImageDraw.ImageDraw, size: tuple[int, int], palette: Sequence[Color], dice: Dice) -> None:
-    """Quarter circles, each in its own square and turned at random."""
-    side = max(size) / int(dice.between(5, 8))
-    for column in range(math.ceil(size[0] / side)):
-        for row in range(math.ceil(size[1] / side)):
-            x, y = column * side, row * side
-            draw.rectangle((x, y, x + side, y + side), fill=(*dice.one_of(palette), 150))
-            corner = dice.one_of(((0, 0), (1, 0), (1, 1), (0, 1)))
-            center, start = (x + side * corner[0], y + side * corner[1]), 90 * (2 * corner[1] + (corner[0] ^ corner[1]))
-            for share in (1.0, 0.5):
-                box = _box(center, side * share)
-                draw.pieslice(box, start, start + 90, fill=(*dice.one_of(palette), 230))
-
-
-def _ribbons(draw: ImageDraw.ImageDraw, size: tuple[int, int], palette: Sequence[Color], dice: Dice) -> None:
-    """Bands that swing across, side by side."""
-    width, height = size
-    thick, swing = height * 0.075, height * dice.between(0.05, 0.16)
-    waves, phase = dice.between(0.5, 1.2), dice.between(0, math.tau)
-    for band in range(8):
-        middle, color = height * (0.08 + 0.12 * band), dice.one_of(palette)
-        line = [
-            (width * x / 48, middle + swing * math.sin(phase + band * 0.35 + waves * math.tau * x / 48))
-            for x in range(-1, 50)
-        ]
-        below = [(x, y + thick) for x, y in reversed(line)]
-        draw.polygon([*line, *below], fill=(*color, 215))
-
-
-def _disc(draw: ImageDraw.ImageDraw, center: Point, radius: float, fill: tuple[int, int, int, int]) -> None:
-    draw.ellipse(_box(center, radius), fill=fill)
-
-
-def _box(center: Point, radius: float) -> tuple[float, float, float, float]:
-    return center[0] - radius, center[1] - radius, center[0] + radius, center[1] + radius
-
-
-MOTIFS: tuple[Callable[[ImageDraw.ImageDraw, tuple[int, int], Sequence[Color], Dice], None], ...] = (
-    _dunes,
-    _rings,
-    _lights,
-    _rays,
-    _tiles,
-    _ribbons,
-)
-
-
-NOTE = "local preview · not AI"
-CAPTION_START = 400
-"""Characters of the prompt that are looked at; no more than these fit."""
-SPELLINGS = str.maketrans({"–": "-", "—": "-", "ß": "ss", "æ": "ae", "Æ": "AE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L"})
-FOREIGN = re.compile(r"[^ -~«»°±‘’“”‹›™…\s]+")
-LINES = 3
-UNSPELLABLE = "(words in a script that this preview cannot write)"
-PRINTS = 4
-LARGEST_CANVAS = 2048
-QUALITY = 88
-SHADE = (12, 12, 20, 150)
-
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-
-
 def warm_up() -> None:
     draw("warm up", (), (64, 64))
 
 
 def draw(prompt: str, pictures: Sequence[Picture], size: tuple[int, int]) -> bytes:
     """The picture as a JPEG of ``size`` pixels; the same arguments give the same bytes."""
-    dice = Dice(_fingerprint(prompt, pictures))
-    image = _smooth(size, dice)
-    _lay_prints(image, pictures[:PRINTS], dice)
+    random = SeededRandom(_fingerprint(prompt, pictures))
+    image = _smooth(size, random)
+    _lay_prints(image, pictures[:PRINTS], random)
     pen = ImageDraw.Draw(image, "RGBA")
     _write_caption(pen, prompt, size)
     _write_note(pen, size)
@@ -203,24 +70,24 @@ def _fingerprint(prompt: str, pictures: Sequence[Picture]) -> bytes:
     return b"".join(hashlib.sha256(part).digest() for part in parts)
 
 
-def _smooth(size: tuple[int, int], dice: Dice) -> Image.Image:
-    """The motif with soft edges: it is drawn at twice the size where that costs little."""
+def _smooth(size: tuple[int, int], random: SeededRandom) -> Image.Image:
+    """The motif with smooth edges: drawn at twice the size where that is cheap."""
     scale = min(2.0, LARGEST_CANVAS / max(size))
-    large = paint((math.ceil(size[0] * scale), math.ceil(size[1] * scale)), dice)
+    large = paint((math.ceil(size[0] * scale), math.ceil(size[1] * scale)), random)
     if scale == 2.0:
         return large.reduce(2)
     return large if large.size == size else large.resize(size)  # pyright: ignore[reportUnknownMemberType]
 
 
-def _lay_prints(image: Image.Image, pictures: Sequence[Picture], dice: Dice) -> None:
-    """Put the pictures side by side, each a little askew, with a white frame and a shadow."""
+def _lay_prints(image: Image.Image, pictures: Sequence[Picture], random: SeededRandom) -> None:
+    """Put the pictures side by side, each slightly rotated, with a white frame and a shadow."""
     for place, picture in enumerate(pictures):
         width, height = image.width / len(pictures) * 0.72, image.height * 0.52
         printed = _print(picture, (max(1, int(width)), max(1, int(height)))).rotate(
-            dice.between(-7, 7), Image.Resampling.BICUBIC, expand=True
+            random.between(-7, 7), Image.Resampling.BICUBIC, expand=True
         )
         x = round(image.width * (place + 0.5) / len(pictures) - printed.width / 2)
-        y = round(image.height * (0.42 + dice.between(-0.03, 0.03)) - printed.height / 2)
+        y = round(image.height * (0.42 + random.between(-0.03, 0.03)) - printed.height / 2)
         mask = printed.getchannel("A")
         offset = max(1, min(image.size) // 90)
         image.paste((0, 0, 0), (x + offset, y + offset), mask.point([value // 3 for value in range(256)]))  # pyright: ignore[reportUnknownMemberType]
@@ -238,7 +105,7 @@ def _print(picture: Picture, box: tuple[int, int]) -> Image.Image:
 
 
 def _spelled(text: str) -> str:
-    """``text`` in the letters that Pillow's own font has: a few more than ASCII's."""
+    """``text`` in the letters that Pillow's built-in font has: a few more than ASCII."""
     plain = unicodedata.normalize("NFKD", text.translate(SPELLINGS))
     spelled = FOREIGN.sub("·", "".join(c for c in plain if not unicodedata.combining(c)))
     return spelled if any(c.isalnum() for c in spelled) else UNSPELLABLE
@@ -250,7 +117,7 @@ def _write_caption(pen: ImageDraw.ImageDraw, prompt: str, size: tuple[int, int])
     pad = round(letter * 0.8)
     lines = min(LINES, int((height * 0.45 - 2 * pad) / (letter * 1.3)))
     if letter < 8 or lines < 1 or width < 6 * letter:
-        return  # nobody could read it
+        return  # too small to read
     font = _font(letter)
     text = _wrapped(_spelled(prompt[:CAPTION_START]), font, width - 4 * pad, lines)
     top = round(height - 3 * pad - len(text) * letter * 1.3)
@@ -271,7 +138,7 @@ def _write_note(pen: ImageDraw.ImageDraw, size: tuple[int, int]) -> None:
 
 
 def _wrapped(text: str, font: Font, width: float, limit: int) -> list[str]:
-    """``text`` in at most ``limit`` lines no longer than ``width`` pixels; what does not fit becomes an ellipsis."""
+    """``text`` in at most ``limit`` lines of at most ``width`` pixels; the rest becomes an ellipsis."""
     lines: list[str] = []
     words = text.split()
     while words and len(lines) < limit:
@@ -284,7 +151,7 @@ def _wrapped(text: str, font: Font, width: float, limit: int) -> list[str]:
 
 
 def _fitting(words: Sequence[str], font: Font, width: float) -> int:
-    """How many of ``words`` fit into one line."""
+    """The number of ``words`` that fit into one line."""
     used, gap = 0.0, font.getlength(" ")
     for count, word in enumerate(words):
         used += font.getlength(word) + (gap if count else 0.0)
@@ -305,3 +172,133 @@ def _cut(line: str, font: Font, width: float) -> str:
 @lru_cache(maxsize=16)
 def _font(letter: int) -> Font:
     return ImageFont.load_default(letter)
+
+
+def paint(size: tuple[int, int], random: SeededRandom) -> Image.Image:
+    """A soft background with one motif, in five colors from dark to light."""
+    palette = [_color(text) for text in random.one_of(PALETTES).split()]
+    image = _background(size, palette, random)
+    random.one_of(MOTIFS)(ImageDraw.Draw(image, "RGBA"), size, palette, random)
+    return image
+
+
+def _color(text: str) -> Color:
+    red, green, blue = bytes.fromhex(text)
+    return red, green, blue
+
+
+def _background(size: tuple[int, int], palette: Sequence[Color], random: SeededRandom) -> Image.Image:
+    """A few pixels, enlarged until they blur into each other."""
+    coarse = Image.new("RGB", (3, 3))
+    for x in range(3):
+        for y in range(3):
+            coarse.putpixel((x, y), random.one_of(palette[max(0, 1 - y) : 5 - y]))
+    return coarse.resize(size, Image.Resampling.BICUBIC)  # pyright: ignore[reportUnknownMemberType]
+
+
+def _dunes(draw: ImageDraw.ImageDraw, size: tuple[int, int], palette: Sequence[Color], random: SeededRandom) -> None:
+    """A sun behind waves of sand, the nearest the darkest."""
+    width, height = size
+    _disc(draw, (width * random.between(0.2, 0.8), height * 0.3), 0.11 * min(size), (*palette[4], 235))
+    for layer, color in enumerate(reversed(palette[:4])):
+        base, swing = height * (0.42 + 0.13 * layer), height * random.between(0.03, 0.07)
+        waves, phase = random.between(0.6, 1.7), random.between(0, math.tau)
+        top = [(width * step / 48, base + swing * math.sin(phase + waves * math.tau * step / 48)) for step in range(49)]
+        draw.polygon([*top, (width, height), (0, height)], fill=(*color, 225))
+
+
+def _rings(draw: ImageDraw.ImageDraw, size: tuple[int, int], palette: Sequence[Color], random: SeededRandom) -> None:
+    """Circles around one point."""
+    width, height = size
+    center = (width * random.between(0.3, 0.7), height * random.between(0.3, 0.6))
+    radius = max(size) * random.between(0.6, 0.75)
+    while radius > 0.03 * min(size):
+        _disc(draw, center, radius, (*random.one_of(palette), 120))
+        radius *= random.between(0.72, 0.88)
+    _disc(draw, center, radius, (*palette[4], 255))
+
+
+def _lights(draw: ImageDraw.ImageDraw, size: tuple[int, int], palette: Sequence[Color], random: SeededRandom) -> None:
+    """Lights out of focus."""
+    for _ in range(34):
+        center = (size[0] * random.between(0, 1), size[1] * random.between(0, 1))
+        radius, color = min(size) * random.between(0.02, 0.16), random.one_of(palette[2:])
+        _disc(draw, center, radius, (*color, 60))
+        _disc(draw, center, radius * 0.86, (*color, 70))
+
+
+def _rays(draw: ImageDraw.ImageDraw, size: tuple[int, int], palette: Sequence[Color], random: SeededRandom) -> None:
+    """A sun and its rays."""
+    width, height = size
+    center = (width * random.between(0.25, 0.75), height * random.between(0.45, 0.7))
+    count, turn, far = int(random.between(9, 16)), random.between(0, math.tau), math.hypot(*size)
+    for ray in range(count):
+        angles = (turn + math.tau * ray / count, turn + math.tau * (ray + 0.5) / count)
+        ends = [(center[0] + far * math.cos(angle), center[1] + far * math.sin(angle)) for angle in angles]
+        draw.polygon([center, *ends], fill=(*palette[3 + ray % 2], 120))
+    radius = min(size) * random.between(0.12, 0.26)
+    for share, color in ((1.0, palette[3]), (0.8, palette[4])):
+        _disc(draw, center, radius * share, (*color, 255))
+
+
+def _tiles(draw: ImageDraw.ImageDraw, size: tuple[int, int], palette: Sequence[Color], random: SeededRandom) -> None:
+    """Quarter circles, each in its own square and turned at random."""
+    side = max(size) / int(random.between(5, 8))
+    for column in range(math.ceil(size[0] / side)):
+        for row in range(math.ceil(size[1] / side)):
+            x, y = column * side, row * side
+            draw.rectangle((x, y, x + side, y + side), fill=(*random.one_of(palette), 150))
+            corner = random.one_of(((0, 0), (1, 0), (1, 1), (0, 1)))
+            center, start = (x + side * corner[0], y + side * corner[1]), 90 * (2 * corner[1] + (corner[0] ^ corner[1]))
+            for share in (1.0, 0.5):
+                box = _box(center, side * share)
+                draw.pieslice(box, start, start + 90, fill=(*random.one_of(palette), 230))
+
+
+def _ribbons(draw: ImageDraw.ImageDraw, size: tuple[int, int], palette: Sequence[Color], random: SeededRandom) -> None:
+    """Parallel waves across the picture."""
+    width, height = size
+    thick, swing = height * 0.075, height * random.between(0.05, 0.16)
+    waves, phase = random.between(0.5, 1.2), random.between(0, math.tau)
+    for band in range(8):
+        middle, color = height * (0.08 + 0.12 * band), random.one_of(palette)
+        line = [
+            (width * x / 48, middle + swing * math.sin(phase + band * 0.35 + waves * math.tau * x / 48))
+            for x in range(-1, 50)
+        ]
+        below = [(x, y + thick) for x, y in reversed(line)]
+        draw.polygon([*line, *below], fill=(*color, 215))
+
+
+def _disc(draw: ImageDraw.ImageDraw, center: Point, radius: float, fill: tuple[int, int, int, int]) -> None:
+    draw.ellipse(_box(center, radius), fill=fill)
+
+
+def _box(center: Point, radius: float) -> tuple[float, float, float, float]:
+    return center[0] - radius, center[1] - radius, center[0] + radius, center[1] + radius
+
+
+MOTIFS: tuple[Callable[[ImageDraw.ImageDraw, tuple[int, int], Sequence[Color], SeededRandom], None], ...] = (
+    _dunes,
+    _rings,
+    _lights,
+    _rays,
+    _tiles,
+    _ribbons,
+)
+
+
+class SeededRandom:
+    """Random numbers that depend only on a text, neither on the process's seed nor on the version of Python."""
+
+    def __init__(self, text: bytes) -> None:
+        self._text = hashlib.blake2b(text).digest()
+        self._drawn = 0
+
+    def between(self, low: float, high: float) -> float:
+        self._drawn += 1
+        digest = hashlib.blake2b(self._text, digest_size=4, salt=self._drawn.to_bytes(16)).digest()
+        return low + (high - low) * int.from_bytes(digest) / 2**32
+
+    def one_of(self, choices: Sequence[T]) -> T:
+        return choices[int(self.between(0, len(choices)))]

@@ -1,1 +1,1 @@
-"""Spans for OpenTelemetry. Needs the extra ``otel``; importing a module of it without that raises ImportError."""
+"""Spans for OpenTelemetry. Needs the extra ``otel``; importing its modules without it raises ImportError."""

@@ -1,4 +1,4 @@
-"""Sends spans to a collector, in a thread of its own: no job waits for it, nor the end of the process for long."""
+"""Sends spans to an OpenTelemetry collector, in its own thread: no job waits for it, and the process only briefly."""
 
 from __future__ import annotations
 
@@ -12,25 +12,28 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from generation_worker.traces.spans import GivenIds, Spans
+from generation_worker.traces.spans import PresetIds, Spans
 
-TALKATIVE = ("opentelemetry.exporter.otlp.proto.http.trace_exporter", "opentelemetry.sdk._shared_internal")
-QUIET = 60.0
-"""Seconds between two lines of the log about a collector that does not take spans."""
+EXPORTER_LOGGERS = ("opentelemetry.exporter.otlp.proto.http.trace_exporter", "opentelemetry.sdk._shared_internal")
+LOG_INTERVAL = 60.0
+"""Seconds between two log lines about a collector that does not accept spans."""
 
 
 class Sender:
-    """Spans that wait are bounded (OTEL_BSP_MAX_QUEUE_SIZE); what comes when the queue is full is dropped."""
+    """Collects spans and exports them in batches.
+
+    The queue is bounded (OTEL_BSP_MAX_QUEUE_SIZE); spans are dropped when it is full.
+    """
 
     def __init__(
         self, *, endpoint: str | None, headers: Mapping[str, str], service: str, version: str, worker: str
     ) -> None:
-        """What is not given here, OpenTelemetry reads from the environment: timeouts, certificates, samplers and so on.
+        """All other settings (timeouts, certificates, samplers …) OpenTelemetry reads from the environment.
 
-        ``service`` is a default for OTEL_SERVICE_NAME. Raises whatever OpenTelemetry does about values that it refuses.
+        ``service`` is a default for OTEL_SERVICE_NAME. Raises what OpenTelemetry raises for values that it rejects.
         """
-        ids = GivenIds()
-        # Ours alone, and not the process's: what libraries may one day trace by themselves would hold prompts.
+        ids = PresetIds()
+        # Not the global provider: spans of instrumented libraries could contain prompts.
         self._provider = TracerProvider(
             id_generator=ids,
             resource=_resource(service, version, worker),
@@ -39,11 +42,11 @@ class Sender:
         exporter = OTLPSpanExporter(endpoint=endpoint, headers=dict(headers))
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self.spans = Spans(self._provider, ids, version=version)
-        for name in TALKATIVE:
-            logging.getLogger(name).addFilter(SELDOM)
+        for name in EXPORTER_LOGGERS:
+            logging.getLogger(name).addFilter(RATE_LIMIT)
 
     def close(self, *, within: float) -> bool:
-        """Send what waits. False if that took longer than ``within`` seconds, and was given up."""
+        """Send the queued spans. False if that took more than ``within`` seconds and was abandoned."""
         last = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
         last.start()
         last.join(within)
@@ -51,23 +54,23 @@ class Sender:
 
 
 def _resource(service: str, version: str, worker: str) -> Resource:
-    ours = {"service.name": service, "service.version": version, "service.instance.id": worker}
-    return Resource.create({**ours, **OTELResourceDetector().detect().attributes})
+    defaults = {"service.name": service, "service.version": version, "service.instance.id": worker}
+    return Resource.create({**defaults, **OTELResourceDetector().detect().attributes})
 
 
-class Seldom(logging.Filter):
-    """Lets one line through in a while: a collector may be gone for hours, and is asked every few seconds."""
+class RateLimitFilter(logging.Filter):
+    """Passes one record per LOG_INTERVAL: a collector may be away for hours, and is tried every few seconds."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._silent_until = 0.0
+        self._muted_until = 0.0
 
     def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002 - the signature is logging's
         now = time.monotonic()
-        if now < self._silent_until:
+        if now < self._muted_until:
             return False
-        self._silent_until = now + QUIET
+        self._muted_until = now + LOG_INTERVAL
         return True
 
 
-SELDOM = Seldom()
+RATE_LIMIT = RateLimitFilter()

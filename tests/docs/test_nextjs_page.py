@@ -19,7 +19,7 @@ from generation_worker.db.access import create_token
 from generation_worker.doctor.postgres import our_tables
 from generation_worker.fetch.poster import headers_of
 from generation_worker.ports import Delivery
-from scripts.node_packages import NotThere
+from scripts.node_packages import InstallFailed
 from tests.canaries.values import PASSWORD
 from tests.docs import node_project
 from tests.docs.documents import blocks, run
@@ -45,7 +45,7 @@ CREATE TRIGGER closed BEFORE UPDATE ON orders FOR EACH ROW
 def project(tmp_path_factory: pytest.TempPathFactory) -> NodeProject:
     try:
         return node_project.make(tmp_path_factory.mktemp("shop") / "app")
-    except NotThere as problem:
+    except InstallFailed as problem:
         pytest.skip(f"NOT RUN: {problem}")
 
 

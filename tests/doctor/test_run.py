@@ -10,7 +10,7 @@ import pytest
 from generation_worker.doctor.check import Check, skipped_check
 from generation_worker.doctor.run import CheckEnded, CheckStarted, run_checks
 from generation_worker.domain.finding import Finding, Verdict, fault, ok, warning
-from generation_worker.log.redaction import hide_secrets, known
+from generation_worker.log.redaction import hide_secrets, known_secrets
 
 PATIENT = 30.0
 
@@ -27,7 +27,7 @@ def released() -> Iterator[threading.Event]:
 def secret() -> Iterator[str]:
     hide_secrets(["canary-word"])
     yield "canary-word"
-    known.clear()
+    known_secrets.clear()
 
 
 def check(name: str, verdict: Verdict, **options: object) -> Check:
@@ -113,7 +113,7 @@ def test_one_check_may_find_several_things_or_none() -> None:
     assert [len(event.findings) for event in events if isinstance(event, CheckEnded)] == [2, 0]
 
 
-def test_no_finding_tells_a_secret_or_breaks_a_line(secret: str) -> None:
+def test_no_finding_shows_a_secret_or_breaks_a_line(secret: str) -> None:
     found = findings([check("a", fault(f"it said:\n{secret}\x1b[31m", f"not {secret}"))])["a"]
     assert (found.detail, found.remedy) == ("it said: *** [31m", "not ***")
 

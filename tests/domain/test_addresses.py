@@ -1,4 +1,4 @@
-"""Which addresses are public; and that none that is not can hide in another."""
+"""Which addresses are public, and that no private address can hide in another."""
 
 from __future__ import annotations
 
@@ -18,16 +18,23 @@ NOT_PUBLIC = {
         *("10.0.0.0", "10.255.255.255", "172.16.0.0", "172.31.255.255", "192.168.0.0", "192.168.255.255"),
         *("fc00::1", "fdff::1", "fd00:ec2::254", "fec0::1", "feff::1"),  # fd00:ec2::254 is Amazon's metadata
     ],
-    "a provider's inner network": ["100.64.0.0", "100.127.255.255", "100.100.100.200"],  # the last is Alibaba's
-    "the inside of a cloud": ["168.63.129.16"],
-    "one network link, where clouds keep their metadata": ["169.254.0.0", "169.254.169.254", "169.254.255.255"],
-    "one network link": ["fe80::1", "febf::1", "fe80::5efe:8.8.8.8"],
-    "the protocols of the internet": ["192.0.0.0", "192.0.0.192", "192.0.0.255", "2001::1", "2001:2::1", "2001:1ff::1"],
-    "documentation": ["192.0.2.1", "198.51.100.1", "203.0.113.1", "2001:db8::1", "3fff::1", "3fff:fff::1"],
-    "a transition from IPv4 to IPv6": ["192.88.99.1", "2002:808:808::1"],
-    "benchmarks": ["198.18.0.0", "198.19.255.255"],
-    "a group of machines": ["224.0.0.1", "239.255.255.255", "ff02::1", "ff0e::1"],
-    "nobody": [
+    "a provider's internal network": ["100.64.0.0", "100.127.255.255", "100.100.100.200"],  # the last is Alibaba's
+    "a cloud's internal services": ["168.63.129.16"],
+    "the link-local network of cloud metadata": ["169.254.0.0", "169.254.169.254", "169.254.255.255"],
+    "the link-local network": ["fe80::1", "febf::1", "fe80::5efe:8.8.8.8"],
+    "internet protocol assignments": ["192.0.0.0", "192.0.0.192", "192.0.0.255", "2001::1", "2001:2::1", "2001:1ff::1"],
+    "the range for documentation": [
+        "192.0.2.1",
+        "198.51.100.1",
+        "203.0.113.1",
+        "2001:db8::1",
+        "3fff::1",
+        "3fff:fff::1",
+    ],
+    "the transition from IPv4 to IPv6": ["192.88.99.1", "2002:808:808::1"],
+    "the range for benchmarks": ["198.18.0.0", "198.19.255.255"],
+    "the multicast range": ["224.0.0.1", "239.255.255.255", "ff02::1", "ff0e::1"],
+    "a reserved range": [
         *("240.0.0.0", "255.255.255.255", "100::1", "5f00::1", "4000::1", "1fff::1", "e000::1", "f000::1"),
         *("::8.8.8.8", "::ffff:0:8.8.8.8", "64:ff9b:1::808:808"),  # forms that hold an IPv4 address and are deprecated
     ],

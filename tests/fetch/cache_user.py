@@ -1,4 +1,4 @@
-"""One of several processes that use one directory: ``python -m tests.fetch.cache_user DIRECTORY ROUNDS``."""
+"""One of several processes that share a cache directory: ``python -m tests.fetch.cache_user DIRECTORY ROUNDS``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A world with one site, and a fetcher in it that follows all of its rules."""
+"""A simulated internet with one site, and a fetcher that applies all of its rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A name server on loopback that may say something else each time, and a resolver that asks it over UDP."""
+"""A name server on loopback that can change its answers, and a resolver that queries it over UDP."""
 
 from __future__ import annotations
 

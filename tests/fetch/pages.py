@@ -1,4 +1,4 @@
-"""What a host may answer, good and bad."""
+"""Responses of a web host, valid and invalid."""
 
 from __future__ import annotations
 

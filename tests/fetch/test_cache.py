@@ -1,4 +1,4 @@
-"""What is kept on the disk: bounded, short-lived, the last used, and never believed without a look."""
+"""The cache on disk: bounded, short-lived, least recently used first, and verified on every read."""
 
 from __future__ import annotations
 
@@ -192,14 +192,14 @@ def test_the_directory_is_for_one_user_alone(cache: DiskCache, directory: Path) 
 def test_a_directory_in_which_others_can_write_is_refused(directory: Path, mode: int) -> None:
     directory.mkdir()
     directory.chmod(mode)
-    with pytest.raises(OSError, match="others can write there"):
+    with pytest.raises(OSError, match="others can write to it"):
         DiskCache(directory, most_bytes=1).prepare()
 
 
 def test_a_directory_that_somebody_else_has_put_there_is_refused(directory: Path, tmp_path: Path) -> None:
     (tmp_path / "theirs").mkdir(mode=0o700)
     directory.symlink_to(tmp_path / "theirs")
-    with pytest.raises(OSError, match="others can write there"):
+    with pytest.raises(OSError, match="others can write to it"):
         DiskCache(directory, most_bytes=1).prepare()
 
 
@@ -209,7 +209,7 @@ def test_a_directory_of_another_user_is_refused(directory: Path) -> None:
         os.chown(directory, 12345, 12345)
     else:
         directory = Path("/usr")  # root's
-    with pytest.raises(OSError, match="others can write there"):
+    with pytest.raises(OSError, match="others can write to it"):
         DiskCache(directory, most_bytes=1).prepare()
 
 

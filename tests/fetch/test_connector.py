@@ -1,4 +1,4 @@
-"""A connection leads to an address that was checked, and to no other; and a request over it is what was asked for."""
+"""A connection is made only to an address that was checked, and carries exactly the given request."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import trustme
 from generation_worker.domain.urls import Url, parse_url
 from generation_worker.fetch.connector import (
     AddressRefused,
-    BrokenOff,
     CertificateRefused,
+    ConnectFailed,
+    ConnectionBroken,
     Connector,
-    ExchangeFailed,
-    NotReached,
+    RequestFailed,
 )
 from tests.fetch.name_server import NameServer
 from tests.fetch.pages import CAT, redirect
@@ -28,13 +28,13 @@ CAT_URL = parse_url(URL)
 
 
 def get(connector: Connector, url: Url = CAT_URL) -> bytes:
-    with connector.exchange("GET", url, {}, Attempt()) as answer:
-        assert answer.status == 200
-        return b"".join(answer.chunks)
+    with connector.request("GET", url, {}, Attempt()) as response:
+        assert response.status == 200
+        return b"".join(response.chunks)
 
 
-def failure(connector: Connector, url: Url = CAT_URL) -> ExchangeFailed:
-    with pytest.raises(ExchangeFailed) as failed:
+def failure(connector: Connector, url: Url = CAT_URL) -> RequestFailed:
+    with pytest.raises(RequestFailed) as failed:
         get(connector, url)
     return failed.value
 
@@ -108,14 +108,14 @@ def test_a_host_with_many_addresses_does_not_have_them_all_tried(world: World) -
     world.names[HOST] = [[f"93.184.215.{n}" for n in range(100)]]
     world.refusing = {f"93.184.215.{n}" for n in range(100)}
     error = failure(world.connector())
-    assert (type(error), error.reason) == (NotReached, "did not take a connection")
+    assert (type(error), error.reason) == (ConnectFailed, "did not accept a connection")
     assert len(world.dialled) == 4
 
 
 @pytest.mark.parametrize("names", [[], [[]]], ids=["unknown", "without an address"])
 def test_a_host_without_an_address_is_not_reached(world: World, names: list[list[str]]) -> None:
     world.names[HOST] = [*names]
-    assert type(failure(world.connector())) is NotReached
+    assert type(failure(world.connector())) is ConnectFailed
 
 
 @pytest.mark.parametrize("address", [PUBLIC, PUBLIC_V6])
@@ -167,7 +167,7 @@ def test_a_server_without_tls_is_not_spoken_to(world: World, site: Site) -> None
     with SimulatorServer([site]) as plain:
         world.port = urlsplit(plain.url).port or 0
         error = failure(world.connector())
-    assert (type(error), error.reason) == (BrokenOff, "did not agree on a secure connection")
+    assert (type(error), error.reason) == (ConnectionBroken, "did not complete the TLS handshake")
     assert site.asked == []
 
 
@@ -175,7 +175,7 @@ def test_a_server_without_tls_is_not_spoken_to(world: World, site: Site) -> None
 
 
 def test_a_get_carries_what_was_asked_and_nothing_else(world: World, site: Site) -> None:
-    with world.connector().exchange("GET", parse_url(f"{URL}?a=1&b=%20#c"), {"Accept": "image/png"}, Attempt()):
+    with world.connector().request("GET", parse_url(f"{URL}?a=1&b=%20#c"), {"Accept": "image/png"}, Attempt()):
         pass
     (asked,) = site.asked
     assert (asked.method, asked.path, asked.body) == ("GET", "/cat.png?a=1&b=%20", b"")
@@ -186,9 +186,9 @@ def test_a_get_carries_what_was_asked_and_nothing_else(world: World, site: Site)
 def test_a_post_carries_its_body(world: World, site: Site, body: bytes) -> None:
     site.pages["/hook"] = raw_reply(b"thanks", 202, {"X-Two": "a"})
     url = parse_url(f"https://{HOST}/hook")
-    with world.connector().exchange("POST", url, {"Content-Type": "application/json"}, Attempt(), body) as answer:
-        assert (answer.status, answer.header("x-two"), answer.header("x-three")) == (202, "a", None)
-        assert b"".join(answer.chunks) == b"thanks"
+    with world.connector().request("POST", url, {"Content-Type": "application/json"}, Attempt(), body) as response:
+        assert (response.status, response.header("x-two"), response.header("x-three")) == (202, "a", None)
+        assert b"".join(response.chunks) == b"thanks"
     (asked,) = site.asked
     assert (asked.method, asked.path, asked.body) == ("POST", "/hook", body)
     assert asked.headers["content-type"] == "application/json"
@@ -196,15 +196,15 @@ def test_a_post_carries_its_body(world: World, site: Site, body: bytes) -> None:
 
 def test_a_redirect_is_an_answer_like_any_other(world: World, site: Site) -> None:
     site.pages["/hook"] = redirect("https://127.0.0.1/")
-    with world.connector().exchange("POST", parse_url(f"https://{HOST}/hook"), {}, Attempt(), b"{}") as answer:
-        assert (answer.status, answer.header("location")) == (302, "https://127.0.0.1/")
+    with world.connector().request("POST", parse_url(f"https://{HOST}/hook"), {}, Attempt(), b"{}") as response:
+        assert (response.status, response.header("location")) == (302, "https://127.0.0.1/")
     assert len(site.asked) == 1
 
 
 @pytest.mark.parametrize("page", [garbage, hang_up, reset], ids=["garbage", "hangs up", "resets"])
 def test_a_host_that_does_not_speak_http_breaks_off(world: World, site: Site, page: object) -> None:
     site.pages["/cat.png"] = page  # pyright: ignore[reportArgumentType]
-    assert type(failure(world.connector())) is BrokenOff
+    assert type(failure(world.connector())) is ConnectionBroken
 
 
 # in development
@@ -220,9 +220,9 @@ def test_private_hosts_are_asked_where_that_is_allowed(world: World, trust: ssl.
 
 def test_a_port_where_nobody_listens_is_not_reached() -> None:
     error = failure(Connector(allow_private=True), Url("http", "127.0.0.1", 1, "/"))
-    assert type(error) is NotReached
+    assert type(error) is ConnectFailed
 
 
 def test_a_name_that_does_not_exist_is_not_found_by_the_system() -> None:
     error = failure(Connector(allow_private=True), Url("https", "nowhere.invalid", 443, "/"))
-    assert (type(error), error.reason) == (NotReached, "could not be found by its name")
+    assert (type(error), error.reason) == (ConnectFailed, "could not be found by its name")

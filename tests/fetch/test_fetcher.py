@@ -1,4 +1,4 @@
-"""What a fetch makes of an answer: an image, or an error that says what to do; and never more than it should read."""
+"""A fetch returns an image or an error with its remedy, and never reads more than its limit."""
 
 from __future__ import annotations
 
@@ -117,15 +117,15 @@ def test_a_request_asks_for_what_can_be_used_and_shows_nothing_of_us(fetcher: We
         (raw_reply(b"<html>", 200, {"Content-Type": "text/html; charset=utf-8"}), InputRejected, "'text/html'"),
         (raw_reply(b"{}", 200, {"Content-Type": "application/json"}), InputRejected, "'application/json'"),
         (raw_reply(CAT, 200, {"Content-Type": "x" * 1000}), InputRejected, f"'{'x' * 50}'"),
-        (raw_reply(b"", 101, {"Upgrade": "websocket"}), InputUnavailable, "broke off"),
-        (begun(half, Content_Length=str(len(CAT))), InputUnavailable, "broke off"),
-        (begun(half_a_chunk, Transfer_Encoding="chunked"), InputUnavailable, "broke off"),
-        (until_the_end(goodbye=False), InputUnavailable, "broke off"),
-        (image(headers={"X-Large": "x" * 200_000}), InputUnavailable, "broke off"),
-        (begun(replies.hang_up, **{"Content-Length": "many"}), InputUnavailable, "broke off"),
-        (replies.hang_up, InputUnavailable, "broke off"),
-        (replies.reset, InputUnavailable, "broke off"),
-        (replies.garbage, InputUnavailable, "broke off"),
+        (raw_reply(b"", 101, {"Upgrade": "websocket"}), InputUnavailable, "before its response was complete"),
+        (begun(half, Content_Length=str(len(CAT))), InputUnavailable, "before its response was complete"),
+        (begun(half_a_chunk, Transfer_Encoding="chunked"), InputUnavailable, "before its response was complete"),
+        (until_the_end(goodbye=False), InputUnavailable, "before its response was complete"),
+        (image(headers={"X-Large": "x" * 200_000}), InputUnavailable, "before its response was complete"),
+        (begun(replies.hang_up, **{"Content-Length": "many"}), InputUnavailable, "before its response was complete"),
+        (replies.hang_up, InputUnavailable, "before its response was complete"),
+        (replies.reset, InputUnavailable, "before its response was complete"),
+        (replies.garbage, InputUnavailable, "before its response was complete"),
     ],
 )
 def test_what_is_no_image_is_an_error_that_says_whether_to_try_again(
@@ -182,7 +182,7 @@ def test_more_than_an_image_is_not_read(world: World, site: Site, page: Reply) -
     with peak_memory(below=8 * MIB):
         error = failure(world.fetcher(most_bytes=MIB))
     assert type(error) is InputRejected
-    assert error.message == f"An input at {HOST} is larger than the 1 MiB that are fetched (FETCH_MAX_MB)."
+    assert error.message == f"An input at {HOST} is larger than the 1 MiB of FETCH_MAX_MB."
 
 
 def test_just_enough_is_read(world: World, site: Site) -> None:

@@ -1,4 +1,4 @@
-"""What the settings make of the fetcher that a worker has."""
+"""The settings of the fetcher."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images are made here, in memory; what comes out of ``tools`` went through real child processes."""
+"""Test images, made in memory. The results of ``tools`` come from real child processes."""
 
 from __future__ import annotations
 

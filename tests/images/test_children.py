@@ -1,4 +1,4 @@
-"""What a hostile image can do to the process that opens it, and what that does to the worker: nothing."""
+"""What a hostile image can do to its child process, and that the worker survives it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from PIL import Image
 
 from generation_worker.domain.errors import InputRejected, InternalError
 from generation_worker.domain.payload import Output, Resize
-from generation_worker.images import processes as frames
-from generation_worker.images.processes import MB, Limits
+from generation_worker.images.processes import MB, ImageLimits, receive, send
 from generation_worker.images.tools import ImageTools
 
 Save = Callable[..., bytes]
@@ -298,10 +297,10 @@ def test_when_the_worker_is_killed_no_child_is_left(png: bytes, busy: bool) -> N
 
 
 def test_without_a_parent_s_clock_a_child_ends_by_its_own(png: bytes) -> None:
-    limits = Limits(seconds=0.05)
+    limits = ImageLimits(seconds=0.05)
     ours, theirs = socket.socketpair()
     arguments = [sys.executable, "-m", MODULE, limits.to_json()]
     with ours, theirs, subprocess.Popen(arguments, stdin=theirs.fileno()) as child:
-        assert frames.receive(ours, 0)[0] == {"ready": True}
-        frames.send(ours, {"do": "process", "operations": [LARGE.model_dump()]}, png)
+        assert receive(ours, 0)[0] == {"ready": True}
+        send(ours, {"do": "process", "operations": [LARGE.model_dump()]}, png)
         assert child.wait(10) == -signal.SIGALRM

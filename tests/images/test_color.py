@@ -1,4 +1,4 @@
-"""Every mode that the three formats know ends as 8 bits in sRGB."""
+"""Every mode of the three formats is converted to 8-bit sRGB."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Formats, sizes and thumbnails of what is stored."""
+"""Formats, sizes and thumbnails of stored images."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_transparency_is_kept_where_the_format_can(tools: ImageTools, save: Save
 
 def test_a_side_that_the_format_cannot_hold_is_refused_with_the_way_out(tools: ImageTools, save: Save) -> None:
     strip = save(Image.new("RGB", (20_000, 2)), "PNG")
-    with pytest.raises(InputRejected, match="WEBP, which holds at most 16383 a side: ask for a smaller size"):
+    with pytest.raises(InputRejected, match="WEBP, whose sides have at most 16383 pixels: request a smaller size"):
         tools.render(strip, Output())
     assert size(tools.render(strip, Output(max_side=8192)).image) == (8192, 1)
 

@@ -1,4 +1,4 @@
-"""What is let in, what is refused, and that only pixels come out."""
+"""Which files are accepted and refused, and that results contain nothing but pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logging is global: each test gets its own, and leaves none behind."""
+"""Logging is global: each test starts with its own configuration and removes it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from io import StringIO
 import pytest
 import structlog
 
-from generation_worker.log.redaction import known
+from generation_worker.log.redaction import known_secrets
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def restore_logging() -> Iterator[None]:
     logging.captureWarnings(False)
     root.handlers, level, sys.excepthook, threading.excepthook = before
     root.setLevel(level)
-    known.clear()
+    known_secrets.clear()
     structlog.contextvars.clear_contextvars()
 
 

@@ -1,4 +1,4 @@
-"""What the worker's events become in the log."""
+"""The log lines of the worker's events."""
 
 from __future__ import annotations
 

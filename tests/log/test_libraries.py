@@ -1,4 +1,4 @@
-"""What libraries log goes the same way."""
+"""Records of libraries are written like our own."""
 
 import json
 import logging

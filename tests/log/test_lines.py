@@ -1,3 +1,5 @@
+"""The content and the safety of log lines."""
+
 import json
 import threading
 import time

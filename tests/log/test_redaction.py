@@ -1,3 +1,5 @@
+"""Secrets are redacted in every form in which they can occur."""
+
 import json
 import time
 from io import StringIO
@@ -8,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from generation_worker.log.redaction import hide_secrets, known, redact, tells_a_secret
+from generation_worker.log.redaction import hide_secrets, is_secret_key, known_secrets, redact
 from generation_worker.log.setup import configure, get_logger
 
 log = get_logger("test")
@@ -50,12 +52,12 @@ def test_hides_by_shape(text: str, expected: str) -> None:
 
 @pytest.mark.parametrize("key", ["Authorization", "x-goog-api-key", "password", "db_password", "api_key", "set-cookie"])
 def test_hides_by_key(key: str) -> None:
-    assert tells_a_secret(key)
+    assert is_secret_key(key)
 
 
 @pytest.mark.parametrize("key", ["job_id", "lease_token", "key_label", "tokens", "passwords_checked", "secretary"])
 def test_other_keys_tell_nothing(key: str) -> None:
-    assert not tells_a_secret(key)
+    assert not is_secret_key(key)
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
@@ -79,7 +81,7 @@ def test_known_values_appear_nowhere(form: Any) -> None:
 def test_a_known_value_is_hidden_wherever_it_stands(word: str, before: str, after: str) -> None:
     secret = f"Zq7{word}Zq9"
     stream = StringIO()
-    known.clear()
+    known_secrets.clear()
     hide_secrets([secret])
     configure("info", "json", stream)
     log.info("x", value=f"{before}{secret}{after}", repr=repr(secret), url=f"http://h/{quote(secret)}")

@@ -1,4 +1,4 @@
-"""What the tests of every provider need."""
+"""Fixtures for the tests of every provider."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of every provider that is asked over HTTP share."""
+"""Helpers for the tests of providers with an HTTP API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The local provider draws, waits, and misbehaves exactly as it is told."""
+"""The local provider: what it draws, its delays, and the faults it injects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from generation_worker.domain.errors import (
     ProviderUnavailable,
 )
 from generation_worker.ports import Checkable, GenerationRequest, Picture, Provider
-from generation_worker.providers.local import Fault, LocalProvider
+from generation_worker.providers.local import InjectedFault, LocalProvider
 
 
 @dataclass
@@ -58,7 +58,7 @@ def request(prompt: str = "a fox", *, attempt: int = 1, job_id: str = "1", **mor
 
 
 def make(prompt: str = "a fox", faults: str = "", **more: Any) -> bytes:
-    return LocalProvider(faults=Fault.parse_all(faults)).generate(request(prompt, **more), Control()).data
+    return LocalProvider(faults=InjectedFault.parse_all(faults)).generate(request(prompt, **more), Control()).data
 
 
 def opened(data: bytes) -> Image.Image:
@@ -224,14 +224,14 @@ def test_faults_that_answer_with_something_else() -> None:
 
 def test_a_slow_answer_comes_after_a_pause() -> None:
     control = Control()
-    provider = LocalProvider(faults=Fault.parse_all("storm=slow:1.5m"))
+    provider = LocalProvider(faults=InjectedFault.parse_all("storm=slow:1.5m"))
     assert opened(provider.generate(request("storm"), control).data).size == (512, 512)
     assert control.paused == [90.0]
 
 
 def test_a_hang_listens_to_nobody() -> None:
     control = Control(stop_at=2)
-    provider = LocalProvider(faults=Fault.parse_all("storm=hang"))
+    provider = LocalProvider(faults=InjectedFault.parse_all("storm=hang"))
     stuck = Thread(target=provider.generate, args=(request("storm"), control), daemon=True)
     stuck.start()
     stuck.join(0.05)
@@ -241,9 +241,9 @@ def test_a_hang_listens_to_nobody() -> None:
 
 def test_a_crash_takes_the_process_with_it() -> None:
     code = """if True:
-        from generation_worker.providers.local import Fault
+        from generation_worker.providers.local import InjectedFault
         try:
-            Fault.parse("storm=exit").strike(None)
+            InjectedFault.parse("storm=exit").inject(None)
         finally:
             print("cleaned up")
     """
@@ -274,11 +274,11 @@ def test_the_first_fault_that_applies_decides() -> None:
 
 
 def test_a_setting_is_read() -> None:
-    assert Fault.parse_all("") == ()
-    assert Fault.parse_all("stormy=unavailable*2, throttled=limited:2s*3,lazy=slow:1h") == (
-        Fault("stormy", "unavailable", None, 2),
-        Fault("throttled", "limited", 2.0, 3),
-        Fault("lazy", "slow", 3600.0, None),
+    assert InjectedFault.parse_all("") == ()
+    assert InjectedFault.parse_all("stormy=unavailable*2, throttled=limited:2s*3,lazy=slow:1h") == (
+        InjectedFault("stormy", "unavailable", None, 2),
+        InjectedFault("throttled", "limited", 2.0, 3),
+        InjectedFault("lazy", "slow", 3600.0, None),
     )
 
 
@@ -288,7 +288,7 @@ def test_a_setting_is_read() -> None:
         ("stormy", "'stormy' is not of the form word=way"),
         ("a b=blocked", "'a b=blocked' is not of the form"),
         ("stormy=blocked*0", "'stormy=blocked.0' is not of the form"),
-        ("stormy=explode", "stormy: 'explode' is none of unavailable, rejected, blocked, limited"),
+        ("stormy=explode", "stormy: 'explode' is not one of unavailable, rejected, blocked, limited"),
         ("stormy=slow", "stormy: slow needs a duration"),
         ("stormy=slow:soon", "stormy: 'soon' is not a duration such as 500ms"),
         ("stormy=blocked:2s", "stormy: only slow and limited take a duration, not blocked"),
@@ -296,7 +296,7 @@ def test_a_setting_is_read() -> None:
 )
 def test_a_setting_that_is_wrong_is_refused_by_name(text: str, told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        Fault.parse_all(f"fine=blocked,{text}")
+        InjectedFault.parse_all(f"fine=blocked,{text}")
 
 
 def test_doctor_sees_it_draw() -> None:
@@ -307,6 +307,6 @@ def test_doctor_sees_it_draw() -> None:
     assert "no key" in found.detail
 
 
-def test_doctor_warns_of_faults_that_are_played() -> None:
-    found = LocalProvider(faults=Fault.parse_all("fox=hang")).check(seconds=1)
+def test_doctor_warns_of_injected_faults() -> None:
+    found = LocalProvider(faults=InjectedFault.parse_all("fox=hang")).check(seconds=1)
     assert (found.status, found.remedy) == ("warning", "Remove LOCAL_FAULTS")

@@ -1,1 +1,1 @@
-"""Servers on loopback that speak a provider's wire format, well or badly, as a test tells them to."""
+"""Servers on loopback with a provider's wire format, which respond correctly or not, as a test scripts them."""

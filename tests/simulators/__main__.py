@@ -1,4 +1,4 @@
-"""Run the simulated providers by hand, and say how to point a worker at them."""
+"""Runs the simulated providers by hand, and prints the settings for a worker that uses them."""
 
 from __future__ import annotations
 

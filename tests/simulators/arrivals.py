@@ -1,4 +1,4 @@
-"""When requests arrived, as a provider counts them."""
+"""The arrival times of requests, counted as a provider counts them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pictures that simulated providers answer with: real, small, and the same for the same words."""
+"""The pictures of simulated providers: real, small, and the same for the same text."""
 
 from __future__ import annotations
 

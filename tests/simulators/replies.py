@@ -1,4 +1,4 @@
-"""Ways to answer a request, good and bad. A reply is called with the exchange, in a thread of its own."""
+"""Responses, valid and invalid. A reply is a function of the exchange, called in the connection's thread."""
 
 from __future__ import annotations
 

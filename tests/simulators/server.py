@@ -1,4 +1,4 @@
-"""The HTTP server that every simulated provider stands behind. Each connection has a thread: an answer may block."""
+"""The HTTP server of all simulated providers. Each connection has a thread, so a response may block."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The simulator itself: what it counts, what it refuses, and that it runs on its own."""
+"""The simulator itself: what it counts, what it refuses, and that it runs by itself."""
 
 from __future__ import annotations
 

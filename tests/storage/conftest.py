@@ -1,4 +1,4 @@
-"""A real S3 server, and a proxy before it that misbehaves when told to."""
+"""A real S3 server, and a proxy in front of it that injects faults."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 from generation_worker.ports import Storage
 from generation_worker.storage.disk import DiskStorage
 from generation_worker.storage.s3 import S3Storage
-from generation_worker.storage.s3_client import Bucket, Patience
+from generation_worker.storage.s3_client import Bucket, S3Timeouts
 from tests.simulators.s3.proxy import Proxy, proxy_before
 from tests.simulators.s3.server import s3_server
 from tests.storage.contents import everything
 from tests.support.database import Connection
 from tests.support.protocol import Worker
 
-HASTY = Patience(connect=1.0, answer=1.0, tries=1)
+SHORT_TIMEOUTS = S3Timeouts(connect=1.0, read=1.0, tries=1)
 """One try, and a second for the answer: what happens to it is seen, not what is done about it."""
 
 
@@ -66,4 +66,4 @@ def behind_proxy(bucket: Bucket, proxy: Proxy) -> Bucket:
 
 @pytest.fixture
 def hasty(behind_proxy: Bucket) -> S3Storage:
-    return S3Storage(behind_proxy, patience=HASTY)
+    return S3Storage(behind_proxy, timeouts=SHORT_TIMEOUTS)

@@ -1,4 +1,4 @@
-"""What a storage holds."""
+"""Lists all objects of a storage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Objects are whole or not there, and no key leads out of the directory."""
+"""Objects on a disk are stored completely or not at all, and no key leads out of the directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker that is stopped between the proof of its lease and its write, and goes on when another has done the job."""
+"""A worker that is paused between checking its lease and writing, and continues after another has done the job."""
 
 from __future__ import annotations
 

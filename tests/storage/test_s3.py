@@ -1,4 +1,4 @@
-"""What S3Storage promises, on a real S3 server."""
+"""S3Storage on a real S3 server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from generation_worker.domain.errors import InputRejected, StorageUnavailable
-from generation_worker.storage.disk import names_an_object
+from generation_worker.storage.disk import is_valid_key
 from generation_worker.storage.s3 import PROBE, S3Storage
 from generation_worker.storage.s3_client import Bucket
 from tests.support.waiting import wait_until
@@ -96,7 +96,7 @@ def test_an_object_that_no_image_can_be_is_not_read(bucket: Bucket) -> None:
 
 
 def test_keys_come_in_order_and_in_pages(s3: S3Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("generation_worker.storage.s3.PAGE", 2)
+    monkeypatch.setattr("generation_worker.storage.s3.PAGE_SIZE", 2)
     names = [f"list/{name}" for name in ("B", "a", "a.b", "b/c", "ä", "z z", "z+z")]
     for name in [*names, "list", "lister"]:
         s3.put(name, b"", "text/plain")
@@ -108,7 +108,7 @@ def test_keys_come_in_order_and_in_pages(s3: S3Storage, monkeypatch: pytest.Monk
     assert s3.keys("nothing/", start_after="", limit=3) == []
 
 
-@given(key=st.text(st.characters(codec="utf-8"), min_size=1, max_size=40).filter(names_an_object))
+@given(key=st.text(st.characters(codec="utf-8"), min_size=1, max_size=40).filter(is_valid_key))
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_key_that_may_name_an_object_does(s3: S3Storage, key: str) -> None:
     key = f"any/{key}"
@@ -140,8 +140,8 @@ def test_warm_up_leaves_nothing(s3: S3Storage) -> None:
     [
         ({"access_key_id": "nobody"}, r"InvalidAccessKeyId \(HTTP 403\): check the access key id"),
         ({"secret_access_key": "guessed-secret"}, r"SignatureDoesNotMatch \(HTTP 403\): check the secret access key"),
-        ({"name": "missing"}, r"NoSuchBucket \(HTTP 404\): there is no such bucket: check its name, or create it"),
-        ({"endpoint_url": "http://127.0.0.1:1"}, "no connection; check the endpoint and that the server runs"),
+        ({"name": "missing"}, r"NoSuchBucket \(HTTP 404\): the bucket does not exist: check its name, or create it"),
+        ({"endpoint_url": "http://127.0.0.1:1"}, "no connection; check the endpoint and that the server is running"),
     ],
 )
 def test_what_the_operator_must_put_right_is_said_and_no_secret(

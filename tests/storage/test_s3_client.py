@@ -1,4 +1,4 @@
-"""What boto3 is told, for what a test server does not show; and links, which no server is asked for."""
+"""boto3's configuration, where a test server cannot show it; and presigned links, which need no request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from generation_worker.config import load_settings
 from generation_worker.storage.disk import DiskStorage
 from generation_worker.storage.s3 import S3Storage
-from generation_worker.storage.s3_client import Bucket, Patience, client_config, open_client, r2_bucket
+from generation_worker.storage.s3_client import Bucket, S3Timeouts, client_config, open_client, r2_bucket
 from generation_worker.wiring import build_storage
 
 KEY = "images/a b+ü.webp"
@@ -24,7 +24,7 @@ R2 = r2_bucket("pictures", account_id="account", access_key_id="the-key-id", sec
 
 
 def opened(bucket: Bucket) -> Any:
-    return open_client(bucket, connections=9, patience=Patience())
+    return open_client(bucket, connections=9, timeouts=S3Timeouts())
 
 
 @pytest.mark.parametrize("bucket", [AMAZON, R2], ids=["amazon", "r2"])
@@ -65,7 +65,7 @@ def test_a_link_is_signed_for_one_object_of_one_region(bucket: Bucket, place: st
 
 @pytest.mark.parametrize("seconds", [0, -1, 7 * 86_400 + 1, float("inf"), float("nan")])
 def test_a_link_that_no_server_would_accept_is_not_made(seconds: float) -> None:
-    with pytest.raises(ValueError, match="a link lasts up to 604800 seconds"):
+    with pytest.raises(ValueError, match="a link can be valid for at most 604800 seconds"):
         S3Storage(AMAZON).link(KEY, seconds=seconds)
 
 
@@ -91,7 +91,7 @@ def test_the_settings_of_aws_tools_send_no_image_elsewhere(monkeypatch: pytest.M
 
 def test_no_secret_shows() -> None:
     storage = S3Storage(R2)
-    config: object = client_config(R2, connections=1, patience=Patience())
+    config: object = client_config(R2, connections=1, timeouts=S3Timeouts())
     assert storage.link(KEY, seconds=1)
     for shown in (repr(storage), str(storage), repr(R2), repr(vars(storage)), repr(vars(config))):
         assert SECRET not in shown

@@ -1,4 +1,4 @@
-"""An S3 server that fails, answers late or not at all, or whose answers are lost."""
+"""An S3 server that fails, responds late or not at all, or whose responses are lost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from generation_worker.domain.errors import StorageUnavailable
 from generation_worker.storage.s3 import S3Storage
-from generation_worker.storage.s3_client import Bucket, Patience
+from generation_worker.storage.s3_client import Bucket, S3Timeouts
 from tests.simulators.s3.proxy import Answer, Fault, Proxy, answer_lost, changed, cut_at, says, xml_error
 
 KEY = "images/0190a000-0000-7000-8000-000000000002.webp"
@@ -25,11 +25,11 @@ KEY = "images/0190a000-0000-7000-8000-000000000002.webp"
         (xml_error(403, "AccessDenied"), r"AccessDenied \(HTTP 403\): the key must be allowed to list the bucket"),
         (xml_error(403, "SomethingNew"), r"SomethingNew \(HTTP 403\): the key must be allowed"),
         (xml_error(401, "Unauthorized"), r"Unauthorized \(HTTP 401\): check the access key id and the secret"),
-        (xml_error(301, "PermanentRedirect"), r"PermanentRedirect \(HTTP 301\): the bucket lies in another region"),
+        (xml_error(301, "PermanentRedirect"), r"PermanentRedirect \(HTTP 301\): the bucket is in another region"),
         (xml_error(200, "InternalError"), r"InternalError"),
         (says(Answer(502, {}, b"<html>Bad gateway")), "HTTP 502"),
-        (says(Answer(200, {}, b"")), "the answer does not say that it was stored"),
-        (answer_lost, "the connection was cut before the answer came"),
+        (says(Answer(200, {}, b"")), "the response does not confirm that it was stored"),
+        (answer_lost, "the connection ended before the response"),
     ],
 )
 def test_a_write_that_is_not_confirmed_is_told_with_its_cause(
@@ -47,7 +47,7 @@ def test_a_write_that_is_not_confirmed_is_told_with_its_cause(
 def test_a_server_that_says_nothing_is_asked_as_often_as_is_reckoned_with(
     behind_proxy: Bucket, proxy: Proxy, tries: int
 ) -> None:
-    s3 = S3Storage(behind_proxy, patience=Patience(connect=0.2, answer=0.2, tries=tries))
+    s3 = S3Storage(behind_proxy, timeouts=S3Timeouts(connect=0.2, read=0.2, tries=tries))
     operations = (
         lambda: s3.put(KEY, b"x", "image/webp"),
         lambda: s3.get(KEY),
@@ -57,7 +57,7 @@ def test_a_server_that_says_nothing_is_asked_as_often_as_is_reckoned_with(
     proxy.fail(*[proxy.hang] * 100)
     for operation in operations:
         before = len(proxy.requests)
-        with pytest.raises(StorageUnavailable, match="no answer in time"):
+        with pytest.raises(StorageUnavailable, match="no response in time"):
             operation()
         assert len(proxy.requests) - before == tries
 
@@ -67,15 +67,15 @@ def test_a_server_that_falls_silent_in_the_middle_of_an_object_is_not_asked_agai
 ) -> None:
     s3.put(KEY, b"0123456789", "image/webp")
     proxy.fail(proxy.silent_after(5))
-    with pytest.raises(StorageUnavailable, match="no answer in time"):
-        S3Storage(behind_proxy, patience=Patience(connect=0.2, answer=0.2, tries=3)).get(KEY)
+    with pytest.raises(StorageUnavailable, match="no response in time"):
+        S3Storage(behind_proxy, timeouts=S3Timeouts(connect=0.2, read=0.2, tries=3)).get(KEY)
     assert len(proxy.requests) == 1
 
 
 def test_the_longest_that_an_operation_takes_counts_every_wait() -> None:
-    assert Patience(connect=5, answer=10, tries=1).longest == 5 + 10 + 10
-    assert Patience(connect=5, answer=10, tries=2).longest == 2 * (5 + 10) + 1 + 10
-    assert Patience(connect=5, answer=10, tries=3).longest == 3 * (5 + 10) + 1 + 2 + 10
+    assert S3Timeouts(connect=5, read=10, tries=1).longest == 5 + 10 + 10
+    assert S3Timeouts(connect=5, read=10, tries=2).longest == 2 * (5 + 10) + 1 + 10
+    assert S3Timeouts(connect=5, read=10, tries=3).longest == 3 * (5 + 10) + 1 + 2 + 10
 
 
 def test_a_stored_object_whose_answer_was_lost_is_stored_again_by_itself(
@@ -101,7 +101,7 @@ def test_bytes_that_were_changed_on_the_way_are_not_stored(hasty: S3Storage, pro
 
 
 @pytest.mark.parametrize(
-    ("length", "cause"), [(0, "the connection was cut in the middle of the answer"), (5, "only 5 of 10 bytes came")]
+    ("length", "cause"), [(0, "the connection ended in the middle of the response"), (5, "only 5 of 10 bytes arrived")]
 )
 def test_half_an_object_is_not_taken_for_one(hasty: S3Storage, proxy: Proxy, length: int, cause: str) -> None:
     hasty.put(KEY, b"0123456789", "image/webp")

@@ -1,4 +1,4 @@
-"""What attempts left behind goes; what anybody may still ask for stays. On a disk and on a real S3 server."""
+"""The sweeper deletes what attempts left behind and nothing that is still needed; on disk and on a real S3 server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker whose images go to S3, as a process: what an outage costs, and what it must not cost."""
+"""A worker process that stores its images on S3, and what an outage of S3 must not cost."""
 
 from __future__ import annotations
 

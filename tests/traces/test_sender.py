@@ -1,4 +1,4 @@
-"""What sends spans: nothing unless it is asked for, and never in anybody's way."""
+"""Spans are sent only when configured, and never delay anything."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from generation_worker.config import load_settings
 from generation_worker.events import Events
 from generation_worker.traces import sender as sender_module
 from generation_worker.traces.sender import Sender
-from generation_worker.traces.spans import GivenIds, span_events
+from generation_worker.traces.spans import PresetIds, span_events
 from generation_worker.wiring import build_sender
 from tests.domain.jobs import a_job
 from tests.support.collector import Collector, collecting
@@ -136,9 +136,9 @@ def test_spans_of_libraries_are_not_sent(collector: Collector) -> None:
     assert collector.spans == []
 
 
-def test_given_ids_are_the_threads_own_and_used_once() -> None:
-    ids = GivenIds()
-    ids.give(trace_id=1, span_id=2)
+def test_preset_ids_are_the_threads_own_and_used_once() -> None:
+    ids = PresetIds()
+    ids.preset(trace_id=1, span_id=2)
     elsewhere: list[int] = []
     thread = threading.Thread(target=lambda: elsewhere.extend([ids.generate_trace_id(), ids.generate_span_id()]))
     thread.start()
@@ -151,22 +151,22 @@ def test_given_ids_are_the_threads_own_and_used_once() -> None:
 def test_a_collector_that_is_gone_does_not_fill_the_log(
     caplog: pytest.LogCaptureFixture, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in sender_module.TALKATIVE:
+    for name in sender_module.EXPORTER_LOGGERS:
         monkeypatch.setattr(logging.getLogger(name), "filters", [])
-    monkeypatch.setattr(sender_module, "SELDOM", sender_module.Seldom())
+    monkeypatch.setattr(sender_module, "RATE_LIMIT", sender_module.RateLimitFilter())
     collector.answer = 400
     with caplog.at_level(logging.DEBUG):
         for _ in range(3):
             send(collector, "image.stored", STORED)
     assert collector.requests == 3
     assert [record.name for record in caplog.records if "Failed to export" in record.getMessage()] == [
-        sender_module.TALKATIVE[0]
+        sender_module.EXPORTER_LOGGERS[0]
     ]
 
 
 def test_a_line_that_is_held_back_is_let_through_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    record, seldom = logging.makeLogRecord({}), sender_module.Seldom()
-    assert [seldom.filter(record) for _ in range(2)] == [True, False]
-    monkeypatch.setattr(sender_module, "QUIET", 0.0)
-    later = sender_module.Seldom()
+    record, rate_limit = logging.makeLogRecord({}), sender_module.RateLimitFilter()
+    assert [rate_limit.filter(record) for _ in range(2)] == [True, False]
+    monkeypatch.setattr(sender_module, "LOG_INTERVAL", 0.0)
+    later = sender_module.RateLimitFilter()
     assert [later.filter(record) for _ in range(2)] == [True, True]

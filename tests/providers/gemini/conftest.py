@@ -1,4 +1,4 @@
-"""A simulated Gemini and providers that use it. They live for the whole run: a client takes a while to build."""
+"""A simulated Gemini and providers that use it, for the whole session: a client takes long to build."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of the Gemini adapter share."""
+"""Helpers for the tests of the Gemini adapter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The paid request is admitted when it is about to leave, and not before."""
+"""The adapter asks for its permit right before the paid request is sent."""
 
 from __future__ import annotations
 

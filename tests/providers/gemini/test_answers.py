@@ -1,4 +1,4 @@
-"""Every answer with status 200, through the real SDK, and any JSON at all."""
+"""Every response with status 200, through the real SDK, and arbitrary JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from generation_worker.domain.errors import (
     ProviderRefused,
     ProviderUnavailable,
 )
-from generation_worker.providers.gemini_answers import BLOCKED, read_answer
+from generation_worker.providers.gemini_answers import BLOCKED, read_response
 from tests.providers.gemini.conftest import Answered, Failed
 from tests.simulators.gemini_bodies import MODEL, answer, blocked_prompt, candidate, image_part, text_part
 from tests.simulators.pictures import picture
@@ -125,7 +125,7 @@ def test_an_image_that_is_not_base64(failed: Failed, data: str) -> None:
 def test_both_alphabets_of_base64_are_read() -> None:
     for data in ("+/+/", "-_-_"):
         body = json.dumps(answer(candidate([{"inlineData": {"data": data}}])))
-        assert read_answer(body, MODEL).data == b"\xfb\xff\xbf"
+        assert read_response(body, MODEL).data == b"\xfb\xff\xbf"
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ JSON = st.recursive(
 @given(JSON)
 def test_any_json_is_an_image_or_an_error_of_ours(body: Any) -> None:
     with suppress(JobError):
-        generated = read_answer(json.dumps(body), MODEL)
+        generated = read_response(json.dumps(body), MODEL)
         assert generated.data
         assert generated.model.isprintable()
         assert all(type(count) is int for count in generated.usage.values())
@@ -170,4 +170,4 @@ def test_any_json_is_an_image_or_an_error_of_ours(body: Any) -> None:
 @given(st.text())
 def test_any_text_is_an_error_of_ours(body: str) -> None:
     with pytest.raises(JobError):
-        read_answer(body, MODEL)
+        read_response(body, MODEL)

@@ -1,4 +1,4 @@
-"""Looking at a key and a model, as ``doctor`` does: nothing is spent, and whatever comes back has a remedy."""
+"""The check of a key and a model for ``doctor``: it costs nothing, and every problem has a remedy."""
 
 from __future__ import annotations
 

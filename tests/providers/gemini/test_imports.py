@@ -1,4 +1,4 @@
-"""The SDK takes a second to load: only who uses it loads it, and before the first job."""
+"""The SDK takes a second to import: it is imported only when it is used, and before the first job."""
 
 from __future__ import annotations
 

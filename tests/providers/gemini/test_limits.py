@@ -1,4 +1,4 @@
-"""429, and how long it asks us to wait."""
+"""Responses with status 429, and the wait that they name."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfoNotFoundError
 import pytest
 
 from generation_worker.domain.errors import JobError, ProviderLimited
-from generation_worker.providers import http as gemini_limits
-from generation_worker.providers.http import next_day, wait_of
+from generation_worker.providers import http
+from generation_worker.providers.http import daily_quota_wait, retry_wait
 from tests.providers.gemini.conftest import Failed
 from tests.simulators.gemini_bodies import PER_DAY, PER_MINUTE, error, quota_failure, rate_limited, retry_info
 from tests.simulators.replies import html_reply, json_reply
@@ -65,7 +65,7 @@ def test_a_limit_per_day_lasts_until_the_next_day_whatever_delay_comes_with_it(
     error = limited(failed(json_reply(exhausted(retry_info("47s"), quota_failure(*details)), 429)))
     assert error.scope == "day"
     assert error.wait is not None
-    assert abs(error.wait - next_day(datetime.now(UTC))) < 60
+    assert abs(error.wait - daily_quota_wait(datetime.now(UTC))) < 60
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_a_limit_per_day_lasts_until_the_next_day_whatever_delay_comes_with_it(
     ],
 )
 def test_waits_are_read_and_clamped(delay: str | None, header: str | None, wait: float | None) -> None:
-    assert wait_of(delay, header, NOON) == wait
+    assert retry_wait(delay, header, NOON) == wait
 
 
 @pytest.mark.parametrize(
@@ -111,16 +111,16 @@ def test_waits_are_read_and_clamped(delay: str | None, header: str | None, wait:
     ids=["winter", "summer", "just before", "the day of 23 hours", "within the day of 25", "its first hour is clamped"],
 )
 def test_the_next_day_begins_at_midnight_in_california(now: datetime, hours: float) -> None:
-    assert next_day(now) == hours * 3600
+    assert daily_quota_wait(now) == hours * 3600
 
 
 def test_without_a_time_zone_database_it_is_never_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
     summer = datetime(2026, 7, 2, 12, 0, tzinfo=UTC)
-    exact = next_day(summer)
+    exact = daily_quota_wait(summer)
 
     def missing(name: str) -> None:
         raise ZoneInfoNotFoundError(name)
 
-    monkeypatch.setattr(gemini_limits, "ZoneInfo", missing)
-    assert next_day(summer) == exact + 3600
-    assert next_day(NOON) == 20 * 3600
+    monkeypatch.setattr(http, "ZoneInfo", missing)
+    assert daily_quota_wait(summer) == exact + 3600
+    assert daily_quota_wait(NOON) == 20 * 3600

@@ -1,4 +1,4 @@
-"""Every answer with another status than 200, through the real SDK, and any body at all."""
+"""Every response with a status other than 200, through the real SDK, and arbitrary bodies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from generation_worker.domain.errors import (
     ProviderTimedOut,
     ProviderUnavailable,
 )
-from generation_worker.providers.gemini_answers import Refusal, error_of
+from generation_worker.providers.gemini_answers import ErrorDetails, job_error
 from tests.providers.gemini.conftest import Failed
 from tests.providers.gemini.helpers import KEY
 from tests.simulators.gemini_bodies import MODEL, error, error_info
@@ -105,5 +105,5 @@ JSON = st.recursive(
 @settings(max_examples=60)
 @given(st.integers(100, 999), JSON, st.dictionaries(st.just("retry-after"), st.text()))
 def test_any_answer_is_an_error_of_ours(status: int, body: Any, headers: dict[str, str]) -> None:
-    refusal = Refusal.read(status, json.loads(body_of(body)), headers, key=KEY)
-    assert error_of(refusal, MODEL, datetime(2026, 11, 2, tzinfo=UTC)).message
+    details = ErrorDetails.read(status, json.loads(body_of(body)), headers, key=KEY)
+    assert job_error(details, MODEL, datetime(2026, 11, 2, tzinfo=UTC)).message

@@ -1,4 +1,4 @@
-"""What goes over the wire: the request that Google gets, once."""
+"""The request that Google receives, exactly once."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_fault_of_ours_is_not_the_providers(
     def broken(*_: object) -> str:
         raise fault(KEY)
 
-    monkeypatch.setattr(GeminiClient, "ask", broken)
+    monkeypatch.setattr(GeminiClient, "generate", broken)
     error = raised(lambda: provider.generate(a_request(), Control()))
     assert type(error) is InternalError
     assert error.message == f"{fault.__name__} before the request to Gemini was sent."

@@ -1,4 +1,4 @@
-"""The key is told to Google and to nobody else."""
+"""The key is sent to Google and appears nowhere else."""
 
 from __future__ import annotations
 

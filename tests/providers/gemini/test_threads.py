@@ -1,4 +1,4 @@
-"""One client for many threads."""
+"""One client shared by many threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections that hang, drip, break or lie; and what is then believed to have been paid."""
+"""Connections that hang, drip or break, and whether such a call counts as paid."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_an_answer_that_takes_its_time_is_waited_for(provider: GeminiProvider, s
 def test_what_breaks_after_the_request_may_have_been_paid(failed: Failed, reply: Reply) -> None:
     error = failed(reply)
     assert type(error) is ProviderUnavailable
-    assert error.message.startswith("The answer broke off")
+    assert error.message.startswith("The connection to Gemini ended in the middle of the response")
     assert error.spent
 
 
@@ -144,11 +144,11 @@ def peak_memory(*, below: int) -> Generator[None]:
 
 
 def test_an_endless_answer_is_cut_and_memory_stays_bounded(failed: Failed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapter, "LARGEST_ANSWER", 8_000_000)
+    monkeypatch.setattr(adapter, "LARGEST_RESPONSE", 8_000_000)
     with peak_memory(below=40_000_000):
         error = failed(replies.endless)
     assert type(error) is OutputRejected
-    assert error.message == "Gemini's answer is larger than 8 MB."
+    assert error.message == "Gemini's response is larger than 8 MB."
     assert error.spent
 
 
@@ -160,7 +160,7 @@ def test_a_bomb_is_not_opened(failed: Failed) -> None:
 
 
 def test_an_endless_error_is_judged_by_its_status(failed: Failed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapter, "LARGEST_ANSWER", 1000)
+    monkeypatch.setattr(adapter, "LARGEST_RESPONSE", 1000)
     error = failed(replies.raw_reply(b"x" * 100_000, 503))
     assert type(error) is ProviderUnavailable
     assert not error.spent

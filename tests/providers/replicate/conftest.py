@@ -1,4 +1,4 @@
-"""A simulated Replicate, and providers that use it."""
+"""A simulated Replicate and providers that use it."""
 
 from __future__ import annotations
 

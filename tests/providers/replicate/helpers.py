@@ -1,4 +1,4 @@
-"""What the tests of the Replicate adapter share."""
+"""Helpers for the tests of the Replicate adapter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Of a prediction's many requests only its creation is paid, so only that is admitted."""
+"""Of a prediction's requests only the creation is paid, so only it asks for a permit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looking at a token and a model, as ``doctor`` does."""
+"""The check of a token and a model for ``doctor``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a refused or lost request to create amounts to, and whether it may have been paid."""
+"""The error of a refused or lost creation of a prediction, and whether it may have been paid."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from generation_worker.domain.errors import (
     ProviderTimedOut,
     ProviderUnavailable,
 )
-from generation_worker.providers.http import Answer
+from generation_worker.providers.http import HttpResponse
 from generation_worker.providers.replicate import ReplicateProvider
-from generation_worker.providers.replicate_http import Prediction, error_of
+from generation_worker.providers.replicate_http import Prediction, response_error
 from tests.providers.helpers import a_request
 from tests.providers.replicate.conftest import Failed
 from tests.providers.replicate.helpers import Control, make_provider
@@ -78,7 +78,7 @@ def test_the_fields_that_a_model_refuses_are_named(failed: Failed, simulator: Re
     simulator.script("create", json_reply(problem(422, "Input validation failed", "", invalid_fields=told), 422))
     error = failed()
     assert type(error) is ProviderRejected
-    assert error.message.endswith(" Wrong: output_format.")
+    assert error.message.endswith(" Invalid: output_format.")
 
 
 def test_a_model_that_is_not_there_is_named(failed: Failed, simulator: ReplicateSimulator) -> None:
@@ -186,7 +186,7 @@ JSON = st.recursive(
 
 @given(st.integers(100, 999), JSON, st.dictionaries(st.just("retry-after"), st.text()))
 def test_any_answer_is_an_error_of_ours(status: int, body: Any, headers: dict[str, str]) -> None:
-    assert error_of(Answer(status, headers, json.dumps(body).encode()), MODEL, NOW).message
+    assert response_error(HttpResponse(status, headers, json.dumps(body).encode()), MODEL, NOW).message
 
 
 @given(st.dictionaries(KEYS, JSON), st.booleans())

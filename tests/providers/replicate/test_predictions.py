@@ -1,4 +1,4 @@
-"""A prediction's way: created once, remembered, awaited, fetched."""
+"""The life of a prediction: created once, remembered, polled, downloaded."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ from generation_worker.domain.errors import (
     ShuttingDown,
 )
 from generation_worker.ports import Provider
-from generation_worker.providers import replicate as replicate_wait
-from generation_worker.providers import replicate_http
+from generation_worker.providers import replicate, replicate_http
 from generation_worker.providers.replicate import ReplicateProvider
 from tests.providers.helpers import a_request
 from tests.providers.replicate.conftest import Failed
@@ -255,7 +254,7 @@ def test_a_request_has_a_time_for_all_of_it(
     kind: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(replicate_http, "DOWNLOAD_WITHIN", 0.1)
+    monkeypatch.setattr(replicate_http, "DOWNLOAD_TIMEOUT", 0.1)
     simulator.script(kind, reply)
     assert fox(impatient.generate(a_request(), Control()))
     assert len(simulator.asked(kind)) == 2
@@ -279,7 +278,7 @@ def test_a_429_is_heard_within_reason(provider: ReplicateProvider, simulator: Re
     simulator.script(kind, json_reply(throttled(17), 429), json_reply({}, 429, {"Retry-After": "100000"}))
     control = Control()
     provider.generate(a_request(), control)
-    assert [seconds for seconds in control.paused if seconds > 5] == [17.0, replicate_wait.LONGEST_WAIT]
+    assert [seconds for seconds in control.paused if seconds > 5] == [17.0, replicate.LONGEST_WAIT]
 
 
 @pytest.mark.parametrize("status", [401, 402, 403])

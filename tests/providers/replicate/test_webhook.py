@@ -1,4 +1,4 @@
-"""Replicate's webhooks: whose they are, how old they may be, and what is read of them."""
+"""Replicate's webhooks: signature, age, and the id that is read."""
 
 from __future__ import annotations
 

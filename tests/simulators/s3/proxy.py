@@ -1,4 +1,4 @@
-"""Stands between a client and an S3 server and misbehaves when told to."""
+"""A proxy between a client and an S3 server that injects faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real S3 server on loopback: signatures, conditions and errors are the server's own, not ours."""
+"""A real S3 server on loopback: signatures, conditions and errors are the server's own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from generation_worker.domain.errors import StorageUnavailable
 from generation_worker.storage.s3 import S3Storage
-from generation_worker.storage.s3_client import Bucket, Patience
+from generation_worker.storage.s3_client import Bucket, S3Timeouts
 from tests.canaries.values import S3_KEY_ID, S3_READER_ID, S3_READER_SECRET, S3_SECRET
 
 BUCKET, KEY_ID, SECRET = "images", S3_KEY_ID, S3_SECRET
@@ -95,7 +95,7 @@ def _free_ports(number: int) -> list[int]:
 
 def _wait_until_it_stores(bucket: Bucket, process: subprocess.Popen[bytes], log: Path) -> None:
     """The port is open long before an object can be stored."""
-    storage = S3Storage(bucket, patience=Patience(connect=1, answer=5, tries=1))
+    storage = S3Storage(bucket, timeouts=S3Timeouts(connect=1, read=5, tries=1))
     give_up_at = time.monotonic() + START_WITHIN
     while True:
         try:

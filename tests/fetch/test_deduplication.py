@@ -1,4 +1,4 @@
-"""Jobs that want the same input at the same time have it fetched once; and none fails because another was stopped."""
+"""Jobs that need the same input at the same time share one fetch, and none fails because another was stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nobody is waited for longer than is allowed, wherever they hang; and a job that is stopped waits for nobody."""
+"""A fetch ends at its timeout wherever the host hangs, and as soon as its job is stopped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from generation_worker.domain.errors import (
     LeaseLost,
     ShuttingDown,
 )
-from generation_worker.fetch.connector import MOST_LOOKUPS, TimeLimit, TimeUp, addresses_of, dial_tcp
+from generation_worker.fetch.connector import MOST_LOOKUPS, DeadlineExceeded, DeadlineWatch, dial_tcp, resolve_addresses
 from generation_worker.fetch.fetcher import WebFetcher
 from tests.fetch.pages import CAT, SILENT, begun, image, redirect
 from tests.fetch.world import HOST, PUBLIC, URL, Attempt, Site, World
@@ -75,7 +75,7 @@ def unavailable(fetcher: WebFetcher) -> str:
 def test_a_host_that_does_not_come_to_an_end_is_left(world: World, site: Site, page: Reply) -> None:
     site.pages["/cat.png"] = page
     assert unavailable(world.fetcher(timeout=SHORT)) == (
-        f"The host {HOST} of an input's url did not send its whole answer within 0.4 s."
+        f"The host {HOST} of an input's url did not send a complete response within 0.4 s."
     )
 
 
@@ -171,17 +171,17 @@ def test_an_attempt_that_is_stopped_as_the_connection_breaks_is_stopped(world: W
 
 def test_the_time_limit_counts_from_its_beginning_and_keeps_the_attempts(attempt: Attempt) -> None:
     now = 0.0
-    limit = TimeLimit(attempt, 10.0, clock=lambda: now)
+    limit = DeadlineWatch(attempt, 10.0, clock=lambda: now)
     limit.check()
     assert limit.seconds_left() == 10.0
     now = 9.5
     limit.check()
     assert limit.seconds_left() == 0.5
     now = 11.0
-    with pytest.raises(TimeUp):
+    with pytest.raises(DeadlineExceeded):
         limit.check()
     assert limit.seconds_left() == 0.0
-    assert TimeLimit(Attempt(seconds=5), 10.0).seconds_left() <= 5
+    assert DeadlineWatch(Attempt(seconds=5), 10.0).seconds_left() <= 5
 
 
 # names that nobody waits for any more
@@ -196,7 +196,7 @@ def test_lookups_that_were_given_up_do_not_pile_up() -> None:
         return [PUBLIC]
 
     def look_up() -> list[Any]:
-        return addresses_of(HOST, resolve, Attempt(), private=False)
+        return resolve_addresses(HOST, resolve, Attempt(), private=False)
 
     with ThreadPoolExecutor(MOST_LOOKUPS + 1) as threads:
         waiting = [threads.submit(look_up) for _ in range(MOST_LOOKUPS)]
@@ -205,7 +205,7 @@ def test_lookups_that_were_given_up_do_not_pile_up() -> None:
                 assert begun_lookups.acquire(timeout=30)
             late = Attempt().stop_after(3, CancelRequested)
             with pytest.raises(CancelRequested):
-                addresses_of(HOST, resolve, late, private=False)
+                resolve_addresses(HOST, resolve, late, private=False)
             assert not begun_lookups.acquire(blocking=False)  # the one too many has not even begun
         finally:
             answered.set()
@@ -219,7 +219,7 @@ def test_a_resolver_that_breaks_gives_its_place_back() -> None:
 
     for _ in range(MOST_LOOKUPS + 1):
         with pytest.raises(Exception, match="could not be found by its name"):
-            addresses_of(HOST, resolve, Attempt(), private=False)
+            resolve_addresses(HOST, resolve, Attempt(), private=False)
 
 
 def test_nothing_is_left_open(world: World, site: Site, attempt: Attempt) -> None:
