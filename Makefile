@@ -1,7 +1,7 @@
 # Two commands matter: `make demo` and `make test`. Each sets up all it needs in .venv; `make help` names the rest.
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast check format lint types imports pages test-pg14 test-pg15 test-pg16 test-pg17 \
-  test-pgbouncer test-prometheus test-browser fuzz-api test-image provider-sim bench bench-gate bench-events mutants lock clean \
+  test-schema test-pgbouncer test-prometheus test-browser fuzz-api test-image provider-sim bench bench-gate bench-events mutants lock clean \
   ready-run ready-dev
 
 # The first one that is new enough. For another: make test PYTHON=python3.13 VENV=.venv-3.13
@@ -50,6 +50,9 @@ pages:
 
 test-pg14 test-pg15 test-pg16 test-pg17: ready-dev ## Run the tests that use a database on an older PostgreSQL
 	$(LISTEN) $(BIN)/python -m tests.postgres_versions $(@:test-pg%=%) $(ARGS)
+
+test-schema: ready-dev ## Run the tests of the database with a schema that needs quotes
+	TEST_DATABASE_SCHEMA=My-Queue $(PYTEST) $(PARALLEL) tests/db tests/sql $(ARGS)
 
 test-pgbouncer: ready-dev ## Run the tests that use a database through PgBouncer
 	$(LISTEN) $(BIN)/python -m tests.pgbouncer $(ARGS)

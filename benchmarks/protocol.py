@@ -11,7 +11,8 @@ import psycopg
 from benchmarks.pgbench_bound import drain_with_pgbench
 from benchmarks.processes import Child, noop_worker
 from benchmarks.server import Server
-from generation_worker.db.ledger import audit
+from generation_worker.db.ledger import find_violations
+from generation_worker.db.query import Queries
 
 SPAN = """
 SELECT count(*) FILTER (WHERE status = 'completed'),
@@ -101,7 +102,7 @@ def jobs_per_second(conninfo: str, jobs: int) -> float:
         row = connection.execute(SPAN).fetchone()
         assert row is not None
         completed, seconds = row
-        broken = {violation.invariant for violation in audit(connection, max_paid_calls=2)}
+        broken = {violation.invariant for violation in find_violations(Queries.on(connection), max_paid_calls=2)}
     if completed != jobs or broken:
         raise RuntimeError(f"{completed} of {jobs} jobs are completed; the audit found {broken}")
     return jobs / seconds

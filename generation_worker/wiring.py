@@ -111,7 +111,12 @@ def build_signals(settings: Settings) -> PostgresSignals | None:
 
 
 def build_audit(settings: Settings, pool: ConnectionPool[Any], store: Store, events: Events) -> Task:
-    audit = partial(count_violations, Queries(pool), max_paid_calls=settings.max_paid_calls, seconds=AUDIT_SECONDS)
+    audit = partial(
+        count_violations,
+        Queries(pool, schema=settings.database_schema),
+        max_paid_calls=settings.max_paid_calls,
+        seconds=AUDIT_SECONDS,
+    )
     return Task(AUDIT_TASK, settings.cleanup_interval, Auditor(store, audit, events).check)
 
 
@@ -337,13 +342,13 @@ def served(
         yield
         return
     from generation_worker.web.app import WebServer  # noqa: PLC0415 - half a second that a worker without it saves
-    from generation_worker.wiring_web import Keeping, build_app  # noqa: PLC0415
+    from generation_worker.wiring_web import UploadBackend, build_app  # noqa: PLC0415
 
     with ExitStack() as stack:
         images = build_images(settings)
         stack.callback(images.close)
-        keeping = Keeping(build_storage(settings), images)
-        app = build_app(stack, settings, supervisor, events, metrics, keeping=keeping)
+        uploads = UploadBackend(build_storage(settings), images)
+        app = build_app(stack, settings, supervisor, events, metrics, uploads=uploads)
         try:
             server = WebServer(app, host=settings.health_host, port=settings.port)
         except OSError as error:

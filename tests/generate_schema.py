@@ -14,7 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from generation_worker.db import migrations
-from generation_worker.db.statements import SCHEMA
+from generation_worker.db.statements import quoted
+from generation_worker.domain.schema import SCHEMA
 from tests.support.servers import embedded
 
 PAGE = Path(__file__).parents[1] / "sql" / "schema.sql"
@@ -28,12 +29,12 @@ BLOCK = re.compile(r"^--\n-- Name: .*; Type: (?P<type>[A-Z ]+);.*\n--\n", re.MUL
 NOISE = re.compile(r"^(--.*|SET .*;|SELECT pg_catalog\.set_config.*|\\(un)?restrict .*)\n", re.MULTILINE)
 
 
-def schema_of(conninfo: str) -> str:
+def schema_of(conninfo: str, schema: str = SCHEMA) -> str:
     """The schema of the database at `conninfo` as SQL, without what differs from server to server."""
-    version = f"--exclude-table={SCHEMA}.{migrations.VERSION_TABLE}"
-    command = [_pg_dump(), "--schema-only", "--no-owner", f"--schema={SCHEMA}", version, conninfo]
+    version = f"--exclude-table={quoted(schema)}.{migrations.VERSION_TABLE}"
+    command = [_pg_dump(), "--schema-only", "--no-owner", f"--schema={quoted(schema)}", version, conninfo]
     dump = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    blocks = [NOISE.sub("", block).replace(f"{SCHEMA}.", "").strip() for block in _in_reading_order(dump)]
+    blocks = [NOISE.sub("", block).replace(f"{quoted(schema)}.", "").strip() for block in _in_reading_order(dump)]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -78,7 +79,7 @@ def _in_reading_order(dump: str) -> list[str]:
     ]
 
     def place(kind: str, text: str) -> tuple[int, int]:
-        owner = re.search(r"(?:CREATE (?:UNLOGGED )?TABLE|ALTER TABLE ONLY| ON) (generation\.\w+)", text)
+        owner = re.search(r"(?:CREATE (?:UNLOGGED )?TABLE|ALTER TABLE ONLY| ON) ((?:generation|\"[\w-]+\")\.\w+)", text)
         if kind in ("FUNCTION", "ACL") or owner is None:
             return (len(tables), kind == "ACL")
         return (tables.index(owner[1]), kind != "TABLE")

@@ -1,4 +1,4 @@
-"""``token``: keys of the HTTP API."""
+"""``token``: API keys. ``audit``: the audit trail, which shows what people and keys have changed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from generation_worker.domain.token import LARGEST_BODY_KB
 
 if TYPE_CHECKING:
     from generation_worker.db.access import NewToken, TokenRow
+    from generation_worker.db.audit_trail import AuditEvent
 
-app = typer.Typer(help="Make keys of the HTTP API, list them, take them back.", no_args_is_help=True)
+app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
 COLUMNS = ("id", "name", "scopes", "user", "limits", "state", "created", "expires", "last used")
+AUDIT_COLUMNS = ("event", "at", "who", "did", "to", "before", "after", "reason")
 NEVER = "never"
 
 RequestsPerMinute = Annotated[
@@ -34,23 +36,23 @@ MaxBody = Annotated[
 
 @app.command("create")
 def create(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is for, for the record.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What the key is for.")],
     scope: Annotated[list[str], typer.Option(help="What it allows: enqueue, read, operate or admin; repeatable.")],
-    user: Annotated[str | None, typer.Option(help="The only user that it may see and act for.")] = None,
-    expires: Annotated[str, typer.Option(help="How long it lasts, such as 90d, or never.")] = "365d",
+    user: Annotated[str | None, typer.Option(help="The only user whose data it may read and change.")] = None,
+    expires: Annotated[str, typer.Option(help="How long it is valid, such as 90d, or never.")] = "365d",
     requests_per_minute: RequestsPerMinute = None,
     most_waiting: MostWaiting = None,
     max_body: MaxBody = None,
     reason: Reason = None,
     as_json: Json = False,
 ) -> None:
-    """Make a key and show it, this one time."""
-    lasts = _read_lasting(expires)
-    with database() as own, own.connection() as connection:
+    """Make a key and show it once."""
+    lasts = _read_validity(expires)
+    with database() as queries:
         from generation_worker.db.access import create_token  # noqa: PLC0415 - not for --help
 
         made = create_token(
-            connection,
+            queries,
             name,
             scope,
             user_id=user,
@@ -68,11 +70,11 @@ def create(
 
 @app.command("list")
 def list_(as_json: Json = False) -> None:
-    """List all keys that there have ever been, without their secrets."""
-    with database() as own, own.connection() as connection:
+    """List all keys, also revoked and expired ones, without their secrets."""
+    with database() as queries:
         from generation_worker.db.access import list_tokens  # noqa: PLC0415 - not for --help
 
-        found = list_tokens(connection)
+        found = list_tokens(queries)[::-1]  # the oldest first
     if as_json:
         print_json({"tokens": found})
         return
@@ -91,11 +93,11 @@ def revoke(
     reason: Reason = None,
     as_json: Json = False,
 ) -> None:
-    """Take a key back: within a second it lets nobody in."""
-    with database() as own, own.connection() as connection:
+    """Revoke a key: within a second no request with it is accepted."""
+    with database() as queries:
         from generation_worker.db.access import revoke_token  # noqa: PLC0415 - not for --help
 
-        revoked = revoke_token(connection, token, by=author(reason))
+        revoked = revoke_token(queries, token, by=author(reason))
     if revoked is None:
         raise CommandFailed("token_not_found", "There is no such key.", "See generation-worker token list")
     if as_json:
@@ -104,7 +106,34 @@ def revoke(
         typer.echo(f"{revoked.id}  {revoked.name}: revoked")
 
 
-def _read_lasting(text: str) -> float | None:
+def audit(
+    actor: Annotated[str | None, typer.Option(help="Only by actors with this prefix: cli:ada, key:")] = None,
+    action: Annotated[
+        str | None, typer.Option(help="Only actions with this prefix: job., credits.grant, pause")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Only targets with this prefix: job:01…, user:ada, setting:price.")
+    ] = None,
+    since: Annotated[str | None, typer.Option(metavar="TIME|-1h", help="Only from then on.")] = None,
+    before: Annotated[int | None, typer.Option(metavar="EVENT", help="Only events before this one.")] = None,
+    limit: Limit = 50,
+    as_json: Json = False,
+) -> None:
+    """Show what people and keys have changed, the latest first. (The ledger is checked by credits audit.)"""
+    moment = read_past(since) if since else None
+    with database() as queries:
+        from generation_worker.db.audit_trail import list_events  # noqa: PLC0415 - not for --help
+
+        found = list_events(
+            queries, actor=actor, action=action, target=target, since=moment, before=before, limit=limit
+        )
+    if as_json:
+        print_json({"events": found, "before": found[-1].id if len(found) == limit else None})
+    else:
+        _show_events(found, limit)
+
+
+def _read_validity(text: str) -> float | None:
     from generation_worker.config import parse_duration  # noqa: PLC0415 - not for --help
 
     if text == NEVER:
@@ -114,12 +143,12 @@ def _read_lasting(text: str) -> float | None:
     except (ValueError, OverflowError):
         seconds = -1.0
     if not 1 <= seconds <= 100 * 365 * 86_400:
-        raise typer.BadParameter("must be a span of time such as 90d, or never", param_hint="--expires")
+        raise typer.BadParameter("must be a duration such as 90d, or never", param_hint="--expires")
     return seconds
 
 
 def _limits(token: TokenRow) -> str:
-    """Those of its own; empty if it has none."""
+    """Its own limits; empty if it has none."""
     own = {
         "{} requests a minute": token.requests_per_minute,
         "{} waiting": token.most_waiting,
@@ -143,46 +172,10 @@ def _show(made: NewToken) -> None:
     typer.echo("Keep the key now: it is not stored and cannot be shown again.")
 
 
-# ``audit``: what people and keys have changed.
-
-
-if TYPE_CHECKING:
-    from generation_worker.db.audit_trail import AuditEvent
-
-AUDIT_COLUMNS = ("event", "at", "who", "did", "to", "before", "after", "reason")
-
-
-def audit(
-    actor: Annotated[str | None, typer.Option(help="Only whose name begins so: cli:ada, key:")] = None,
-    action: Annotated[str | None, typer.Option(help="Only what begins so: job., credits.grant, pause")] = None,
-    target: Annotated[
-        str | None, typer.Option(help="Only to what begins so: job:01…, user:ada, setting:price.")
-    ] = None,
-    since: Annotated[str | None, typer.Option(metavar="TIME|-1h", help="Only from then on.")] = None,
-    before: Annotated[int | None, typer.Option(metavar="EVENT", help="Only events before this one.")] = None,
-    limit: Limit = 50,
-    as_json: Json = False,
-) -> None:
-    """Show what people and keys have changed, the latest first. (The books are checked by credits audit.)"""
-    moment = read_past(since) if since else None
-    with database() as own:
-        from generation_worker.db.insights import Insights  # noqa: PLC0415 - not for --help
-        from generation_worker.db.query import LAST_EVENT  # noqa: PLC0415 - not for --help
-
-        end = LAST_EVENT if before is None else before
-        found = Insights(own).audit_events(
-            actor=actor, action=action, target=target, since=moment, before=end, limit=limit
-        )
-    if as_json:
-        print_json({"events": found, "before": found[-1].id if len(found) == limit else None})
-    else:
-        _show_events(found, limit)
-
-
 def _show_events(found: list[AuditEvent], limit: int) -> None:
     rows = [[e.id, e.at, e.actor, e.action, e.target, e.before, e.after, e.reason] for e in found]
     print_table(AUDIT_COLUMNS, rows)
     if not found:
-        typer.echo("Nothing was changed by anybody, as far as was asked.")
+        typer.echo("No event matches.")
     if len(found) == limit:
         typer.echo(f"There may be more: --before {found[-1].id}")

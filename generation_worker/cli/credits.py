@@ -1,4 +1,4 @@
-"""``credits``: accounts, what moved in them, and whether the books are right."""
+"""``credits``: accounts and their entries, grants and corrections, and the check of the ledger."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from generation_worker.cli.output import print_facts, print_json, print_table, text
-from generation_worker.cli.shell import FAILED, CommandFailed, Json, Key, Limit, Reason, User, actor, database, load
+from generation_worker.cli.shell import FAILED, CommandFailed, Json, Key, Limit, Reason, User, author, database, load
 
 if TYPE_CHECKING:
     from generation_worker.db.credits import Posting
 
-app = typer.Typer(help="Grant and correct credits, look at an account, audit all of them.", no_args_is_help=True)
+app = typer.Typer(help="Grant and correct credits, show an account, check the ledger.", no_args_is_help=True)
 COLUMNS = ("entry", "kind", "amount", "balance", "job", "reason", "by", "at")
 
 
@@ -26,11 +26,11 @@ def grant(
     as_json: Json = False,
 ) -> None:
     """Give a user credits."""
-    with database() as own, own.connection() as connection:
-        from generation_worker.db.credits import grant_credits  # noqa: PLC0415 - not for --help
+    with database() as queries:
+        from generation_worker.db.credits import post  # noqa: PLC0415 - not for --help
 
-        posting = grant_credits(connection, user, amount, idempotency_key=key, reason=reason, actor=actor())
-    _say(user, posting, as_json=as_json)
+        posting = post(queries, "grant_credits", user, amount, key=key, by=author(reason))
+    _show_posting(user, posting, as_json=as_json)
 
 
 @app.command("adjust", context_settings={"ignore_unknown_options": True})
@@ -42,22 +42,21 @@ def adjust(
     as_json: Json = False,
 ) -> None:
     """Correct a user's balance, up or down, never below zero."""
-    with database() as own, own.connection() as connection:
-        from generation_worker.db.credits import adjust_credits  # noqa: PLC0415 - not for --help
+    with database() as queries:
+        from generation_worker.db.credits import post  # noqa: PLC0415 - not for --help
 
-        posting = adjust_credits(connection, user, amount, idempotency_key=key, reason=reason, actor=actor())
-    _say(user, posting, as_json=as_json)
+        posting = post(queries, "adjust_credits", user, amount, key=key, by=author(reason))
+    _show_posting(user, posting, as_json=as_json)
 
 
 @app.command("show")
 def show(user: User, limit: Limit = 50, as_json: Json = False) -> None:
-    """Show a user's balance and what moved last."""
-    with database() as own:
-        from generation_worker.db.insights import Insights  # noqa: PLC0415 - not for --help
+    """Show a user's balance and latest entries."""
+    with database() as queries:
+        from generation_worker.db.credits import find_account, list_entries  # noqa: PLC0415 - not for --help
 
-        insights = Insights(own)
-        account = insights.account(user)
-        entries = insights.account_entries(user, limit=limit)
+        account = find_account(queries, user)
+        entries = list_entries(queries, user, limit=limit)
     if account is None:
         remedy = f"Grant credits first: generation-worker credits grant {user} AMOUNT"
         raise CommandFailed("account_not_found", f"User {user} has no account.", remedy)
@@ -73,13 +72,20 @@ def show(user: User, limit: Limit = 50, as_json: Json = False) -> None:
 
 @app.command("audit")
 def audit(as_json: Json = False) -> int:
-    """Check that accounts, jobs and attempts agree with each other; fails if anything does not."""
+    """Check that accounts, jobs and attempts agree with each other; fails if any row does not."""
     settings = load()
-    with database(settings) as own, own.connection() as connection:
-        from generation_worker.db import ledger as books  # noqa: PLC0415 - not for --help
+    with database(settings) as queries:
+        from generation_worker.db.ledger import explain_invariant, find_violations  # noqa: PLC0415 - not for --help
 
-        violations = books.audit(connection, max_paid_calls=settings.max_paid_calls)
-    found = [{"invariant": v.invariant, "row": dict(v.row), "meaning": books.meaning(v.invariant)} for v in violations]
+        violations = find_violations(queries, max_paid_calls=settings.max_paid_calls)
+    found = [
+        {
+            "invariant": violation.invariant,
+            "row": dict(violation.row),
+            "meaning": explain_invariant(violation.invariant),
+        }
+        for violation in violations
+    ]
     if as_json:
         print_json({"violations": found})
     else:
@@ -93,10 +99,10 @@ def _show_violations(found: list[dict[str, Any]]) -> None:
         typer.echo(f"{invariant}: {rows[0]['meaning']}")
         typer.echo("".join(f"  {text(row['row'])}\n" for row in rows))
     plural = "" if len(found) == 1 else "s"
-    typer.echo(f"{len(found)} violation{plural}." if found else "The books are right.")
+    typer.echo(f"{len(found)} violation{plural}." if found else "The ledger is consistent.")
 
 
-def _say(user: str, posting: Posting, *, as_json: bool) -> None:
+def _show_posting(user: str, posting: Posting, *, as_json: bool) -> None:
     if as_json:
         print_json({"user_id": user, **posting._asdict()})
         return

@@ -1,4 +1,7 @@
-"""How answers look: a table on a terminal, aligned lines elsewhere, or one JSON document."""
+"""How answers and errors look: a table on a terminal, aligned lines elsewhere, or one JSON document.
+
+An error says what is wrong and what to do. It is never a traceback and never shows a secret.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,27 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
+
+from typer import Abort, TyperException
 
 from generation_worker.domain import estimate as spans
+from generation_worker.log.redaction import redact
 
 NOTHING = "–"
+FAILED, WRONG = 1, 2
+"""Exit statuses: the command failed, and its usage or the configuration is wrong."""
 
 Cells = Sequence[Any]
+
+
+class Problem(NamedTuple):
+    """``code`` never changes its meaning; ``status`` is the exit status."""
+
+    code: str
+    message: str
+    hint: str
+    status: int
 
 
 def print_json(value: Any) -> None:
@@ -42,7 +59,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Cells], *, title: str = "
     if not texts:
         return
     if sys.stdout.isatty():
-        from rich.console import Console  # noqa: PLC0415 - takes longer than the query
+        from rich.console import Console  # noqa: PLC0415 - only for a terminal
 
         Console().print(rich_table(columns, texts, title=title))
     else:
@@ -56,9 +73,31 @@ def print_facts(facts: Iterable[tuple[str, Any]]) -> None:
     sys.stdout.write("".join(f"{name.ljust(width)}  {value}\n" for name, value in pairs))
 
 
+def print_problem(problem: Problem, *, as_json: bool) -> int:
+    """Print ``problem`` on stderr, and on stdout if JSON was asked for; its exit status."""
+    message, hint = redact(problem.message), redact(problem.hint)
+    lines = [*message.splitlines(), *([hint] if hint else [])]
+    sys.stderr.write("".join(f"{'Error: ' if n == 0 else '       '}{line}\n" for n, line in enumerate(lines)))
+    if as_json:
+        print_json({"error": {"code": problem.code, "message": message, "hint": hint or None}})
+    return problem.status
+
+
+def report_usage(error: TyperException | Abort, *, as_json: bool) -> int:
+    """Print what is wrong with the words on the command line, or that a person answered no; the exit status."""
+    if isinstance(error, Abort):
+        return print_problem(Problem("aborted", "Nothing was changed.", "", FAILED), as_json=as_json)
+    message = error.format_message().strip()
+    if not message:
+        return WRONG  # the help that was shown instead of a command says enough
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "generation-worker"
+    return print_problem(Problem("usage", message, f"See {command} --help", WRONG), as_json=as_json)
+
+
 def rich_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> Any:
     """A table for a terminal."""
-    from rich.box import SIMPLE_HEAD  # noqa: PLC0415
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - only for a terminal
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 

@@ -9,24 +9,20 @@ import sys
 from typing import Annotated
 
 import typer
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from generation_worker.cli.output import print_json
 from generation_worker.cli.shell import FAILED, WRONG, CommandFailed, Json, load
+from generation_worker.db.statements import quoted, statement_sources
 
 PARAMETER = re.compile(r"%\((\w+)\)s")
-PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
-"""Whatever follows is psql's."""
 
 
 def psql(context: typer.Context) -> None:
-    """Open psql on the database (over DIRECT_URL, if set), where names without a schema are ours first.
+    """Open psql on the database (over DIRECT_URL, if set).
 
-    Everything that follows goes to psql: generation-worker psql -f sql/pending.sql
+    Names without a schema are ours first. All arguments go to psql: generation-worker psql -f sql/pending.sql
     """
-    from psycopg.conninfo import conninfo_to_dict, make_conninfo  # noqa: PLC0415 - not for --help
-
-    from generation_worker.db.statements import quoted  # noqa: PLC0415
-
     settings = load()
     address = settings.direct_database() or settings.require_database()
     program = shutil.which("psql")
@@ -41,7 +37,11 @@ def psql(context: typer.Context) -> None:
         sys.stderr.write(f"Notice: a pooler takes no search path; begin with: SET {path.replace('=', ' = ', 1)};\n")
     else:
         params["options"] = f"{params.get('options', '')} -c {path}".strip()
-    os.execve(program, [program, "-d", make_conninfo(**params), *context.args], environment)  # noqa: S606
+    os.execve(
+        program,
+        [program, "-d", make_conninfo(**{key: str(value) for key, value in params.items()}), *context.args],
+        environment,
+    )  # noqa: S606
 
 
 def sql(
@@ -49,8 +49,6 @@ def sql(
     as_json: Json = False,
 ) -> None:
     """Print a statement as psql runs it, with its parameters as variables; without NAME, the names of all."""
-    from generation_worker.db.statements import statement_sources  # noqa: PLC0415 - not for --help
-
     statements = statement_sources(load().database_schema)
     if name is None:
         _list(sorted(statements), as_json=as_json)

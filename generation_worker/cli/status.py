@@ -1,4 +1,4 @@
-"""``status``: the whole queue at a glance, once or again and again."""
+"""``status``: the whole queue in one screen, once or repeatedly."""
 
 from __future__ import annotations
 
@@ -7,111 +7,82 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
+import psycopg
 import typer
 
 from generation_worker.cli.output import plain, print_json, print_table, rich_table, span, text
 from generation_worker.cli.shell import Json, database
-from generation_worker.db.audit_trail import Pause
-from generation_worker.db.fleet import Gate, JobCount, LaneFront, NextDue, ProcessingJob, Worker
-from generation_worker.db.insights import Insights
-from generation_worker.db.jobs import DuplicateCalls, FailureCode, Throughput
-from generation_worker.db.webhooks import Endpoint
+from generation_worker.db import fleet
+from generation_worker.db.fleet import Gate, LaneFront, NextDue, Pause, ProcessingJob, WorkerProcess
+from generation_worker.db.jobs import (
+    DuplicateCalls,
+    FailureCode,
+    JobCount,
+    Throughput,
+    duplicate_calls,
+    failures_by_code,
+    throughput,
+)
+from generation_worker.db.query import Queries
+from generation_worker.db.webhooks import Endpoint, list_endpoints
 from generation_worker.domain.fleet import extent_of
 
-if TYPE_CHECKING:
-    from generation_worker.db.insights import Insights
+ROWS = 20
+"""Most rows of each list."""
 
 
 def status(
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again and again, until Ctrl-C.")] = False,
-    interval: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds between two looks.")] = 2.0,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Repeat until Ctrl-C.")] = False,
+    interval: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds between two reports.")] = 2.0,
     as_json: Json = False,
 ) -> None:
-    """Show what waits, what runs, who works and what fails."""
+    """Show waiting and running jobs, workers and failures."""
     if watch and as_json:
-        raise typer.BadParameter("--json prints one document; leave out --watch, or call it again and again")
-    with database() as own:
-        from generation_worker.db.insights import Insights  # noqa: PLC0415
-
-        insights = Insights(own)
+        raise typer.BadParameter("--json prints one document; leave out --watch, or call it repeatedly")
+    with database() as queries:
         if watch:
-            _watch(insights, interval)
+            _watch(queries, interval)
         elif as_json:
-            print_json(look(insights).as_json())
+            print_json(collect_status(queries).as_json())
         else:
-            look(insights).show()
+            collect_status(queries).show()
 
 
-def _watch(insights: Insights, interval: float) -> None:
-    try:
-        if sys.stdout.isatty():
-            _refresh(insights, interval)
-        else:
-            _repeat(interval, lambda: typer.echo(f"{datetime.now().astimezone():%H:%M:%S}  {_line(insights)}"))
-    except KeyboardInterrupt:
-        pass  # the way to end it
+def collect_status(queries: Queries) -> StatusReport:
+    """Raises psycopg.Error."""
+    return StatusReport(
+        pauses=fleet.list_pauses(queries),
+        counts=fleet.count_jobs_by_status(queries),
+        fronts=fleet.list_lane_fronts(queries),
+        next_due=fleet.find_next_due(queries),
+        running=fleet.list_processing_jobs(queries, limit=ROWS),
+        workers=fleet.list_workers(queries, limit=ROWS),
+        gates=fleet.list_gates(queries, limit=ROWS),
+        endpoints=list_endpoints(queries, limit=ROWS),
+        throughput=throughput(queries),
+        failures=failures_by_code(queries),
+        duplicates=duplicate_calls(queries),
+    )
 
 
-def _refresh(insights: Insights, interval: float) -> None:
-    from rich.live import Live  # noqa: PLC0415 - only here
-    from rich.text import Text  # noqa: PLC0415
-
-    with Live(auto_refresh=False, screen=True) as live:
-
-        def show() -> None:
-            glance = _patient_look(insights)
-            live.update(Text(glance) if isinstance(glance, str) else glance.renderable(), refresh=True)
-
-        _repeat(interval, show)
-
-
-def _line(insights: Insights) -> str:
-    glance = _patient_look(insights)
-    return glance if isinstance(glance, str) else glance.line()
-
-
-def _repeat(interval: float, show: Callable[[], None]) -> None:
-    while True:
-        show()
-        sys.stdout.flush()
-        time.sleep(interval)
-
-
-def _patient_look(insights: Insights) -> Glance | str:
-    """A look, or why there is none: whoever watches a restart wants to see its end."""
-    from psycopg import OperationalError  # noqa: PLC0415 - not for --help
-
-    try:
-        return look(insights)
-    except OperationalError as error:
-        return f"the database does not answer: {' '.join(str(error).split())}"
-
-
-# What ``status`` shows, taken at one moment.
-
-
-ROWS = 20
-"""Most running jobs and workers that are listed."""
-
-
-class Part(NamedTuple):
+class StatusTable(NamedTuple):
     title: str
     columns: Sequence[str]
     rows: list[list[Any]]
 
 
 @dataclass(frozen=True)
-class Glance:
-    """One answer to each question about the whole queue."""
+class StatusReport:
+    """The state of the whole queue at one moment."""
 
     pauses: list[Pause]
     counts: list[JobCount]
-    lanes: list[LaneFront]
-    due: NextDue | None
+    fronts: list[LaneFront]
+    next_due: NextDue | None
     running: list[ProcessingJob]
-    workers: list[Worker]
+    workers: list[WorkerProcess]
     gates: list[Gate]
     endpoints: list[Endpoint]
     throughput: list[Throughput]
@@ -122,8 +93,8 @@ class Glance:
         return {
             "paused": plain(self.pauses),
             "jobs": {count.status: {"count": count.jobs, "exact": count.exact} for count in self.counts},
-            "waiting": plain(self.lanes),
-            "next_due": plain(self.due),
+            "waiting": plain(self.fronts),
+            "next_due": plain(self.next_due),
             "processing": plain(self.running),
             "workers": plain(self.workers),
             "gates": plain(self.gates),
@@ -135,36 +106,36 @@ class Glance:
 
     def line(self) -> str:
         """The counts and the workers, on one line."""
-        alive = sum(worker.state != "silent" for worker in self.workers)
+        living = sum(worker.state != "silent" for worker in self.workers)
         counts = (f"{count.status} {_number(count.jobs, exact=count.exact)}" for count in self.counts)
         paused = ["paused " + ", ".join(str(extent_of(pause.name)) for pause in self.pauses)] if self.pauses else []
-        silent = sum(endpoint.state == "disabled" for endpoint in self.endpoints)
-        disabled = [f"endpoints disabled {silent}"] if silent else []
-        return "  ".join([*counts, f"workers {alive}", *paused, *disabled])
+        disabled = sum(endpoint.state == "disabled" for endpoint in self.endpoints)
+        endpoints = [f"endpoints disabled {disabled}"] if disabled else []
+        return "  ".join([*counts, f"workers {living}", *paused, *endpoints])
 
     def show(self) -> None:
-        for part in self.parts():
-            print_table(part.columns, part.rows, title=part.title)
+        for table in self.tables():
+            print_table(table.columns, table.rows, title=table.title)
 
     def renderable(self) -> Any:
         """All of it for a terminal."""
         from rich.console import Group  # noqa: PLC0415 - only for --watch
 
-        shown = ((part, [[text(cell) for cell in row] for row in part.rows]) for part in self.parts())
-        return Group(*(rich_table(part.columns, rows, title=part.title) for part, rows in shown if rows))
+        shown = ((table, [[text(cell) for cell in row] for row in table.rows]) for table in self.tables())
+        return Group(*(rich_table(table.columns, rows, title=table.title) for table, rows in shown if rows))
 
-    def parts(self) -> list[Part]:
+    def tables(self) -> list[StatusTable]:
         counts = [[count.status, _number(count.jobs, exact=count.exact), self._note(count)] for count in self.counts]
         return [
-            Part("Paused", ("what", "since", "by", "reason"), self._paused()),
-            Part("Jobs", ("status", "jobs", ""), counts),
-            Part("Processing", ("job", "kind", "user", "attempt", "worker", "for", "lease"), self._running()),
-            Part("Workers", ("worker", "state", "busy", "providers", "version", "seen"), self._workers()),
-            Part("Provider keys", ("key", "state", "used", "for", "reason"), self._gates()),
-            Part("Webhooks", ("endpoint", "state", "waiting", "given up", "since", "reason"), self._endpoints()),
-            Part("Ended", ("last", "completed", "failed", "cancelled", "per minute", "mean"), self._ended()),
-            Part("Failures of the last day", ("code", "jobs", "latest", "message"), self._failures()),
-            Part(
+            StatusTable("Paused", ("what", "since", "by", "reason"), self._paused()),
+            StatusTable("Jobs", ("status", "jobs", ""), counts),
+            StatusTable("Processing", ("job", "kind", "user", "attempt", "worker", "for", "lease"), self._running()),
+            StatusTable("Workers", ("worker", "state", "busy", "providers", "version", "seen"), self._workers()),
+            StatusTable("Provider keys", ("key", "state", "used", "for", "reason"), self._gates()),
+            StatusTable("Webhooks", ("endpoint", "state", "waiting", "given up", "since", "reason"), self._endpoints()),
+            StatusTable("Ended", ("last", "completed", "failed", "cancelled", "per minute", "mean"), self._ended()),
+            StatusTable("Failures of the last day", ("code", "jobs", "latest", "message"), self._failures()),
+            StatusTable(
                 "Paid more than once in the last day",
                 ("jobs", "calls too many", "credits", "latest job"),
                 self._duplicates(),
@@ -176,9 +147,9 @@ class Glance:
 
     def _note(self, count: JobCount) -> str:
         if count.status == "pending":
-            return "; ".join(_front(lane) for lane in self.lanes) or " "
-        if self.due is not None and count.status == self.due.status:
-            return f"next in {span(self.due.seconds)}" if self.due.seconds > 0 else "next one is due"
+            return "; ".join(_front_text(front) for front in self.fronts) or " "
+        if self.next_due is not None and count.status == self.next_due.status:
+            return f"next in {span(self.next_due.seconds)}" if self.next_due.seconds > 0 else "next one is due"
         return " "
 
     def _running(self) -> list[list[Any]]:
@@ -212,7 +183,7 @@ class Glance:
     def _gates(self) -> list[list[Any]]:
         return [
             [
-                gate.key_label + ("" if gate.workers else ", no worker holds it"),
+                gate.key_label + ("" if gate.workers else ", no worker has it"),
                 gate.state,
                 f"{gate.used} of {gate.calls_per_minute}",
                 span(gate.seconds) if gate.reason else " ",
@@ -236,7 +207,7 @@ class Glance:
         ]
 
     def _duplicates(self) -> list[list[Any]]:
-        """Nothing if nothing was: then there is nothing to see."""
+        """No row if there are none."""
         found = self.duplicates
         return [[found.jobs, found.calls, found.credits, found.example]] if found.jobs else []
 
@@ -244,30 +215,56 @@ class Glance:
         return [[failure.code, failure.jobs, failure.last_at, failure.message] for failure in self.failures]
 
 
-def look(insights: Insights) -> Glance:
-    """Ask everything. Raises psycopg.Error."""
-    return Glance(
-        pauses=insights.pauses(),
-        counts=insights.count_jobs(),
-        lanes=insights.oldest_waiting(),
-        due=insights.next_due(),
-        running=insights.processing_jobs(limit=ROWS),
-        workers=insights.workers(limit=ROWS),
-        gates=insights.gates(limit=ROWS),
-        endpoints=insights.webhook_endpoints(limit=ROWS),
-        throughput=insights.throughput(),
-        failures=insights.failures_by_code(),
-        duplicates=insights.duplicate_calls(),
-    )
+def _watch(queries: Queries, interval: float) -> None:
+    try:
+        if sys.stdout.isatty():
+            _refresh(queries, interval)
+        else:
+            _repeat(interval, lambda: typer.echo(f"{datetime.now().astimezone():%H:%M:%S}  {_line(queries)}"))
+    except KeyboardInterrupt:
+        pass  # the way to end it
+
+
+def _refresh(queries: Queries, interval: float) -> None:
+    from rich.live import Live  # noqa: PLC0415 - only here
+    from rich.text import Text  # noqa: PLC0415
+
+    with Live(auto_refresh=False, screen=True) as live:
+
+        def show() -> None:
+            report = _try_to_collect(queries)
+            live.update(Text(report) if isinstance(report, str) else report.renderable(), refresh=True)
+
+        _repeat(interval, show)
+
+
+def _line(queries: Queries) -> str:
+    report = _try_to_collect(queries)
+    return report if isinstance(report, str) else report.line()
+
+
+def _repeat(interval: float, show: Callable[[], None]) -> None:
+    while True:
+        show()
+        sys.stdout.flush()
+        time.sleep(interval)
+
+
+def _try_to_collect(queries: Queries) -> StatusReport | str:
+    """A report, or why there is none: ``--watch`` continues while the database restarts."""
+    try:
+        return collect_status(queries)
+    except psycopg.OperationalError as error:
+        return f"the database does not answer: {' '.join(str(error).split())}"
 
 
 def _number(jobs: int, *, exact: bool) -> str:
     return f"{jobs:,}" if exact else f"about {jobs:,}"
 
 
-def _front(lane: LaneFront) -> str:
-    alone = "" if lane.workers else ", no worker serves it"
-    return f"{lane.provider}: oldest waits {span(lane.seconds)}{alone}"
+def _front_text(front: LaneFront) -> str:
+    alone = "" if front.workers else ", no worker serves it"
+    return f"{front.provider}: oldest waits {span(front.seconds)}{alone}"
 
 
 def _without(row: dict[str, Any], name: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""The kinds of value that a setting can have. Each refuses with words that follow the variable's name.
+"""The building blocks of the settings: how one is declared, and the kinds of value that it can have.
 
-A validator here says what a value must be and never repeats it: it may be a secret.
+A validator of a kind says what a value must be, in words that follow the variable's name, and never repeats the value:
+it may be a secret.
 """
 
 from __future__ import annotations
@@ -21,8 +22,87 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from generation_worker.domain.schema import SCHEMA_NAME, SCHEMA_RULE
 
-# Durations as people write them: 500ms, 30s, 5m, 1h, 90d, 1h30m. Inside, always float seconds.
 
+class ConfigurationError(Exception):
+    """The configuration cannot be used.
+
+    ``problems`` has one line for each fault: the variable's name, what is wrong with it and
+    the remedy, never the value of a secret.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems: list[str] = list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """The declaration of one setting, part of its field's metadata."""
+
+    group: str
+    name: str
+    aliases: tuple[str, ...]
+    help: str
+    secret: bool = False
+    default: str | None = None
+    """The default in words, where it is not a plain value."""
+    example: str | None = None
+    """What ``.env.example`` shows, where the default would not help."""
+    followed: str | None = None
+    """The fleet's setting that holds instead, if there is one."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name, *self.aliases)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a value came from: ``layer`` is environment, .env or option; ``name`` is the variable as it was set."""
+
+    layer: str
+    name: str
+
+
+def declare(
+    name: str,
+    default: Any,
+    help: str,  # noqa: A002 - the word that typer and argparse use
+    *,
+    group: str,
+    aliases: tuple[str, ...] = (),
+    between: tuple[float, float] | None = None,
+    secret: bool = False,
+    default_words: str | None = None,
+    example: str | None = None,
+    followed: str | None = None,
+) -> Any:
+    """A field of the settings: its variable, its default and a sentence about it.
+
+    A ``default`` that is a function makes the default, from the fields declared before if it takes an argument;
+    ``default_words`` then describes it. ``between`` is the range of a number, both ends included, in seconds for a
+    duration. The other arguments are those of ``Setting``.
+    """
+    field: Any = Field(default_factory=default) if callable(default) else Field(default=default)
+    field.metadata.append(Setting(group, name, aliases, help, secret, default_words, example, followed))
+    if between is not None:
+        field.metadata.append(Interval(ge=between[0], le=between[1]))
+    return field
+
+
+def group(title: str) -> Callable[..., Any]:
+    """``declare`` for the settings under ``title``."""
+    return partial(declare, group=title)
+
+
+def derived(field: str, derive: Callable[[Any], Any] = lambda value: value) -> Callable[[dict[str, Any]], Any]:
+    """A default that follows another field, which must be declared before."""
+    return lambda fields: derive(fields[field])
+
+
+# Durations as people write them: 500ms, 30s, 5m, 1h, 90d, 1h30m. Inside, they are float seconds.
+
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 
 _MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _PLAIN = re.compile(r"[0-9]+(?:\.[0-9]+)?")
@@ -66,6 +146,9 @@ def format_duration(seconds: float) -> str:
         return "0s"
     unit = next(unit for unit in ("d", "h", "m", "s", "ms") if milliseconds % _MILLISECONDS[unit] == 0)
     return f"{milliseconds // _MILLISECONDS[unit]}{unit}"
+
+
+# The kinds of value.
 
 
 def _matching(pattern: str, what: str) -> AfterValidator:
@@ -170,81 +253,3 @@ ReplicateModel = Annotated[
 ApiVersion = Annotated[str, _matching(r"v[0-9]+[a-z0-9]*", "an API version such as v1beta")]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)]
 LogFormat = Annotated[Literal["auto", "json", "console"], BeforeValidator(_lower)]
-
-
-# The one error that configuration raises.
-
-
-class ConfigurationError(Exception):
-    """The configuration cannot be used.
-
-    ``problems`` has one line for each fault: the variable's name, what is wrong with it and
-    the remedy, never the value of a secret.
-    """
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems: list[str] = list(problems)
-        super().__init__("\n".join(self.problems))
-
-
-# How one setting is declared: its variable, the other names it goes by, and a line of help.
-
-
-Group = str
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """The declaration of one setting, part of its field's annotation."""
-
-    group: Group
-    name: str
-    aliases: tuple[str, ...]
-    help: str
-    secret: bool = False
-    default: str | None = None
-    """The default in words, where it is not a plain value."""
-    example: str | None = None
-    """What ``.env.example`` shows, where the default would not help."""
-    followed: str | None = None
-    """The fleet's setting that holds instead, if there is one."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return (self.name, *self.aliases)
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a value came from: ``layer`` is environment, .env or option; ``name`` is the variable as it was set."""
-
-    layer: str
-    name: str
-
-
-def declare(
-    name: str,
-    *aliases: str,
-    group: Group,
-    help: str,  # noqa: A002 - the word that typer and argparse use
-    secret: bool = False,
-    default: str | None = None,
-    example: str | None = None,
-    followed: str | None = None,
-) -> Setting:
-    return Setting(group, name, aliases, help, secret, default, example, followed)
-
-
-def group(title: Group) -> partial[Setting]:
-    """``declare`` for the settings under ``title``."""
-    return partial(declare, group=title)
-
-
-def between(lowest: float, highest: float) -> Interval:
-    """The range of a number, both ends included; seconds for a duration."""
-    return Interval(ge=lowest, le=highest)
-
-
-def derived(field: str, derive: Callable[[Any], Any] = lambda value: value) -> Any:
-    """A default that follows another field, which must be declared before."""
-    return Field(default_factory=lambda fields: derive(fields[field]))

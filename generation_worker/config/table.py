@@ -10,10 +10,9 @@ from typing import Any, Protocol
 
 from pydantic_core import PydanticUndefined
 
-from generation_worker.config import load as retired
 from generation_worker.config.kinds import Setting, format_duration
-from generation_worker.config.load import declarations, is_duration
-from generation_worker.config.settings import Settings
+from generation_worker.config.load import RETIRED
+from generation_worker.config.settings import Settings, declarations, is_duration
 from generation_worker.domain.fleet import problem_with
 
 _NOTHING = "–"
@@ -66,7 +65,7 @@ def environment_table() -> str:
         f"**{title}**\n\n" + _markdown(("Setting", "Aliases", "Default", "What it does"), map(_cells, settings))
         for title, settings in _groups()
     ]
-    old = ((f"`{name}`", reason) for name, reason in retired.VARIABLES.items())
+    old = ((f"`{name}`", reason) for name, reason in RETIRED.items())
     return "\n\n".join([*tables, "**No longer needed**\n\n" + _markdown(("Variable", "Because"), old)]) + "\n"
 
 

@@ -91,39 +91,3 @@ def list_events(
 def find_scan_end(queries: Queries, *, before: int | None = None, cap: int = FAR) -> ScanEnd | None:
     """Where ``list_events`` with these values stops reading; None if there are no events."""
     return queries.one_or_none(ScanEnd, "find_scan_end", before=LAST_EVENT if before is None else before, cap=cap)
-
-
-# TRANSITION: everything below goes when jobs, bulk, fleet and webhooks are converted.
-import contextlib  # noqa: E402
-
-import psycopg  # noqa: E402
-
-
-def record(
-    connection: psycopg.Connection[Any],
-    by: Author,
-    action: str,
-    target: str,
-    *,
-    before: Any = None,
-    after: Any = None,
-) -> None:
-    record_change(Queries.on(connection), by, action, target, before=before, after=after)
-
-
-def together(connection: psycopg.Connection[Any]) -> contextlib.AbstractContextManager[Any]:
-    return connection.transaction() if connection.autocommit else contextlib.nullcontext()
-
-
-class FleetSetting(NamedTuple):
-    name: str
-    value: Any
-    updated_at: datetime
-    updated_by: str | None
-
-
-class Pause(NamedTuple):
-    name: str
-    reason: str | None
-    since: datetime
-    by: str | None

@@ -1,9 +1,9 @@
 """Brings a database to a revision of the schema, whole or not at all, however many try at once.
 
 Everything happens in one transaction under pg_advisory_xact_lock: it ends with the transaction, so it works through a
-transaction pooler and leaves nothing behind. Tables, functions and Alembic's version table live in one schema, which is
-made here if it is missing. `current` and `head` are asked at every start of a worker, so they import neither Alembic nor
-SQLAlchemy.
+transaction pooler and leaves nothing behind. Tables, functions and Alembic's version table live in one schema, which
+is made here if it is missing. `current` and `head` are called at every start of a worker, so they import neither
+Alembic nor SQLAlchemy.
 """
 
 from __future__ import annotations
@@ -206,9 +206,8 @@ def _problem(target: Target, schema: str) -> str | None:
     if schema == "public":
         taken = sorted(our_tables().intersection(target.objects))
         names = f"{', '.join(taken[:3])}{' and others' if len(taken) > 3 else ''}"
-        return (
-            f"The schema public has tables of ours by name already ({names}): set DATABASE_SCHEMA." if taken else None
-        )
+        problem = f"The schema public has other tables of the same names as ours ({names}): set DATABASE_SCHEMA."
+        return problem if taken else None
     if target.objects:
         return (
             f"The schema {schema} is in use already, by something else than generation-worker (it has "
@@ -216,8 +215,8 @@ def _problem(target: Target, schema: str) -> str | None:
         )
     if not target.owned:
         return (
-            f"The schema {schema} belongs to {target.owner}, not to {target.role}: run migrate as {target.owner}, or set "
-            "DATABASE_SCHEMA to a name that is free."
+            f"The schema {schema} belongs to {target.owner}, not to {target.role}: run migrate as {target.owner}, or "
+            "set DATABASE_SCHEMA to a name that is free."
         )
     return None
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import psycopg
 
 from generation_worker.config import ConfigurationError, Settings
-from generation_worker.config.load import declarations
+from generation_worker.config.settings import declarations
 from generation_worker.db.connections import SAFE_PATH, Row, apply, connect
 from generation_worker.domain.finding import Verdict, fault, ok, skipped
 from generation_worker.registrations import REGISTRATIONS, configured_providers

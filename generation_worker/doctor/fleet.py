@@ -9,7 +9,7 @@ from psycopg import errors
 
 from generation_worker import __version__
 from generation_worker.config import ConfigurationError, Settings
-from generation_worker.config.load import declarations
+from generation_worker.config.settings import declarations
 from generation_worker.db.fleet import (
     Gate,
     LaneFront,

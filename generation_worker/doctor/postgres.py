@@ -56,8 +56,8 @@ def judge_rights(
     if hidden:
         return fault(
             f"row-level security hides rows of {', '.join(hidden)} from {role}: jobs are there and nobody sees them",
-            f"ALTER TABLE {quoted(schema)}.{hidden[0]} DISABLE ROW LEVEL SECURITY, and so on; or connect as a role with "
-            "BYPASSRLS",
+            f"ALTER TABLE {quoted(schema)}.{hidden[0]} DISABLE ROW LEVEL SECURITY, and so on; "
+            "or connect as a role with BYPASSRLS",
         )
     missing = {table.name: lacks for table in tables if (lacks := _lacking(table))}
     closed = [function.name for function in needed_functions(functions) if not function.allowed]

@@ -1,4 +1,7 @@
-"""A claimed job, as the worker holds it."""
+"""A claimed job, its states, and its trace in W3C Trace Context format.
+
+The ids of a job's trace and spans follow from its row: every worker computes the same ones without a query.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +10,17 @@ import re
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
-# Which trace a job belongs to, and which spans of it are its own, in the words of W3C Trace Context.
-#
-# Whoever looks at a job comes to the same ids, on whichever worker and without asking anybody: they follow from
-# what the row holds.
-
-
-FORM = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-HEARD = re.compile(
+TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+RECEIVED = re.compile(
     r"(?!ff)(?P<version>[0-9a-f]{2})-(?P<ids>[0-9a-f]{32}-[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})(?P<more>-.*)?"
 )
-"""As others may send it: a version that is yet to come has what we know in the same place, and may say more."""
-REMEMBERED = 4096
-"""Jobs and attempts whose ids are kept at hand: more than a worker has at a time."""
+"""As a client may send it: a future version has the known fields in the same places, and may have more."""
+CACHED_DIGESTS = 4096
+"""More than the jobs and attempts that a worker has at a time."""
 
 
 class Trace(NamedTuple):
-    """Where an attempt is in which trace. The ids are worked out only for whoever wants to know them."""
+    """The trace and the span of an attempt. The ids are computed only when they are read."""
 
     job_id: str
     traceparent: str | None
@@ -41,43 +38,43 @@ class Trace(NamedTuple):
 
 
 def is_traceparent(text: str) -> bool:
-    """Whether ``text`` is a traceparent as we keep it: version 00, lower case, neither id all zeros."""
-    return FORM.fullmatch(text) is not None
+    """Whether ``text`` is a traceparent as we store it: version 00, lower case, neither id all zeros."""
+    return TRACEPARENT.fullmatch(text) is not None
 
 
-def heard_traceparent(text: str | None) -> str | None:
-    """What came along with a request, as we keep it; None if it is nothing of the kind.
+def read_traceparent(text: str | None) -> str | None:
+    """The traceparent of a request as we store it; None if it is not valid.
 
-    Nobody may have meant us by it, so it is ignored, as the standard asks, where a parameter would be refused.
+    An invalid one is ignored, as the standard demands, where a parameter would be refused: it may be meant for another
+    server.
     """
-    found = HEARD.fullmatch((text or "").strip())
+    found = RECEIVED.fullmatch((text or "").strip())
     if found is None or (found["version"] == "00" and found["more"]):
         return None
-    kept = (
-        f"00-{found['ids']}-{int(found['flags'], 16) & 1:02x}"  # the flag that we know: the caller's span is recorded
-    )
-    return kept if is_traceparent(kept) else None
+    sampled = int(found["flags"], 16) & 1  # the only flag that version 00 defines
+    stored = f"00-{found['ids']}-{sampled:02x}"
+    return stored if is_traceparent(stored) else None
 
 
 def trace_id_of(job_id: str, traceparent: str | None) -> str:
     """The caller's trace; without one a trace of the job's own: the first 32 digits of the SHA-256 of its id.
 
-    Not the id itself: samplers take the end of a trace id for a random number, which that of a UUID is not.
+    Not the id itself: samplers use the end of a trace id as a random number, which the end of a UUID is not.
     """
     return traceparent[3:35] if traceparent else _digest(job_id)[:32]
 
 
 def job_span_id(job_id: str) -> str:
-    """The span from a job's enqueueing to its end, which the spans of all attempts have as their parent."""
+    """The span from a job's enqueueing to its end: the parent of the spans of all attempts."""
     return _digest(job_id)[32:48]
 
 
 def attempt_span_id(lease_token: str) -> str:
-    """The span of the attempt with this lease. The token itself is the fence, and nobody else's business."""
+    """The span of the attempt with this lease. Not the token itself: that is the fence, and stays secret."""
     return _digest(lease_token)[:16]
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=CACHED_DIGESTS)
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -90,7 +87,7 @@ FINAL: frozenset[Status] = frozenset({"completed", "failed", "cancelled"})
 MOST_ATTEMPTS = 100
 """The highest ``max_attempts`` that the table allows."""
 NO_PROVIDER = "none"
-"""The lane of jobs that are done here, without a provider."""
+"""The lane of jobs that the worker does itself, without a provider."""
 
 
 class ClaimCursor(NamedTuple):
@@ -103,17 +100,17 @@ class ClaimCursor(NamedTuple):
 
 
 class Job(NamedTuple):
-    """What one attempt needs to know. The fields are the columns of a claim; ids are texts."""
+    """The data of one attempt. The fields are the columns of a claim; ids are texts."""
 
     id: str
     kind: str
     user_id: str
     provider: str
     payload: str
-    """JSON text; parsed by the thread that works on it."""
+    """JSON text; parsed by the thread that runs the attempt."""
     cost: int
     attempt: int
-    """Which try this is, from 1; crashes count, waits for a rate limit do not."""
+    """The number of this attempt, from 1; crashes count, waits for a rate limit do not."""
     max_attempts: int
     crashes: int
     waits: int
@@ -130,9 +127,9 @@ class Job(NamedTuple):
     age: float = 0.0
     """Seconds from its enqueueing to this claim."""
     traceparent: str | None = None
-    """The span of whoever enqueued it."""
+    """The span of the app that enqueued it."""
     began_with: str | None = None
-    """The token that the attempt began with, if its lease has expired and this one only settles it."""
+    """The token with which the attempt began, if its lease has expired and this one only settles it."""
 
     @property
     def trace(self) -> Trace:
@@ -140,7 +137,7 @@ class Job(NamedTuple):
 
     @property
     def tags(self) -> dict[str, Any]:
-        """What every event about the job says of it."""
+        """The fields of every event about the job."""
         return {
             "job": self.id,
             "attempt": self.attempt,

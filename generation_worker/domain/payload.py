@@ -1,7 +1,7 @@
-"""What a job asks for, one model for each kind.
+"""The payloads of jobs: one model for each kind.
 
-A payload is checked when it is enqueued from Python and again when it is worked on,
-because a row can be written by anybody who may write to the table.
+A payload is checked when it is enqueued from Python, and again by the worker, because other programs may insert rows
+without a check.
 """
 
 from __future__ import annotations
@@ -24,24 +24,8 @@ from pydantic import (
 from generation_worker.domain.errors import InvalidPayload
 from generation_worker.domain.urls import parse_url
 
-# Placeholders in prompts: ``{{name}}`` is replaced by the input of that name.
-
-
 PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
-
-
-def placeholders(prompt: str) -> list[str]:
-    """The names in ``prompt``, each once, in order of appearance."""
-    return list(dict.fromkeys(PLACEHOLDER.findall(prompt)))
-
-
-def fill(prompt: str, inputs: Mapping[str, str]) -> str:
-    """``prompt`` with each placeholder replaced once; what an input contains is never expanded again.
-
-    Raises KeyError, naming the placeholder, if it has no input.
-    """
-    return PLACEHOLDER.sub(lambda match: inputs[match.group(1)], prompt)
-
+"""``{{name}}`` in a prompt is replaced by the input of that name."""
 
 Kind = Literal["text_to_image", "image_conversion", "image_processing"]
 KINDS: tuple[Kind, ...] = ("text_to_image", "image_conversion", "image_processing")
@@ -49,9 +33,9 @@ KINDS: tuple[Kind, ...] = ("text_to_image", "image_conversion", "image_processin
 PROMPT_LIMIT = 10_000
 """Longest prompt after its placeholders are filled, in characters."""
 IMAGES_LIMIT = 14
-"""Most input images of one job: what the most generous model accepts."""
+"""Most input images of one job: as many as any supported model accepts."""
 SIDE_LIMIT = 8192
-"""Longest side that an output may ask for, in pixels."""
+"""Longest side of an output, in pixels."""
 
 Side = Annotated[int, Field(ge=1, le=SIDE_LIMIT)]
 Quality = Annotated[int, Field(ge=1, le=100)]
@@ -61,11 +45,11 @@ ImageSize = Literal["512", "1K", "2K", "4K"]
 Text = Annotated[str, Field(max_length=PROMPT_LIMIT)]
 
 
-class Model(BaseModel):
+class PayloadModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class ImageRef(Model):
+class ImageRef(PayloadModel):
     """An input image: ``{"key": …}`` in our storage or ``{"url": "https://…"}``."""
 
     key: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
@@ -89,12 +73,12 @@ class ImageRef(Model):
     @field_validator("url")
     @classmethod
     def _on_the_internet(cls, url: str | None, info: ValidationInfo) -> str | None:
-        if url is not None:  # where nobody says which URLs may be named, ``parse_payload`` does afterwards
+        if url is not None:  # without a context, ``parse_payload`` checks it again afterwards
             parse_url(url, private=info.context is None or bool(info.context["private_urls"]))
         return url
 
 
-class Output(Model):
+class Output(PayloadModel):
     """How the image is stored."""
 
     format: Literal["webp", "png", "jpeg", "original"] = "webp"
@@ -103,7 +87,7 @@ class Output(Model):
     thumbnail: Annotated[int, Field(ge=16, le=1024)] | None = 256
 
 
-class TextToImage(Model):
+class TextToImage(PayloadModel):
     """An image made from a prompt, or an edit of ``images`` by a prompt."""
 
     prompt: Annotated[str, Field(min_length=1, max_length=PROMPT_LIMIT)]
@@ -128,8 +112,8 @@ class TextToImage(Model):
         return fill(self.prompt, self.inputs)
 
 
-class ConversionOptions(Model):
-    """How the cloth is put on; free words that become part of the prompt."""
+class ConversionOptions(PayloadModel):
+    """How the person wears the garment; free texts that become part of the prompt."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -140,7 +124,7 @@ class ConversionOptions(Model):
     fit: Annotated[str, Field(max_length=200)] | None = None
 
 
-class ImageConversion(Model):
+class ImageConversion(PayloadModel):
     """The person of ``user_image`` wearing the garment of ``cloth_image``."""
 
     user_image: ImageRef
@@ -154,20 +138,20 @@ class ImageConversion(Model):
     @property
     def filled_prompt(self) -> str:
         """The caller's prompt, or ours, with the options as a last sentence."""
-        asked = self.prompt or (
+        prompt = self.prompt or (
             "Show the person of the first image wearing the garment of the second image. "
             "Keep the face, the body and the background of the first image."
         )
         options = self.options.model_dump(exclude_none=True)
-        wishes = ", ".join(f"{name}: {value}" for name, value in options.items())
-        return f"{asked} ({wishes})" if wishes else asked
+        listed = ", ".join(f"{name}: {value}" for name, value in options.items())
+        return f"{prompt} ({listed})" if listed else prompt
 
     @property
     def images(self) -> tuple[ImageRef, ...]:
         return (self.user_image, self.cloth_image)
 
 
-class Resize(Model):
+class Resize(PayloadModel):
     type: Literal["resize"]
     width: Side | None = None
     height: Side | None = None
@@ -182,12 +166,12 @@ class Resize(Model):
         return self
 
 
-class Thumbnail(Model):
+class Thumbnail(PayloadModel):
     type: Literal["thumbnail"]
     size: Annotated[int, Field(ge=16, le=1024)] = 256
 
 
-class Convert(Model):
+class Convert(PayloadModel):
     type: Literal["convert"]
     format: Format
     quality: Quality = 82
@@ -196,8 +180,8 @@ class Convert(Model):
 Operation = Annotated[Resize | Thumbnail | Convert, Field(discriminator="type")]
 
 
-class ImageProcessing(Model):
-    """One image resized, thumbnailed or converted here, without a provider."""
+class ImageProcessing(PayloadModel):
+    """One image resized, thumbnailed or converted by the worker, without a provider."""
 
     image: ImageRef
     operations: Annotated[tuple[Operation, ...], Field(min_length=1, max_length=8, strict=False)]
@@ -208,22 +192,16 @@ class ImageProcessing(Model):
 
 
 Generation = TextToImage | ImageConversion
-"""What a provider is asked for."""
+"""The payload of a provider call."""
 Payload = Generation | ImageProcessing
-
-_MODELS: dict[str, TypeAdapter[Payload]] = {
-    "text_to_image": TypeAdapter(TextToImage),
-    "image_conversion": TypeAdapter(ImageConversion),
-    "image_processing": TypeAdapter(ImageProcessing),
-}
 
 
 def parse_payload(kind: str, payload: Any, *, private_urls: bool = False) -> Payload:
     """The payload as its kind's model.
 
-    ``payload`` is JSON text (as it comes from the database) or a mapping. With ``private_urls`` a URL may be one that
-    only a worker in development fetches; each worker judges it again, by its settings.
-    Raises InvalidPayload; its message names every field that is wrong and why.
+    ``payload`` is JSON text (from the database) or a mapping. With ``private_urls`` it may have URLs that only a worker
+    in development fetches; each worker checks them again, by its settings.
+    Raises InvalidPayload, whose message names every wrong field and its problem.
     """
     adapter = _MODELS.get(kind)
     if adapter is None:
@@ -237,8 +215,28 @@ def parse_payload(kind: str, payload: Any, *, private_urls: bool = False) -> Pay
         raise InvalidPayload("; ".join(_faults(error))) from None
 
 
+def placeholders(prompt: str) -> list[str]:
+    """The names in ``prompt``, each once, in order of appearance."""
+    return list(dict.fromkeys(PLACEHOLDER.findall(prompt)))
+
+
+def fill(prompt: str, inputs: Mapping[str, str]) -> str:
+    """``prompt`` with each placeholder replaced once; placeholders in an input are never expanded.
+
+    Raises KeyError, naming the placeholder, if it has no input.
+    """
+    return PLACEHOLDER.sub(lambda match: inputs[match.group(1)], prompt)
+
+
+_MODELS: dict[str, TypeAdapter[Payload]] = {
+    "text_to_image": TypeAdapter(TextToImage),
+    "image_conversion": TypeAdapter(ImageConversion),
+    "image_processing": TypeAdapter(ImageProcessing),
+}
+
+
 def _faults(error: ValidationError) -> list[str]:
-    """One ``field: problem`` for each fault, without the value: it may hold a person's words."""
+    """One ``field: problem`` for each fault, without the value: it may be private."""
     faults: list[str] = []
     for fault in error.errors(include_url=False, include_context=False, include_input=False):
         field = ".".join(str(part) for part in fault["loc"]) or "payload"

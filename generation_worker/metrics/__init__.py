@@ -1,4 +1,4 @@
-"""Metrics for Prometheus: what this process has done, and how the whole fleet is."""
+"""Metrics for Prometheus: of this process, and of the whole fleet."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from generation_worker.db.query import Queries
 from generation_worker.events import Events
-from generation_worker.metrics.fleet import Ask, Fleet
+from generation_worker.metrics.fleet import FleetCollector
 from generation_worker.metrics.meters import (
     AttemptMeters,
     CallMeters,
@@ -22,16 +23,60 @@ from generation_worker.metrics.meters import (
     tallies,
 )
 
-# What this process has done, counted as its events tell. Each worker counts its own; Prometheus adds them up.
+PROCESS_GAUGES = {
+    "concurrency": ("worker_concurrency", "Jobs that this process does at once."),
+    "busy": ("worker_busy", "Jobs that this process is processing now."),
+    "stuck": (
+        "worker_stuck_threads",
+        "Threads of this process that are still running long after their job's deadline.",
+    ),
+    "unwritten": ("worker_unwritten_settlements", "Attempts of this process that have ended and are not written yet."),
+    "ready": ("worker_ready", "1 while this process takes jobs."),
+    "listening": ("worker_listening", "1 while LISTEN wakes this process; without it, it polls."),
+}
+"""The names and texts of gauges, by their fields in the report of this process."""
 
 
-class Meters:
-    """Counters and histograms of one process. Hears events in the threads that they happen in."""
+class Metrics:
+    """All metrics of one worker, in a registry of its own. Counts from its creation on."""
+
+    def __init__(self, events: Events, names: Iterable[str]) -> None:
+        """``names`` are the providers that may be values of a label."""
+        disable_created_metrics()  # a second series for each, which no dashboard uses
+        self._events = events
+        self._provider = providers(names)
+        self._process = CollectorRegistry()
+        self._fleet: FleetCollector | None = None
+        ProcessCollector(registry=self._process)
+        EventMeters(self._process, self._provider).subscribe_to(events)
+
+    def watch(self, report: Callable[[], dict[str, Any]], queries: Queries) -> None:
+        """Add the state of this process, as ``report`` returns it, and the metrics of the fleet."""
+        self._process.register(ReportCollector(report))
+        self._fleet = FleetCollector(queries, self._provider, self._events)
+
+    def watch_streams(self, count: Callable[[], int]) -> None:
+        """Add the number of open event streams of this process, as ``count`` returns it."""
+        text = "Streams of events that this process has open now; API_MOST_STREAMS bounds them."
+        Gauge("worker_event_streams", text, registry=self._process).set_function(count)
+
+    def scrape(self, accept: str, *, fleet: bool) -> tuple[bytes, str]:
+        """The metrics and their content type, in a format of the scraper's Accept header.
+
+        Without ``fleet`` only the metrics of this process, for which the database is not queried.
+        """
+        encode, content_type = choose_encoder(accept)
+        parts: list[Collector] = [self._process, *([self._fleet] if fleet and self._fleet else [])]
+        return encode(_Together(parts)), content_type
+
+
+class EventMeters:
+    """Counters and histograms of one process. Runs in the threads that emit the events."""
 
     def __init__(self, registry: CollectorRegistry, provider: Label) -> None:
         attempts = AttemptMeters(registry, provider)
         calls = CallMeters(registry, provider)
-        self._heard = {
+        self._handlers = {
             "attempt.started": attempts.started,
             "attempt.settled": attempts.settled,
             "call.finished": calls.finished,
@@ -41,30 +86,19 @@ class Meters:
         }
         self._tallies = tallies(registry)
 
-    def listen(self, events: Events) -> None:
-        events.subscribe(self._hear)
+    def subscribe_to(self, events: Events) -> None:
+        events.subscribe(self._observe)
 
-    def _hear(self, name: str, fields: dict[str, Any]) -> None:
-        if heard := self._heard.get(name):
-            heard(fields)
+    def _observe(self, name: str, fields: dict[str, Any]) -> None:
+        if handle := self._handlers.get(name):
+            handle(fields)
         elif tally := self._tallies.get(name):
             tally.inc()
 
 
-# How this worker is, as its health page says, in numbers. Asks nobody.
+class ReportCollector(Collector):
+    """The report of this process, as on its health page, as numbers."""
 
-
-FIGURES = {
-    "concurrency": ("worker_concurrency", "Jobs that this process does at once."),
-    "busy": ("worker_busy", "Jobs that this process is at now."),
-    "stuck": ("worker_stuck_threads", "Threads of this process that have not come back long after their job's time."),
-    "unwritten": ("worker_unwritten_settlements", "Attempts of this process that have ended and are not written yet."),
-    "ready": ("worker_ready", "1 while this process takes jobs."),
-    "listening": ("worker_listening", "1 while LISTEN wakes this process; without it, it polls."),
-}
-
-
-class Process(Collector):
     def __init__(self, report: Callable[[], dict[str, Any]]) -> None:
         self._report = report
 
@@ -72,46 +106,11 @@ class Process(Collector):
         return []
 
     def collect(self) -> Iterable[Metric]:
-        said = self._report()
+        report = self._report()
         info = GaugeMetricFamily("worker_build_info", "1; the label has this process's version.", labels=["version"])
-        info.add_metric([said["version"]], 1)
-        return [info, *(GaugeMetricFamily(name, text, float(said[key])) for key, (name, text) in FIGURES.items())]
-
-
-# Puts the metrics together and writes them out in the format that a scraper accepts.
-
-
-class Metrics:
-    """All metrics of one worker, in a registry of its own. Counts from the moment it is made."""
-
-    def __init__(self, events: Events, names: Iterable[str]) -> None:
-        """``names`` are the providers that may stand in a label."""
-        disable_created_metrics()  # a second series for each, which nobody asks for
-        self._events = events
-        self._provider = providers(names)
-        self._own = CollectorRegistry()
-        self._fleet: Fleet | None = None
-        ProcessCollector(registry=self._own)
-        Meters(self._own, self._provider).listen(events)
-
-    def watch(self, report: Callable[[], dict[str, Any]], ask: Ask) -> None:
-        """Show this worker's state, as ``report`` tells it, and the fleet's, as whoever ``ask`` lends answers."""
-        self._own.register(Process(report))
-        self._fleet = Fleet(ask, self._provider, self._events)
-
-    def watch_streams(self, count: Callable[[], int]) -> None:
-        """Show how many streams of events this worker has open, as ``count`` tells it."""
-        text = "Streams of events that this process has open now; API_MOST_STREAMS bounds them."
-        Gauge("worker_event_streams", text, registry=self._own).set_function(count)
-
-    def scrape(self, accept: str, *, fleet: bool) -> tuple[bytes, str]:
-        """The metrics and their content type, as the scraper's Accept header wants them.
-
-        Without ``fleet`` only what this process knows by itself, which costs no question to the database.
-        """
-        encode, content_type = choose_encoder(accept)
-        parts: list[Collector] = [self._own, *([self._fleet] if fleet and self._fleet else [])]
-        return encode(_Together(parts)), content_type
+        info.add_metric([report["version"]], 1)
+        gauges = (GaugeMetricFamily(name, text, float(report[key])) for key, (name, text) in PROCESS_GAUGES.items())
+        return [info, *gauges]
 
 
 class _Together(Collector):

@@ -1,158 +1,57 @@
-"""How the whole fleet is: gauges that are asked of the database, seldom and briefly, whoever scrapes and how often."""
+"""Gauges of the whole fleet, from the database: queried at most every few seconds, however often Prometheus scrapes."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Sequence
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from generation_worker.db import fleet
+from generation_worker.db.jobs import DuplicateCalls, JobCount, Throughput, duplicate_calls, throughput
+from generation_worker.db.query import Queries
+from generation_worker.db.server import read_snapshot_age
 from generation_worker.events import Events
 from generation_worker.metrics.meters import Label
 from generation_worker.ports import StoreUnavailable
 
-# What the fleet's gauges are made from, in their own words: answers that the database's questions give.
-
-
-class Count(Protocol):
-    @property
-    def status(self) -> str: ...
-    @property
-    def jobs(self) -> int: ...
-    @property
-    def exact(self) -> bool: ...
-
-
-class Lane(Protocol):
-    @property
-    def provider(self) -> str: ...
-    @property
-    def seconds(self) -> float: ...
-    @property
-    def workers(self) -> int: ...
-
-
-class Span(Protocol):
-    @property
-    def span(self) -> str: ...
-    @property
-    def completed(self) -> int: ...
-    @property
-    def failed(self) -> int: ...
-    @property
-    def mean_seconds(self) -> float | None: ...
-    @property
-    def credits_charged(self) -> int: ...
-    @property
-    def refunds(self) -> int: ...
-    @property
-    def credits_refunded(self) -> int: ...
-
-
-class FleetWorker(Protocol):
-    @property
-    def state(self) -> str: ...
-
-
-class KeyGate(Protocol):
-    @property
-    def key_label(self) -> str: ...
-    @property
-    def provider(self) -> str: ...
-    @property
-    def calls_per_minute(self) -> int: ...
-    @property
-    def used(self) -> int: ...
-    @property
-    def state(self) -> str: ...
-    @property
-    def workers(self) -> int: ...
-
-
-class Duplicates(Protocol):
-    @property
-    def jobs(self) -> int: ...
-    @property
-    def calls(self) -> int: ...
-    @property
-    def credits(self) -> int: ...
-
-
-class MaintenanceRow(Protocol):
-    @property
-    def name(self) -> str: ...
-    @property
-    def seconds(self) -> float | None: ...
-    @property
-    def found(self) -> Mapping[str, Any] | None: ...
-
-
-class Questions(Protocol):
-    """Every answer is bounded. Raises StoreUnavailable."""
-
-    def count_jobs(self) -> Sequence[Count]: ...
-
-    def oldest_waiting(self) -> Sequence[Lane]: ...
-
-    def throughput(self, *, cap: int) -> Sequence[Span]: ...
-
-    def workers(self, *, limit: int) -> Sequence[FleetWorker]: ...
-
-    def gates(self, *, limit: int) -> Sequence[KeyGate]: ...
-
-    def duplicate_calls(self) -> Duplicates: ...
-
-    def oldest_snapshot(self) -> float: ...
-
-    def maintenance(self) -> Sequence[MaintenanceRow]: ...
-
-
-class Ask(Protocol):
-    """Lends somebody who answers questions, for the length of a block."""
-
-    def __call__(self) -> AbstractContextManager[Questions]: ...
-
-
-# Makes gauges of what the database answers about the whole fleet.
-
-
 SAMPLE = 10_000
-"""How many of the latest final jobs stand for an hour with more of them."""
+"""How many of the latest final jobs are read for an hour; with more of them its figures are scaled up."""
 MOST_WORKERS = 1000
 MOST_GATES = 100
+CACHE_SECONDS = 5.0
+"""How long one result serves all scrapes, a missing one too."""
 GATE_STATES = ("ok", "limited", "open", "probing")
 STATUSES = {
     "pending": "Jobs that may be claimed now",
     "scheduled": "Jobs that wait for their time: delayed by the caller, or backing off after a failed attempt",
-    "rate_limited": "Jobs that wait because a provider said that it is too early",
+    "rate_limited": "Jobs that wait because a provider limited its calls",
     "processing": "Jobs that a worker holds now",
     "completed": "Jobs in the table that have their image",
-    "failed": "Jobs in the table that ended for good without an image",
+    "failed": "Jobs in the table that ended without an image",
     "cancelled": "Jobs in the table that were stopped on request",
 }
 ESTIMATED = "in the whole fleet; an estimate beyond 10,000"
 
 
-def families_of(questions: Questions, provider: Label) -> list[Metric]:
+def fleet_metrics(queries: Queries, provider: Label) -> list[Metric]:
     """All gauges of the fleet. Raises StoreUnavailable."""
     return [
-        *_jobs(questions.count_jobs()),
-        *_lanes(questions.oldest_waiting(), provider),
-        *_hour(questions.throughput(cap=SAMPLE)),
-        _workers(questions),
-        *_gates(questions.gates(limit=MOST_GATES), provider),
-        *_duplicates(questions.duplicate_calls()),
+        *_jobs(fleet.count_jobs_by_status(queries)),
+        *_lanes(fleet.list_lane_fronts(queries), provider),
+        *_hour(throughput(queries, cap=SAMPLE)),
+        _workers(fleet.list_workers(queries, limit=MOST_WORKERS)),
+        *_gates(fleet.list_gates(queries, limit=MOST_GATES), provider),
+        *_duplicates(duplicate_calls(queries)),
         _gauge(
             "worker_oldest_snapshot_age_seconds",
             "Age of the oldest snapshot that keeps dead rows of this database from being removed, as far as the "
             "worker's role may see: all of them as a member of pg_monitor.",
-            questions.oldest_snapshot(),
+            read_snapshot_age(queries),
         ),
-        *_maintenance(questions.maintenance()),
+        *_maintenance(fleet.list_maintenance_tasks(queries)),
     ]
 
 
@@ -161,7 +60,7 @@ def _gauge(name: str, text: str, value: float | None) -> Metric:
     return GaugeMetricFamily(name, text, value)
 
 
-def _jobs(counts: Sequence[Count]) -> Iterable[Metric]:
+def _jobs(counts: Sequence[JobCount]) -> Iterable[Metric]:
     for count in counts:
         yield _gauge(f"worker_jobs_{count.status}", f"{STATUSES[count.status]}, {ESTIMATED}.", count.jobs)
     total = sum(count.jobs for count in counts)
@@ -172,7 +71,7 @@ def _jobs(counts: Sequence[Count]) -> Iterable[Metric]:
     yield _gauge("worker_jobs_exact", "1 if every number of jobs was counted, 0 if one is an estimate.", int(exact))
 
 
-def _lanes(lanes: Sequence[Lane], provider: Label) -> Iterable[Metric]:
+def _lanes(lanes: Sequence[fleet.LaneFront], provider: Label) -> Iterable[Metric]:
     age = GaugeMetricFamily(
         "worker_oldest_pending_age_seconds",
         "Seconds for which the job has been due that has waited for longest, of those first in line for a provider.",
@@ -181,8 +80,8 @@ def _lanes(lanes: Sequence[Lane], provider: Label) -> Iterable[Metric]:
     serving = GaugeMetricFamily(
         "worker_lane_workers", "Living workers that serve a provider for which jobs wait.", labels=["provider"]
     )
-    longest: dict[str, Lane] = {}
-    for lane in lanes:  # the longest wait comes first, and stands for all providers that have no name here
+    longest: dict[str, fleet.LaneFront] = {}
+    for lane in lanes:  # the longest wait comes first, so it is the value of all providers with the label other
         longest.setdefault(provider.of(lane.provider), lane)
     for name, lane in longest.items():
         age.add_metric([name], lane.seconds)
@@ -191,7 +90,7 @@ def _lanes(lanes: Sequence[Lane], provider: Label) -> Iterable[Metric]:
     yield serving
 
 
-def _hour(spans: Sequence[Span]) -> Iterable[Metric]:
+def _hour(spans: Sequence[Throughput]) -> Iterable[Metric]:
     [hour] = [span for span in spans if span.span == "hour"]
     ended = hour.completed + hour.failed
     yield _gauge(
@@ -206,22 +105,22 @@ def _hour(spans: Sequence[Span]) -> Iterable[Metric]:
     )
     charged = "Credits for the jobs that the fleet completed within the last hour."
     yield _gauge("worker_hour_credits_charged", charged, hour.credits_charged)
-    refunds = "Refunds of the last hour in the whole fleet, whoever caused them."
+    refunds = "Refunds of the last hour in the whole fleet, with any cause."
     yield _gauge("worker_hour_refunds", refunds, hour.refunds)
     yield _gauge("worker_hour_credits_refunded", "Credits given back by these refunds.", hour.credits_refunded)
 
 
-def _workers(questions: Questions) -> Metric:
-    alive = sum(worker.state != "silent" for worker in questions.workers(limit=MOST_WORKERS))
-    return _gauge("worker_active_workers", "Workers of the fleet that were heard of within two minutes.", alive)
+def _workers(workers: Sequence[fleet.WorkerProcess]) -> Metric:
+    living = sum(worker.state != "silent" for worker in workers)
+    return _gauge("worker_active_workers", "Workers of the fleet with a heartbeat within two minutes.", living)
 
 
-def _gates(gates: Sequence[KeyGate], provider: Label) -> Iterable[Metric]:
+def _gates(gates: Sequence[fleet.Gate], provider: Label) -> Iterable[Metric]:
     names = ["provider", "key"]
     state = GaugeMetricFamily(
         "worker_gate_state",
-        "1 for the state of a provider's key, 0 for the others: ok, limited (it said 429), open (the breaker is), "
-        "probing (one job tries whether it works again). Keys that no living worker holds are left out.",
+        "1 for the state of a provider's key, 0 for the others: ok, limited (it answered 429), open (the breaker is), "
+        "probing (one job tests the provider). Keys that no living worker has are left out.",
         labels=[*names, "state"],
     )
     limit = GaugeMetricFamily("worker_gate_calls_per_minute", "Calls that a key allows in a minute.", labels=names)
@@ -236,23 +135,23 @@ def _gates(gates: Sequence[KeyGate], provider: Label) -> Iterable[Metric]:
     return [state, limit, used]
 
 
-def _duplicates(found: Duplicates) -> Iterable[Metric]:
+def _duplicates(found: DuplicateCalls) -> Iterable[Metric]:
     may = "of the last day that were, or may have been, paid for more than once"
     yield _gauge("worker_duplicate_call_jobs", f"Jobs {may}.", found.jobs)
     yield _gauge("worker_duplicate_calls", f"Calls beyond the first for jobs {may}.", found.calls)
-    cost = "What users pay for as many images, in credits; providers do not tell their price."
+    cost = "What users pay for as many images, in credits; providers do not report their price."
     yield _gauge("worker_duplicate_calls_credits", cost, found.credits)
 
 
-def _maintenance(tasks: Sequence[MaintenanceRow]) -> Iterable[Metric]:
+def _maintenance(tasks: Sequence[fleet.MaintenanceTask]) -> Iterable[Metric]:
     done = GaugeMetricFamily(
         "worker_maintenance_age_seconds",
-        "Seconds since a task of maintenance was done to its end by anybody; without a sample until it was.",
+        "Seconds since the last success of a maintenance task in the fleet; without a sample until the first one.",
         labels=["task"],
     )
     broken = GaugeMetricFamily(
         "worker_ledger_violations",
-        "Rows that break an invariant of the books, up to 100 each, when they were last checked (task audit; "
+        "Rows that break an invariant of the ledger, up to 100 each, at its last check (task audit; "
         "generation-worker credits audit checks them now). Without a sample where the check took too long.",
         labels=["invariant"],
     )
@@ -265,49 +164,43 @@ def _maintenance(tasks: Sequence[MaintenanceRow]) -> Iterable[Metric]:
     return [done, broken]
 
 
-KEPT = 5.0
-"""Seconds for which an answer serves every scrape, a missing one too."""
-
-
-class Fleet(Collector):
-    """The same for every worker of a database, so any one of them can be asked."""
+class FleetCollector(Collector):
+    """The gauges of the fleet. They are the same in every worker of a database, so any one may be scraped."""
 
     def __init__(
-        self, ask: Ask, provider: Label, events: Events, *, clock: Callable[[], float] = time.monotonic
+        self, queries: Queries, provider: Label, events: Events, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._ask = ask
+        self._queries = queries
         self._provider = provider
         self._events = events
         self._clock = clock
         self._lock = threading.Lock()
-        self._known: list[Metric] = []
-        self._known_until = clock()
+        self._cached: list[Metric] = []
+        self._cached_until = clock()
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: it must not cost a question to be registered."""
+        """Nothing: registration must not query the database."""
         return []
 
     def collect(self) -> Iterable[Metric]:
-        """The gauges; if the database does not answer only worker_database_up, which is 0 then."""
+        """The gauges; only worker_database_up, which is 0, if the database does not answer."""
         with self._lock:
-            if self._clock() >= self._known_until:
-                self._known = self._look()
-                self._known_until = self._clock() + KEPT
-            return self._known
+            if self._clock() >= self._cached_until:
+                self._cached = self._query()
+                self._cached_until = self._clock() + CACHE_SECONDS
+            return self._cached
 
-    def _look(self) -> list[Metric]:
+    def _query(self) -> list[Metric]:
         try:
-            with self._ask() as questions:
-                return [_up(1), *families_of(questions, self._provider)]
+            with self._queries.read_only() as questions:
+                return [_up(1), *fleet_metrics(questions, self._provider)]
         except StoreUnavailable:
             return [_up(0)]
-        except Exception as error:  # noqa: BLE001 - a fault of ours must not cost the figures of this process
+        except Exception as error:  # noqa: BLE001 - a bug here must not hide the metrics of this process
             self._events.emit("fleet.unknown", exc_info=error)
             return [_up(0)]
 
 
 def _up(value: int) -> Metric:
-    text = (
-        "1 if the database has answered, within seconds, what the fleet's figures are made from; else they are missing."
-    )
+    text = "1 if the database answered the queries for the fleet's metrics within seconds; else they are missing."
     return GaugeMetricFamily("worker_database_up", text, value)

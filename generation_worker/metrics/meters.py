@@ -1,4 +1,4 @@
-"""What an attempt took, how it ended, and what it cost."""
+"""Counters and histograms of one process: attempts, credits, provider calls, webhooks, streams, faults."""
 
 from __future__ import annotations
 
@@ -12,24 +12,17 @@ from generation_worker.domain.errors import JobError
 from generation_worker.domain.job import NO_PROVIDER
 from generation_worker.domain.payload import KINDS
 
-# Buckets of the histograms, in seconds.
-
-
 WAITS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 IMAGES = (0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600)
 DELIVERING = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60)
 STORING = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 600)
-"""An image takes seconds to minutes, an attempt ten minutes at most unless somebody allows more."""
-
-
-# What may become the value of a label: what the code knows, so that no user can make a new series.
-
+"""Buckets in seconds. An image takes seconds to minutes, an attempt ten minutes at most by default."""
 
 OTHER = "other"
 
 
 class Label:
-    """The known values of one label; whatever else comes is ``other``."""
+    """The known values of one label, so that no user can create a series; any other value becomes ``other``."""
 
     def __init__(self, known: Iterable[str]) -> None:
         self.known = frozenset(known)
@@ -56,6 +49,8 @@ CALL_OUTCOME = Label(["ok", "stopped", *codes()])
 
 
 class AttemptMeters:
+    """Durations and outcomes of attempts."""
+
     def __init__(self, registry: CollectorRegistry, provider: Label) -> None:
         self._provider = provider
         self._money = MoneyMeters(registry)
@@ -92,6 +87,8 @@ class AttemptMeters:
 
 
 class MoneyMeters:
+    """Credits that were charged and refunded."""
+
     def __init__(self, registry: CollectorRegistry) -> None:
         self._charged = Counter(
             "worker_credits_charged",
@@ -100,8 +97,8 @@ class MoneyMeters:
         )
         self._refunds = Counter(
             "worker_refunds",
-            "Refunds for jobs that this process settled as failed or cancelled. Not those of jobs that waited when an "
-            "app cancelled them or when they expired: worker_hour_refunds has all.",
+            "Refunds for jobs that this process settled as failed or cancelled. Not those of waiting jobs that were "
+            "cancelled or expired: worker_hour_refunds has all.",
             registry=registry,
         )
         self._refunded = Counter(
@@ -116,19 +113,18 @@ class MoneyMeters:
             self._refunded.inc(cost)
 
 
-# What calls of providers took and came to, and how long their images took to store.
-
-
 NOT_MADE = ("stopped", "gate_closed")
-"""Outcomes of calls whose duration says nothing about the provider."""
+"""Outcomes of calls whose duration is not the provider's."""
 
 
 class CallMeters:
+    """Durations and outcomes of provider calls, and of storing their images."""
+
     def __init__(self, registry: CollectorRegistry, provider: Label) -> None:
         self._provider = provider
         self._generation = Histogram(
             "worker_generation_seconds",
-            "Seconds that a provider took for one call of this process, by whether an image came.",
+            "Seconds that a provider took for one call of this process, by whether it returned an image.",
             ["provider", "result"],
             buckets=IMAGES,
             registry=registry,
@@ -157,14 +153,11 @@ class CallMeters:
         self._storage.observe(fields["seconds"])
 
 
-# Events that are counted as they come.
-
-
 COUNTED = {
-    "lease.reclaimed": ("worker_reclaims", "Jobs that this process took over from a worker that fell silent."),
+    "lease.reclaimed": ("worker_reclaims", "Jobs that this process reclaimed after their lease had expired."),
     "lease.lost": (
         "worker_lost_leases",
-        "Attempts of this process whose outcome was refused: somebody else had the job.",
+        "Attempts of this process whose outcome was not written: another worker had the job.",
     ),
     "job.refused": (
         "worker_jobs_refused",
@@ -174,14 +167,14 @@ COUNTED = {
         "worker_jobs_expired",
         "Jobs that this process failed because they still waited after their deadline.",
     ),
-    "call.resumed": ("worker_calls_resumed", "Calls whose answer was fetched instead of being paid for again."),
+    "call.resumed": ("worker_calls_resumed", "Calls whose result was fetched instead of being paid for again."),
     "image.staged": (
         "worker_images_staged",
-        "Paid images that the database keeps because the storage did not take them.",
+        "Paid images that were staged in the database because the storage failed.",
     ),
-    "answer.rejected": ("worker_answers_rejected", "Answers that were paid for and are no image."),
+    "answer.rejected": ("worker_answers_rejected", "Provider responses that were paid for and are not an image."),
 }
-"""The names of their counters, and what these say."""
+"""The names and texts of counters, by their events."""
 
 FAULTS = (
     "attempt.broke",
@@ -195,33 +188,32 @@ FAULTS = (
     "settlement.refused",
     "thread.stuck",
 )
-"""Those that should not happen, in one counter together."""
+"""Events that should not happen; one counter has them all."""
 
 
 def tallies(registry: CollectorRegistry) -> dict[str, Counter]:
     """The counters, by the events that they count."""
     counted = {event: Counter(name, text, registry=registry) for event, (name, text) in COUNTED.items()}
     faults = Counter(
-        "worker_faults", "What should not happen, by the name of its log line.", ["event"], registry=registry
+        "worker_faults", "Events that should not happen, by the name of their log line.", ["event"], registry=registry
     )
     return {**counted, **{event: faults.labels(event) for event in FAULTS}}
 
 
-# What this process tells others: webhooks, and streams of events.
-
-
 class DeliveryMeters:
+    """Tries to deliver webhooks."""
+
     def __init__(self, registry: CollectorRegistry) -> None:
         self._deliveries = Counter(
             "worker_webhook_deliveries",
-            "Tries of this process to tell an endpoint something: delivered, failed (tried again later), dead (given "
-            "up) or lost (somebody else had it by then).",
+            "Tries of this process to deliver a webhook: delivered, failed (tried again later), dead (given up) or "
+            "lost (another worker had the delivery by then).",
             ["outcome"],
             registry=registry,
         )
         self._delivery = Histogram(
             "worker_webhook_seconds",
-            "Seconds that an endpoint took to answer this process, or not to.",
+            "Seconds until an endpoint answered this process, or the try failed.",
             buckets=DELIVERING,
             registry=registry,
         )
@@ -232,6 +224,8 @@ class DeliveryMeters:
 
 
 class StreamMeters:
+    """Event streams that were not opened."""
+
     def __init__(self, registry: CollectorRegistry) -> None:
         self._refused = Counter(
             "worker_event_streams_refused",

@@ -1,4 +1,4 @@
-"""Answers that are errors: ``application/problem+json`` (RFC 9457), all in one form, and what becomes one."""
+"""Error responses: ``application/problem+json`` (RFC 9457), and how exceptions become problems."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from generation_worker.ports import StoreUnavailable
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = 5
-"""Seconds after which a request that met a database or a storage that is away may be sent again."""
+"""Seconds after which a request may be sent again when the database or the storage did not answer."""
 
 
 class Fault(BaseModel):
     """One thing that is wrong with a request."""
 
     field: str
-    """Where it stands: ``payload.prompt``, ``query.limit``, ``header.idempotency-key``."""
+    """Its place in the request: ``payload.prompt``, ``query.limit``, ``header.idempotency-key``."""
     detail: str
 
 
 class ProblemDetails(BaseModel):
-    """What went wrong, for people (``detail``, ``remedy``) and for programs (``code``, ``field``)."""
+    """An error, for people (``detail``, ``remedy``) and for programs (``code``, ``field``)."""
 
-    type: str = Field(default="about:blank", description="As RFC 9457 has it; `code` tells more.")
+    type: str = Field(default="about:blank", description="Always about:blank (RFC 9457); `code` is more precise.")
     title: str = Field(description="The name of the status.")
     status: int
     code: str = Field(description="What is wrong, in a word that never changes its meaning.")
@@ -89,13 +89,13 @@ class Problem(Exception):
 
 
 def too_early(code: str, detail: str, *, status: int, seconds: float, remedy: str | None = None) -> Problem:
-    """A problem that waiting solves."""
+    """A problem that goes away by waiting ``seconds``."""
     after = max(1, math.ceil(seconds))
     return Problem(status, code, detail, {"Retry-After": str(after)}, remedy=remedy)
 
 
 def problem_of(error: Exception) -> Problem | None:
-    """What an error of ours is answered with; None for one that should not have happened."""
+    """The response to an expected error; None for an unexpected one."""
     for kind in type(error).__mro__:
         if kind in _HANDLERS and kind is not Exception:
             return _HANDLERS[kind](error)
@@ -103,18 +103,18 @@ def problem_of(error: Exception) -> Problem | None:
 
 
 def answered_with(error: Exception) -> Problem:
-    """As ``problem_of``, and what an error that should not have happened is answered with."""
+    """The response to any error."""
     return problem_of(error) or _unexpected(error)
 
 
 def describe_problems(app: FastAPI) -> None:
-    """Have every error of ``app`` answered in the one form."""
+    """Have ``app`` answer every error with a problem."""
     for kind, problem in _HANDLERS.items():
         app.add_exception_handler(kind, _answering(problem))
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """What a route says of the problems it may answer with."""
+    """For a route's ``responses``: the problems that it may answer with."""
     return {status: {"model": ProblemDetails, "description": HTTPStatus(status).phrase} for status in statuses}
 
 
@@ -145,18 +145,19 @@ _REFUSED = {
     "endpoint_disabled": 409,
     "delivery_not_found": 404,
 }
-_WAITING_HELPS = {"too_many_waiting": 10}
+_RETRY_AFTER = {"too_many_waiting": 10}
+"""Seconds, for refusals that go away by waiting."""
 _FIELD = re.compile(r"([a-z_][a-z0-9_.\[\]-]*): ")
 
 
 def _refusal(error: EnqueueRefused) -> Problem:
-    status, after = _REFUSED[error.code], _WAITING_HELPS.get(error.code)
+    status, after = _REFUSED[error.code], _RETRY_AFTER.get(error.code)
     headers = {"Retry-After": str(after)} if after else None
     return Problem(status, error.code, error.message, headers, field=_field_of(error.message), remedy=error.hint)
 
 
 def _invalid_payload(error: InvalidPayload) -> Problem:
-    """Its message names each field within the payload."""
+    """The error's message names fields relative to the payload."""
     field = _field_of(error.message)
     return Problem(422, "invalid_request", error.message, field=f"payload.{field}" if field else "payload")
 
@@ -167,8 +168,8 @@ def _field_of(message: str) -> str | None:
 
 
 def _invalid(error: RequestValidationError) -> Problem:
-    """Never repeats what was sent: it may hold a person's words."""
-    faults = [Fault(field=_place(fault["loc"]), detail=_said(fault)) for fault in error.errors()]
+    """Never repeats values of the request: they may be personal."""
+    faults = [Fault(field=_place(fault["loc"]), detail=_detail_of(fault)) for fault in error.errors()]
     if faults and any(fault["type"] == "json_invalid" for fault in error.errors()):
         return Problem(400, "invalid_json", f"The body is not JSON: {faults[0].detail}", field="body")
     shown = "; ".join(f"{fault.field}: {fault.detail}" for fault in faults[:10])
@@ -184,7 +185,7 @@ def _place(location: Sequence[int | str]) -> str:
     return ".".join(parts)
 
 
-def _said(fault: Mapping[str, Any]) -> str:
+def _detail_of(fault: Mapping[str, Any]) -> str:
     if fault["type"] == "extra_forbidden":
         return "unknown field"
     return str(fault["msg"]).removeprefix("Value error, ")
@@ -198,12 +199,12 @@ _CODES = {
 
 
 def _plain(error: HTTPException) -> Problem:
-    """An error of the framework itself."""
+    """An error that the framework raises itself."""
     code, detail = _CODES.get(error.status_code, ("http_error", str(error.detail)))
     return Problem(error.status_code, code, detail, error.headers, remedy="See /docs for what there is.")
 
 
-def _database_away(_error: StoreUnavailable) -> Problem:
+def _database_unavailable(_error: StoreUnavailable) -> Problem:
     return too_early(
         "database_unavailable",
         "The database does not answer.",
@@ -213,7 +214,7 @@ def _database_away(_error: StoreUnavailable) -> Problem:
     )
 
 
-def _storage_away(_error: StorageUnavailable) -> Problem:
+def _storage_unavailable(_error: StorageUnavailable) -> Problem:
     return too_early(
         "storage_unavailable", "The storage does not answer.", status=503, seconds=RETRY_AFTER, remedy="Send it again."
     )
@@ -238,7 +239,7 @@ _HANDLERS: dict[type[Exception], Any] = {
     EnqueueRefused: _refusal,
     InvalidPayload: _invalid_payload,
     InputRejected: _input_rejected,
-    StoreUnavailable: _database_away,
-    StorageUnavailable: _storage_away,
+    StoreUnavailable: _database_unavailable,
+    StorageUnavailable: _storage_unavailable,
     Exception: _unexpected,
 }

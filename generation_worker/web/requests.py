@@ -1,4 +1,4 @@
-"""A request's body, bounded in size, in time and in depth before anything reads it."""
+"""What requests have in common: bounded bodies, types of fields, links in responses, bounded concurrency."""
 
 from __future__ import annotations
 
@@ -16,9 +16,16 @@ from starlette.requests import ClientDisconnect
 
 from generation_worker.web.problems import RETRY_AFTER, Problem, too_early
 
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+JOBS = "/worker/jobs"
+BATCHES = "/worker/batches"
+EVENTS = "/worker/events"
+
 MOST_DEEP = 20
 READ_WITHIN = 20.0
-"""Seconds in which a body must be here."""
+"""Seconds in which a body must arrive."""
 SEND_LESS = (
     "Upload images first (POST /worker/images), and name them by their keys; or use a key that may send more: "
     "generation-worker token create --max-body, API_MAX_BODY_KB."
@@ -28,7 +35,7 @@ _BRACKETS = re.compile(rb"[\[{\]}]")
 
 
 class BoundedRequest(Request):
-    """Its body is JSON of at most ``most`` bytes."""
+    """A request whose body must be JSON of at most ``most`` bytes, and not nested too deep."""
 
     def __init__(self, request: Request, most: int) -> None:
         super().__init__(request.scope, request.receive)
@@ -43,10 +50,10 @@ class BoundedRequest(Request):
 
 
 async def read_body(request: Request, most: int, *, within: float, remedy: str | None = None) -> bytes:
-    """Raises Problem: 413 as soon as it is larger, 408 if it takes too long, 400 if it breaks off.
+    """Read a body. Raises Problem: 413 if it is larger than ``most``, 408 if it takes too long, 400 if it is cut off.
 
-    One that says that it is larger than ``most`` is not begun; of one that does not say how large it is, no more is
-    kept than that.
+    A body whose Content-Length is too large is not read at all; of one without that header, no more than ``most`` bytes
+    are read.
     """
     length = request.headers.get("content-length", "0")
     if not length.isascii() or not length.isdigit() or int(length) > most:
@@ -59,14 +66,14 @@ async def read_body(request: Request, most: int, *, within: float, remedy: str |
                     raise _too_large(most, remedy)
                 body += piece
     except TimeoutError:
-        raise Problem(408, "body_late", f"The body was not here within {within:g} s.") from None
+        raise Problem(408, "body_late", f"The body did not arrive within {within:g} s.") from None
     except ClientDisconnect:
-        raise Problem(400, "invalid_body", "The body breaks off.") from None
+        raise Problem(400, "invalid_body", "The body was cut off.") from None
     return bytes(body)
 
 
 def depth(text: bytes) -> int:
-    """How many arrays and objects of a JSON text stand in each other at most."""
+    """How deep the arrays and objects of a JSON text are nested."""
     deepest = level = 0
     for bracket in _BRACKETS.finditer(_STRING.sub(b"", text)):
         level += 1 if bracket[0] in b"[{" else -1
@@ -99,29 +106,26 @@ def _too_large(most: int, remedy: str | None) -> Problem:
     )
 
 
-# Kinds of values that several requests have.
-
-
 PRINTABLE = r"^[^\x00]+$"
-"""The database holds any character but this one."""
+"""The database can store any character but NUL."""
 
 UserId = Annotated[str, Field(min_length=1, max_length=255, pattern=PRINTABLE, examples=["ada"])]
-Cursor = Annotated[str, Field(min_length=1, max_length=200, description="`next_cursor` of the page before.")]
+Cursor = Annotated[str, Field(min_length=1, max_length=200, description="`next_cursor` of the previous page.")]
 _IDEMPOTENCY_KEY = Header(
     alias="Idempotency-Key",
     min_length=1,
     max_length=255,
     pattern=r"^[!-~]+( [!-~]+)*$",
-    description="The same key and request are done once: sent again, they give the same answer.",
+    description="A request is done once for each key: sent again with the same key, it gets the same answer.",
     examples=["order-1000"],
 )
 IdempotencyKey = Annotated[str | None, _IDEMPOTENCY_KEY]
 IdempotencyKeyNeeded = Annotated[str, _IDEMPOTENCY_KEY]
-"""Where doing it twice would cost money."""
+"""For requests that would cost money if they were done twice."""
 Traceparent = Annotated[
     str | None,
     Header(
-        description="The caller's span by W3C Trace Context. What cannot be read is ignored, as the standard asks.",
+        description="The caller's span (W3C Trace Context). An invalid header is ignored, as the standard requires.",
         examples=["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"],
     ),
 ]
@@ -136,7 +140,7 @@ ForTheRecord = Annotated[Reason | None, Query(alias="reason", description="Why, 
 
 
 class RequestModel(BaseModel):
-    """What somebody sends: nothing that is not asked for, and no text where a number belongs."""
+    """The base of request models: refuses unknown fields."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -150,20 +154,12 @@ def _is_text(value: Any) -> Any:
 Moment = Annotated[AwareDatetime, BeforeValidator(_is_text)]
 
 
-# The addresses that answers give away ready made, so that nobody has to put one together.
-
-
-JOBS = "/worker/jobs"
-BATCHES = "/worker/batches"
-EVENTS = "/worker/events"
-
-
 def job_path(job_id: UUID) -> str:
     return f"{JOBS}/{job_id}"
 
 
 def events_path(job_id: UUID) -> str:
-    """Where a job tells of its changes until it ends."""
+    """Server-sent events of a job until it ends."""
     return f"{JOBS}/{job_id}/events"
 
 
@@ -175,11 +171,14 @@ class JobLinks(NamedTuple):
     status_url: str
     events_url: str
     cancel_url: str
-    """To be sent a DELETE."""
+    """For DELETE."""
 
 
 class Links:
-    """Addresses as the caller knows this server: by the name they called, and the scheme that a proxy reports."""
+    """URLs for responses, so that no client has to build one.
+
+    They have the host that the client called, and the scheme that a proxy reports.
+    """
 
     def __init__(self, request: Request) -> None:
         base = request.base_url
@@ -198,15 +197,11 @@ class Links:
         return f"{self._base}{batch_path(batch_id)}/events"
 
 
-# A few at once: what is slow or large takes no more threads and memory than it may.
-
-
-T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
-
-
 class Turns:
-    """Threads of their own for ``at_once`` requests; the others wait for ``within`` seconds, then come again."""
+    """Bounds the threads and the memory of slow or large requests: ``at_once`` of them run, in threads of their own.
+
+    The others wait for at most ``within`` seconds.
+    """
 
     def __init__(self, at_once: int, *, within: float, busy: str) -> None:
         self._turns = anyio.Semaphore(at_once)
@@ -216,7 +211,7 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self) -> AsyncGenerator[None]:
-        """Raises Problem (503) if none came in time."""
+        """Wait for a turn. Raises Problem (503) if there is none in time."""
         try:
             with anyio.fail_after(self._within):
                 await self._turns.acquire()
@@ -228,5 +223,5 @@ class Turns:
             self._turns.release()
 
     async def run(self, function: Callable[[*Ts], T], *values: *Ts) -> T:
-        """``function(*values)`` in a thread. To be called within a turn."""
+        """Run ``function(*values)`` in a thread. To be called within a turn."""
         return await to_thread.run_sync(function, *values, limiter=self._threads)

@@ -10,7 +10,7 @@ from playwright.sync_api import Page
 
 from scripts.node_packages import NotThere, install
 from tests.browsed.conftest import OpenPage, enter
-from tests.web.dashboard.registry import SEEN
+from tests.web.pages.registry import SEEN
 from tests.web.registry import World
 
 SignedIn = Callable[..., Page]

@@ -12,8 +12,9 @@ from playwright.sync_api import Browser, Page, expect
 from generation_worker.db.access import create_token
 from tests.browsed.conftest import LONGEST, enter
 from tests.support import jobs
+from tests.support.database import queries_on
 from tests.support.webhooks import put_endpoint
-from tests.web.dashboard.registry import SEEN
+from tests.web.pages.registry import SEEN
 from tests.web.registry import World
 
 RUN = "window.ran=1,alert(1)"
@@ -49,7 +50,7 @@ def plant(world: World) -> None:
         payload = {"prompt": text, "negative_prompt": text}
         jobs.put_job(connection, "failed", user_id=text, payload=payload, error_code="x", error_message=text)
         jobs.put_job(connection, "pending", user_id=text, payload=payload)
-        create_token(connection, text[:100], ["read"])
+        create_token(queries_on(connection), text[:100], ["read"])
         put_endpoint(
             connection, url=f"https://a.example/{number}?{text}", user_id=text, disabled_at=jobs.NOW, disabled_for=text
         )

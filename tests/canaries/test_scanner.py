@@ -15,7 +15,7 @@ import httpx
 import pytest
 from fastapi import APIRouter
 
-from generation_worker.config.load import declarations
+from generation_worker.config.settings import declarations
 from generation_worker.db.access import create_token
 from generation_worker.log.setup import LineWriter
 from generation_worker.web.app import WebServer, create_app
@@ -27,7 +27,7 @@ from tests.canaries.secrets import CANARIES
 from tests.canaries.values import GEMINI_KEY, MARK, PUBLIC_MARK, S3_SECRET, WISH
 from tests.simulators.pictures import picture
 from tests.support import jobs
-from tests.support.database import Connection, Database
+from tests.support.database import Connection, Database, queries_on
 from tests.support.processes import WorkerProcess
 
 SPELLINGS: list[Callable[[str], str]] = [
@@ -210,7 +210,7 @@ def test_a_webhooks_secret_may_be_shown_to_whoever_makes_it(path: str, found: Fo
 
 
 def test_a_key_may_be_shown_to_whoever_makes_it(connection: Connection, database: Database, found: Found):
-    key = create_token(connection, "web", ["read"]).key
+    key = create_token(queries_on(connection), "web", ["read"]).key
     database.look_for_secrets()
     channels.look_at_command(["generation-worker", "token", "create", "web"], key)
     assert found() == []

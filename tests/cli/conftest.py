@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from generation_worker.cli.app import main
-from generation_worker.config.load import declarations
+from generation_worker.config.settings import declarations
 from tests.canaries.channels import shown_by
 from tests.canaries.scanner import scanner
 from tests.support import jobs

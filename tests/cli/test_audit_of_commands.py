@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
-from typer.main import get_command
 
-from generation_worker.cli.app import app
+from generation_worker.cli.app import LazyCommand, command_line
 from tests.cli.conftest import Command
 from tests.support import jobs
 from tests.support.database import Connection
@@ -73,13 +72,15 @@ def commands() -> Iterator[str]:
     """The words of every command."""
 
     def walk(command: Any, words: tuple[str, ...]) -> Iterator[str]:
+        if isinstance(command, LazyCommand):
+            command = command.load()
         below = getattr(command, "commands", {})
         for name, each in below.items():
             yield from walk(each, (*words, name))
         if not below or getattr(command, "invoke_without_command", False):
             yield " ".join(words)
 
-    return walk(get_command(app), ())
+    return walk(command_line(), ())
 
 
 def test_each_command_says_whether_it_changes_anything():

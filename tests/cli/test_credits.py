@@ -54,7 +54,7 @@ def test_an_account_that_does_not_exist(cli: Command):
 @pytest.mark.usefixtures("population")
 def test_an_audit_of_right_books(process: Command, cli: Command):
     done = process("credits", "audit")
-    assert (done.status, done.out) == (0, "The books are right.\n")
+    assert (done.status, done.out) == (0, "The ledger is consistent.\n")
     assert cli("credits", "audit", "--json").json == {"violations": []}
 
 

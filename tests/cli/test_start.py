@@ -10,21 +10,22 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from generation_worker import __version__
+from generation_worker.cli.app import COMMANDS, LazyCommand, command_line
 from generation_worker.db import migrations
 from tests.cli.conftest import ROOT, Command
 from tests.support.database import Connection, Database
 
 HEAVY = {"fastapi", "uvicorn", "sqlalchemy", "alembic", "boto3", "botocore", "google", "replicate", "PIL"}
+OF_A_COMMAND = {"psycopg", "pydantic", "generation_worker.config", "generation_worker.db"}
+"""What ``--help`` can do without."""
 LOADED = """
 import sys
 from generation_worker.cli.app import main
 status = main(sys.argv[1:])
-print("loaded:", sorted({name.split(".")[0] for name in sys.modules} & set(%r)), file=sys.stderr)
+print("loaded:", sorted(set(sys.modules) & set(%r)), file=sys.stderr)
 sys.exit(status)
 """
-COMMANDS = [
-    ["--help"],
-    ["--version"],
+USED_OFTEN = [
     ["status"],
     ["status", "--json"],
     ["enqueue", "text_to_image", "ada", "--prompt", "a kite"],
@@ -35,16 +36,35 @@ COMMANDS = [
 
 
 @pytest.mark.usefixtures("settings", "fleet")
-@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("arguments", USED_OFTEN, ids=" ".join)
 def test_looking_and_enqueueing_load_nothing_heavy(arguments: list[str]):
+    assert loaded(HEAVY, *arguments) == "loaded: []"
+
+
+@pytest.mark.usefixtures("no_settings")
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"]], ids=" ".join)
+def test_help_loads_no_command(arguments: list[str]):
+    modules = {f"generation_worker.cli.{entry.target.partition(':')[0]}" for entry in COMMANDS.values()}
+    assert loaded(HEAVY | OF_A_COMMAND | modules, *arguments) == "loaded: []"
+
+
+def loaded(watched: set[str], *arguments: str) -> str:
+    """Which of the watched modules a process has loaded that ran a command."""
     done = subprocess.run(
-        [sys.executable, "-c", LOADED % HEAVY, *arguments],
+        [sys.executable, "-c", LOADED % watched, *arguments],
         check=True,
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
-    assert done.stderr.splitlines()[-1] == "loaded: []"
+    return done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_and_the_help_of_a_command_say_the_same(name: str):
+    listed = command_line().commands[name]
+    assert isinstance(listed, LazyCommand)
+    assert str(listed.load().help).startswith(str(listed.help).removesuffix("."))
 
 
 def test_version(process: Command):
@@ -59,7 +79,7 @@ def test_help_lists_the_commands(process: Command):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["bogus"], "No such command 'bogus'"),
         (["status", "--bogus"], "No such option: --bogus"),
@@ -69,10 +89,10 @@ def test_help_lists_the_commands(process: Command):
         (["dead", "list", "--limit", "0"], "--limit"),
     ],
 )
-def test_wrong_usage(cli: Command, arguments: list[str], said: str):
+def test_wrong_usage(cli: Command, arguments: list[str], message: str):
     done = cli(*arguments)
     assert (done.status, done.out.split("{")[0]) == (2, "")
-    assert said in done.err
+    assert message in done.err
     assert "--help" in done.err
 
 
@@ -105,7 +125,7 @@ def test_without_an_address_the_variable_is_named(cli: Command, monkeypatch: pyt
     assert done.err.startswith("Error: DATABASE_URL is not set")
 
 
-def test_every_fault_of_the_configuration_is_said(cli: Command, monkeypatch: pytest.MonkeyPatch):
+def test_every_fault_of_the_configuration_is_printed(cli: Command, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PORT", "many")
     monkeypatch.setenv("WORKER_CONCURRENCY", "0")
     done = cli("status")
@@ -174,7 +194,7 @@ def test_what_nobody_foresaw_is_one_line_with_its_place(cli: Command, monkeypatc
     def fail(**_: object) -> None:
         raise LookupError("postgresql://app:s3cret-word@host/app")
 
-    monkeypatch.setattr("generation_worker.config.load_settings", fail)
+    monkeypatch.setattr("generation_worker.cli.shell.load_settings", fail)
     done = cli("status", "--json")
     assert (done.status, done.json["error"]["code"]) == (1, "internal_error")
     assert done.err.startswith(

@@ -124,7 +124,7 @@ def test_a_key_that_is_wrong_is_not_missing_as_well() -> None:
         ({"GEMINI_MODEL": "gemini-3.1-flash-image"}, "GEMINI_MODEL is gemini-3.1-flash-image, which"),
         ({}, "neither S3_BUCKET, R2_BUCKET nor STORAGE_DIR is set"),
         (R2 | {"STORAGE_DIR": "images"}, "STORAGE_DIR is not used: images go to R2"),
-        ({"FETCH_ALLOW_PRIVATE": "true"}, "FETCH_ALLOW_PRIVATE is on: whoever enqueues"),
+        ({"FETCH_ALLOW_PRIVATE": "true"}, "FETCH_ALLOW_PRIVATE is on: everybody who enqueues"),
         ({"WORKER_JOB_TIMEOUT": "30s"}, "LEASE_DURATION (1m) is longer than WORKER_JOB_TIMEOUT (30s)"),
         ({"DATABASE_URL": POOLED}, "DATABASE_URL is the address of a pooler and DIRECT_URL is not set"),
         ({"DATABASE_URL": POOLED, "DIRECT_URL": POOLED}, "DIRECT_URL is the address of a pooler"),

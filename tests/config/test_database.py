@@ -46,9 +46,6 @@ def params(address: DatabaseAddress) -> dict[str, object]:
         ("postgres://h/d?sslmode=require&sslaccept=strict", {"sslmode": "verify-full"}),
         ("postgres://h/d?sslmode=disable&sslaccept=strict", {"sslmode": "disable"}),
         ("postgres://h/d?sslaccept=accept_invalid_certs", {"sslmode": "require"}),
-        ("postgres://h/d?schema=app", {"options": "-csearch_path=app"}),
-        ("postgres://h/d?schema=My%20App", {"options": '-csearch_path="My\\ App"'}),
-        ("postgres://h/d?schema=app&options=-cwork_mem%3D8MB", {"options": "-cwork_mem=8MB -csearch_path=app"}),
     ],
 )
 def test_reads(url: str, expected: dict[str, str]) -> None:
@@ -91,9 +88,18 @@ def test_knows_a_pooler(url: str, pooled: bool) -> None:
 
 def test_what_prisma_says_about_the_pool() -> None:
     address = parse_database_url(f"{PRISMA}?pgbouncer=true&connection_limit=10&pool_timeout=20&schema=public")
-    assert (address.pool_size, address.pool_timeout, address.search_path) == (10, 20.0, None)
+    assert (address.pool_size, address.pool_timeout) == (10, 20.0)
     assert parse_database_url(f"{PRISMA}?pool_timeout=0").pool_timeout is None
-    assert parse_database_url(f"{PRISMA}?schema=app").search_path == "app"
+
+
+@pytest.mark.parametrize("address", [PRISMA, POOLED])
+def test_a_schema_in_the_address_is_the_apps(address: str) -> None:
+    found = parse_database_url(f"{address}?schema=app&options=-cwork_mem%3D8MB")
+    assert (found.schema, params(found)["options"]) == ("generation", "-cwork_mem=8MB")
+    assert [notice for notice in found.notices if "schema" in notice] == [
+        "DATABASE_URL names a schema, which is your app's: it is ignored here; DATABASE_SCHEMA names ours"
+    ]
+    assert parse_database_url(address, schema="queue").schema == "queue"
 
 
 @pytest.mark.parametrize(
@@ -114,7 +120,6 @@ def test_options_through_a_pooler_are_pointed_out() -> None:
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
-        (f"{POOLED}?schema=app", "DATABASE_URL names a schema, which a pooler does not pass on"),
         ("mysql://u:pw-secret@h/d", "DATABASE_URL is not an address of Postgres: it begins with postgresql://"),
         ("pw-secret", "DATABASE_URL is not an address of Postgres"),
         ("postgres://u:pw-secret%zz@h/d", "DATABASE_URL cannot be read as an address of Postgres: percent-encode"),
@@ -183,14 +188,3 @@ def test_a_raw_password_is_read_whole_or_refused_in_silence(word: str, special: 
     assert "secret" not in repr(address)
     if isinstance(address, DatabaseAddress):
         assert params(address)["host"] == "db.example.com"
-
-
-@settings(deadline=None)
-@given(words)
-def test_any_schema_is_quoted(name: str) -> None:
-    address = address_or_problem(f"postgresql://h/d?schema={quote(name, safe='')}")
-    if isinstance(address, DatabaseAddress):
-        assert address.search_path == (None if name == "public" else name)
-    else:
-        assert not name.isprintable()
-        assert "has a schema that is not a name" in address

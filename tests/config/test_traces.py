@@ -38,8 +38,8 @@ def test_spans_are_sent(environ: dict[str, str], address: str | None) -> None:
         ({ENDPOINT: HERE, "OTEL_SDK_DISABLED": "true"}, None),
         ({ENDPOINT: HERE, PROTOCOL: "grpc", "OTEL_SDK_DISABLED": "true"}, None),
         ({PROTOCOL: "grpc"}, None),
-        ({ENDPOINT: HERE, EXPORTER: "zipkin"}, "OTEL_TRACES_EXPORTER: only otlp and none are known here, not 'zipkin'"),
-        ({ENDPOINT: HERE, PROTOCOL: "grpc"}, "OTEL_EXPORTER_OTLP_PROTOCOL: only http/protobuf is spoken here"),
+        ({ENDPOINT: HERE, EXPORTER: "zipkin"}, "OTEL_TRACES_EXPORTER: only otlp and none are supported, not 'zipkin'"),
+        ({ENDPOINT: HERE, PROTOCOL: "grpc"}, "OTEL_EXPORTER_OTLP_PROTOCOL: only http/protobuf is supported"),
     ],
 )
 def test_no_spans_are_sent(environ: dict[str, str], notice: str | None) -> None:

@@ -4,7 +4,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.support.database import Connection, Database
+from tests.support.database import Connection, Database, listen
 from tests.support.jobs import balance, debit, enqueue, entries, grant, job, offer_local, put_job, start
 from tests.support.races import many_at_once
 from tests.support.waiting import heard, wait_for_lock_waiters
@@ -44,7 +44,7 @@ def test_a_job_that_waits_for_another_attempt_gets_its_refund(fleet: Connection)
 
 def test_a_job_that_runs_is_asked_to_stop_and_its_worker_is_told(fleet: Connection, database: Database):
     listener = database.connect_direct()
-    listener.execute("LISTEN generation_worker")
+    listen(listener)
     job_id = enqueue(fleet)
     start(fleet, job_id)
     assert cancel(fleet, job_id) == [("processing", True)]

@@ -222,7 +222,7 @@ def test_a_dead_letter_is_replayed_once(connection: Connection):
 def test_every_check_is_tried_here(connection: Connection):
     checks = """
       SELECT conrelid::regclass::text, conname::text FROM pg_constraint
-       WHERE contype = 'c' AND connamespace = 'public'::regnamespace
+       WHERE contype = 'c' AND connamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'generation_job'::regclass)
     """
     tried = {("generation_job", constraint) for constraint, _, _ in JOBS} | {("generation_job", "status_is_known")}
     tried |= {(table, constraint) for table, constraint, _ in ROWS}

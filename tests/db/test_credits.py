@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.database import Connection, Database
+from generation_worker.db.credits import LAST_CHARACTER, find_account, list_balances, list_entries
+from tests.support.database import Connection, Database, queries_on
 from tests.support.jobs import balance, entries, grant
+from tests.support.plans import blocks_read
+from tests.support.populated import populate
 from tests.support.races import at_once, many_at_once
 from tests.support.refusals import ANOTHER_REQUEST, APPEND_ONLY, INSUFFICIENT_CREDITS, NOT_VALID, refused
 from tests.support.waiting import wait_for_lock_waiters
@@ -158,3 +161,32 @@ def test_entries_are_append_only(connection: Connection, change: str):
     with refused(APPEND_ONLY, match="credit_entry is append-only: it cannot be changed by (UPDATE|DELETE|TRUNCATE)"):
         connection.execute(change.encode())
     assert entries(connection) == [("grant", 10, 10)]
+
+
+def test_accounts_and_their_entries(connection: Connection):
+    queries = queries_on(connection)
+    assert list_balances(queries) == []
+    assert find_account(queries, "ada") is None
+    populate(connection)
+    assert [(account.user_id, account.balance) for account in list_balances(queries)] == [("ada", 96), ("bob", 10)]
+    assert [account.user_id for account in list_balances(queries, after="ada")] == ["bob"]
+    account = find_account(queries, "ada")
+    assert account is not None
+    assert (account.balance, account.waiting) == (96, 3)
+    latest = list_entries(queries, "ada", limit=2)
+    assert [entry.seq for entry in latest] == [account.entries, account.entries - 1]
+    assert list_entries(queries, "ada", before=2)[0].idempotency_key == "payment-1"
+
+
+def test_accounts_that_begin_alike_cost_a_page_however_many_there_are(connection: Connection):
+    connection.execute("INSERT INTO credit_account (user_id) SELECT 'user-' || n FROM generate_series(1, 20000) n")
+    connection.execute("ANALYZE credit_account")
+    queries = queries_on(connection)
+    found = list_balances(queries, beginning="user-1999", limit=3)
+    assert [account.user_id for account in found] == ["user-1999", "user-19990", "user-19991"]
+    after = list_balances(queries, beginning="user-1999", after="user-19998")
+    assert [account.user_id for account in after] == ["user-19999"]
+    for filters in ({"beginning": "user-1999"}, {"beginning": "user-", "after": "user-5"}, {}):
+        end = filters.get("beginning", "") + LAST_CHARACTER
+        values = {"beginning": "", "after": "", "end": end, "limit": 50, **filters}
+        assert blocks_read(connection, "balances", values) < 100

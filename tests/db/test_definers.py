@@ -8,7 +8,8 @@ import pytest
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from tests.support.database import Connection, Database
+from generation_worker.db.statements import quoted
+from tests.support.database import NAMESPACE, SCHEMA, Connection, Database
 from tests.support.jobs import PROMPT, balance, grant, job, offer_local
 
 OPEN = {
@@ -16,7 +17,7 @@ OPEN = {
     "tell_of_endings", "tell_of_breaker", "tell_of_low_credits",
 }  # fmt: skip
 """The functions that run as their owner, as far as we know."""
-ENQUEUE = "SELECT id FROM public.enqueue_generation('text_to_image', 'ada', %s)"
+ENQUEUE = f"SELECT id FROM {quoted(SCHEMA)}.enqueue_generation('text_to_image', 'ada', %s)"
 TABLES = [
     "generation_job", "job_attempt", "provider_call", "credit_account", "credit_entry", "fleet_setting",
     "worker_process", "maintenance_task", "webhook_endpoint", "webhook_delivery", "webhook_batch",
@@ -35,6 +36,7 @@ def app(fleet: Connection, database: Database) -> Iterator[Connection]:
     """A connection of a role that may call enqueue_generation and cancel_generation, and nothing else."""
     role = sql.Identifier(f"app_{uuid4().hex}")
     fleet.execute(sql.SQL("CREATE ROLE {}").format(role))
+    fleet.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(SCHEMA), role))
     for function in ("enqueue_generation", "cancel_generation"):
         fleet.execute(sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {}").format(sql.Identifier(function), role))
     connection = database.connect_direct()
@@ -46,25 +48,26 @@ def app(fleet: Connection, database: Database) -> Iterator[Connection]:
 
 
 def enqueue_as(connection: Connection) -> UUID:
-    row = connection.execute(ENQUEUE, (Jsonb(PROMPT),)).fetchone()
+    row = connection.execute(ENQUEUE.encode(), (Jsonb(PROMPT),)).fetchone()
     assert row is not None
     return row[0]
 
 
 def test_functions_that_run_as_their_owner_are_those_we_know(connection: Connection):
-    definers = "SELECT proname FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace"
-    assert {row[0] for row in connection.execute(definers)} == OPEN
+    definers = f"SELECT proname FROM pg_proc WHERE prosecdef AND pronamespace = {NAMESPACE}"
+    assert {row[0] for row in connection.execute(definers.encode())} == OPEN
 
 
 def test_each_pins_a_search_path_that_ends_in_pg_temp(connection: Connection):
-    configured = "SELECT proname, proconfig FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace"
-    assert dict(connection.execute(configured).fetchall()) == {name: ["search_path=public, pg_temp"] for name in OPEN}
+    configured = f"SELECT proname, proconfig FROM pg_proc WHERE prosecdef AND pronamespace = {NAMESPACE}"
+    found = dict(connection.execute(configured.encode()).fetchall())
+    assert found == {name: ["search_path=pg_catalog, pg_temp"] for name in OPEN}
 
 
 def test_none_may_be_called_by_everybody(connection: Connection):
-    callable_by_all = """
+    callable_by_all = f"""
       SELECT proname FROM pg_proc, LATERAL aclexplode(coalesce(proacl, acldefault('f', proowner))) AS acl
-       WHERE prosecdef AND pronamespace = 'public'::regnamespace AND grantee = 0
+       WHERE prosecdef AND pronamespace = {NAMESPACE} AND grantee = 0
     """
     assert connection.execute(callable_by_all.encode()).fetchall() == []
 
@@ -112,8 +115,29 @@ def test_a_temporary_table_does_not_stand_in_for_ours(fleet: Connection, app: Co
     app.execute("SET search_path = pg_temp, public")
     job_id = enqueue_as(app)
     assert (job(fleet, job_id)["cost"], job(fleet, job_id)["provider"]) == (1, "local")
-    app.execute("SELECT public.cancel_generation(%s)", (job_id,))
+    app.execute(f"SELECT {quoted(SCHEMA)}.cancel_generation(%s)".encode(), (job_id,))
     assert job(fleet, job_id)["status"] == "cancelled"
+
+
+TRAP = """
+CREATE TABLE public.trapped (by text);
+GRANT INSERT ON public.trapped TO PUBLIC;
+CREATE OR REPLACE FUNCTION public.jsonb_build_array(text, jsonb, text, bigint, integer) RETURNS jsonb
+LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.trapped VALUES (current_user); RETURN '[]'; END $$;
+CREATE OR REPLACE FUNCTION public.format(text, text, text) RETURNS text
+LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.trapped VALUES (current_user); RETURN 'x'; END $$;
+SET search_path = public, pg_catalog;
+"""
+"""Exact matches of variadic calls in enqueue_generations. Anybody who may create functions anywhere may define them."""
+WITH_A_KEY = f"SELECT {quoted(SCHEMA)}.enqueue_generation('text_to_image', 'ada', %s, idempotency_key => 'k')"
+
+
+def test_a_function_of_somebody_elses_does_not_stand_in_for_a_variadic_one(database: Database, fleet: Connection):
+    connection = database.connect_direct()
+    with connection.transaction(force_rollback=True):
+        connection.execute(TRAP.encode())
+        connection.execute(WITH_A_KEY.encode(), (Jsonb(PROMPT),))
+        assert connection.execute("SELECT * FROM public.trapped").fetchall() == []
 
 
 def test_it_would_stand_in_if_the_path_were_not_pinned(database: Database, fleet: Connection):
@@ -122,5 +146,6 @@ def test_it_would_stand_in_if_the_path_were_not_pinned(database: Database, fleet
     with connection.transaction(force_rollback=True):
         for function in ("enqueue_generation", "enqueue_generations"):
             connection.execute(f"ALTER FUNCTION {function} RESET search_path".encode())
-        connection.execute(FREE_OF_CHARGE)
-        assert job(connection, enqueue_as(connection))["cost"] == 0
+        connection.execute(TRAP.encode())
+        connection.execute(WITH_A_KEY.encode(), (Jsonb(PROMPT),))
+        assert connection.execute("SELECT * FROM public.trapped").fetchall() != []

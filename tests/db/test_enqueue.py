@@ -11,7 +11,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from generation_worker.db.statements import load_statements
-from tests.support.database import Connection, Database
+from tests.support.database import Connection, Database, listen
 from tests.support.jobs import (
     NO_TRACEPARENTS,
     PROMPT,
@@ -541,7 +541,7 @@ def test_a_worker_that_sleeps_is_woken(
     fleet: Connection, database: Database, asleep: bool, seen_at: sql.SQL, woken: list[str]
 ):
     listener = database.connect_direct()
-    listener.execute("LISTEN generation_worker")
+    listen(listener)
     put_row(
         fleet, "worker_process", id="w", asleep=asleep, seen_at=seen_at, version="1", providers=["local"], concurrency=1
     )

@@ -6,12 +6,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from generation_worker.db.insights import Insights
 from psycopg import sql
 
-from generation_worker.db.access import create_token, revoke_token
-from generation_worker.db.audit_trail import Author, record
 from generation_worker.db.enqueue import replay
-from generation_worker.db.insights import Insights
+from generation_worker.db.audit_trail import Author
 from generation_worker.db.jobs import ResultInsights, cancel_job
 from generation_worker.db.protocol import PostgresStore
 from generation_worker.db.query import FAR
@@ -54,12 +53,10 @@ def test_an_empty_database_answers_everything(insights: Insights):
     ]
     assert insights.failures_by_code() == []
     assert insights.duplicate_calls() == (0, 0, 0, None)
-    assert (insights.lanes(), insights.calls(), insights.audit_reach()) == ([], [], None)
+    assert (insights.lanes(), insights.calls()) == ([], [])
     assert insights.maintenance() != []
     assert insights.job_details(uuid4()) is None
     assert insights.dead_letters() == ([], None)
-    assert insights.balances() == []
-    assert insights.account("ada") is None
 
 
 @pytest.mark.usefixtures("population")
@@ -272,16 +269,6 @@ def test_gates_say_who_holds_their_keys_and_until_when_they_are_closed(connectio
     assert insights.gates()[0].holders == []
 
 
-def test_how_far_a_look_at_the_audit_trail_reaches(connection: Connection, insights: Insights):
-    for n in range(5):
-        record(connection, Author("cli:ada"), "job.cancel", f"job:{n}")
-    events = insights.audit_events()
-    assert [event.target for event in insights.audit_events(target="job:0", cap=4)] == []
-    assert [event.target for event in insights.audit_events(target="job:0")] == ["job:0"]
-    assert insights.audit_reach(cap=4) == (events[3].id, events[3].at, True)
-    assert insights.audit_reach(before=events[3].id, cap=4) == (events[4].id, events[4].at, False)
-
-
 def test_a_job_that_was_cancelled_or_failed_unpaid_gave_nothing_back(connection: Connection, insights: Insights):
     jobs.put_job(connection, "cancelled", cost=5)
     jobs.put_job(connection, "failed", cost=5)
@@ -434,33 +421,6 @@ def test_what_was_changed_about_a_job_and_what_keeps_it(
     assert insights.job_images(population.failed) is insights.job_images(uuid4()) is None
 
 
-@pytest.mark.usefixtures("population")
-def test_accounts_and_their_entries(insights: Insights):
-    assert [(account.user_id, account.balance) for account in insights.balances()] == [("ada", 96), ("bob", 10)]
-    assert [account.user_id for account in insights.balances(after="ada")] == ["bob"]
-    account = insights.account("ada")
-    assert account is not None
-    assert (account.balance, account.waiting) == (96, 3)
-    entries = insights.account_entries("ada", limit=2)
-    assert [entry.seq for entry in entries] == [account.entries, account.entries - 1]
-    assert insights.account_entries("ada", before=2)[0].idempotency_key == "payment-1"
-
-
-def test_accounts_that_begin_alike_cost_a_page_however_many_there_are(connection: Connection, insights: Insights):
-    connection.execute("INSERT INTO credit_account (user_id) SELECT 'user-' || n FROM generate_series(1, 20000) n")
-    connection.execute("ANALYZE credit_account")
-    assert [account.user_id for account in insights.balances(beginning="user-1999", limit=3)] == [
-        "user-1999",
-        "user-19990",
-        "user-19991",
-    ]
-    after = insights.balances(beginning="user-1999", after="user-19998")
-    assert [account.user_id for account in after] == ["user-19999"]
-    for asked in ({"beginning": "user-1999"}, {"beginning": "user-", "after": "user-5"}, {}):
-        values = {"beginning": "", "after": "", "end": asked.get("beginning", "") + "\U0010ffff", "limit": 50, **asked}
-        assert _blocks(connection, "balances", values) < 100
-
-
 def test_a_users_jobs_in_each_state(connection: Connection, insights: Insights, population: Population):
     counts = {count.status: (count.jobs, count.exact) for count in insights.jobs_of_user("ada")}
     assert counts == {
@@ -477,33 +437,6 @@ def test_a_users_jobs_are_counted_up_to_a_cap(connection: Connection):
     connection.execute(MANY.replace("'user-' || n % 100", "'ada'").encode())
     connection.execute("ANALYZE generation_job")
     assert _blocks(connection, "jobs_of_user", {"user": "ada", "cap": 1000}) < 500  # 1,825 where the index is not named
-
-
-def test_keys_page_by_page(connection: Connection, insights: Insights):
-    made = [create_token(connection, f"key {n}", ["read"], user_id="ada" if n % 2 else None).token for n in range(7)]
-    revoke_token(connection, made[3].id)
-    connection.execute("UPDATE api_token SET created_at = '2026-01-01' WHERE name IN ('key 1', 'key 2')")
-    found: list[str] = []
-    while page := insights.api_keys(before=found[-1] if found else None, limit=2):
-        found += [key.id for key in page]
-    assert sorted(found) == sorted(key.id for key in made)
-    assert found[:5] == [made[n].id for n in (6, 5, 4, 3, 0)]
-    assert made[3].id not in [key.id for key in insights.api_keys(active=True)]
-    assert {key.name for key in insights.api_keys(user="ada")} == {"key 1", "key 3", "key 5"}
-
-
-def test_a_page_of_keys_costs_the_same_among_many(connection: Connection):
-    connection.execute(KEYS.encode())
-    connection.execute("ANALYZE api_token")
-    values = {"before": "key000010000", "user": None, "active": True, "limit": 50}
-    assert _blocks(connection, "api_keys", values) < 200
-
-
-KEYS = """
-INSERT INTO api_token (id, name, secret_hash, scopes, created_at)
-SELECT 'key' || lpad(n::text, 9, '0'), 'a', sha256(n::text::bytea), '{read}', now() + n * interval '1 second'
-  FROM generate_series(1, 20000) n
-"""
 
 
 @pytest.mark.usefixtures("population")

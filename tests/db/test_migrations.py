@@ -11,26 +11,34 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg import sql
-from sqlalchemy import create_engine
+from sqlalchemy import MetaData, create_engine
 from sqlalchemy.pool import NullPool
 
 from generation_worker.db import migrations
-from generation_worker.db.migrations import MigrationBlocked
+from generation_worker.db.migrations import VERSION_TABLE, MigrationBlocked
+from generation_worker.db.statements import load_statements, quoted
 from generation_worker.db.tables import metadata
 from tests.generate_schema import schema_of
-from tests.support.database import Database
+from tests.support.database import SCHEMA, Database
 from tests.support.waiting import wait_for_lock_waiters
 
 ROOT = Path(__file__).parents[2]
 REVISIONS = [path.stem.split("_")[0] for path in sorted((ROOT / "alembic" / "versions").glob("*.py"))]
-UPGRADE = "import sys; from generation_worker.db import migrations; print(migrations.upgrade(sys.argv[1]))"
+UPGRADE = (
+    "import sys; from generation_worker.db import migrations; "
+    f"print(migrations.upgrade(sys.argv[1], schema={SCHEMA!r}))"
+)
 
 LEFTOVERS = """
-SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname NOT LIKE 'alembic_version%'
-UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace
-UNION ALL SELECT typname FROM pg_type WHERE typnamespace = 'public'::regnamespace
-   AND typname NOT LIKE '%alembic_version'
+SELECT relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE n.nspname = %(schema)s
+UNION ALL SELECT proname FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace WHERE n.nspname = %(schema)s
+UNION ALL SELECT typname FROM pg_type t JOIN pg_namespace n ON n.oid = typnamespace WHERE n.nspname = %(schema)s
+UNION ALL SELECT nspname FROM pg_namespace WHERE nspname = %(schema)s
 """
+
+upgrade = partial(migrations.upgrade, schema=SCHEMA)
+downgrade = partial(migrations.downgrade, schema=SCHEMA)
+current = partial(migrations.current, schema=SCHEMA)
 
 
 def migrate_elsewhere(conninfo: str) -> subprocess.Popen[str]:
@@ -39,27 +47,27 @@ def migrate_elsewhere(conninfo: str) -> subprocess.Popen[str]:
 
 
 def leftovers(database: Database) -> list[tuple[str]]:
-    return database.connect().execute(LEFTOVERS.encode()).fetchall()
+    return database.connect().execute(LEFTOVERS.encode(), {"schema": SCHEMA}).fetchall()
 
 
 def test_a_migration_is_applied_once(empty_database: Database):
-    assert migrations.current(empty_database.conninfo) is None
-    assert migrations.upgrade(empty_database.conninfo) == REVISIONS
-    assert migrations.current(empty_database.conninfo) == migrations.head() == REVISIONS[-1]
-    assert migrations.upgrade(empty_database.conninfo) == []
+    assert current(empty_database.conninfo) is None
+    assert upgrade(empty_database.conninfo) == REVISIONS
+    assert current(empty_database.conninfo) == migrations.head() == REVISIONS[-1]
+    assert upgrade(empty_database.conninfo) == []
 
 
 def test_every_step_down_takes_away_what_its_step_up_has_made(empty_database: Database):
     direct = empty_database.direct_conninfo
-    schemas: list[str] = []
+    schemas: list[str | None] = []
     for revision in REVISIONS:
-        schemas.append(schema_of(direct))
-        assert migrations.upgrade(empty_database.conninfo, revision) == [revision]
+        schemas.append(schema_of(direct, SCHEMA) if leftovers(empty_database) else None)
+        assert upgrade(empty_database.conninfo, revision) == [revision]
     for revision in [*reversed(REVISIONS[:-1]), "base"]:
-        migrations.downgrade(empty_database.conninfo, revision)
-        assert schema_of(direct) == schemas.pop()
+        downgrade(empty_database.conninfo, revision)
+        assert (schema_of(direct, SCHEMA) if leftovers(empty_database) else None) == schemas.pop()
     assert leftovers(empty_database) == []
-    assert migrations.upgrade(empty_database.conninfo) == REVISIONS
+    assert upgrade(empty_database.conninfo) == REVISIONS
 
 
 def test_the_tables_are_those_of_the_metadata(database: Database):
@@ -67,8 +75,13 @@ def test_the_tables_are_those_of_the_metadata(database: Database):
         "postgresql+psycopg://", creator=lambda: psycopg.connect(database.direct_conninfo), poolclass=NullPool
     )
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, metadata) == []
+        ours = MetaData()
+        for table in metadata.sorted_tables:
+            table.to_metadata(ours, schema=SCHEMA)
+        only_ours = {"include_name": lambda name, kind, _: kind != "schema" or name == SCHEMA, "include_schemas": True}
+        options = {"compare_type": True, "version_table": VERSION_TABLE, "version_table_schema": SCHEMA, **only_ours}
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, ours) == []
 
 
 def test_the_head_is_alembics_head():
@@ -92,7 +105,7 @@ def test_of_four_that_migrate_at_once_one_does_it(empty_database: Database):
     connection = empty_database.connect_direct()
     connection.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'".encode())
     with connection.transaction():
-        connection.execute(migrations.LOCK.encode())
+        connection.execute(load_statements(SCHEMA)["lock_migrations"], {})
         processes = [migrate_elsewhere(empty_database.conninfo) for _ in range(4)]
         wait_for_lock_waiters(empty_database.connect_direct(), 4)
     said = [process.communicate()[0] for process in processes]
@@ -101,7 +114,7 @@ def test_of_four_that_migrate_at_once_one_does_it(empty_database: Database):
 
 def test_a_migration_that_is_killed_half_way_leaves_nothing(empty_database: Database):
     in_the_way = empty_database.connect_direct(autocommit=False)
-    in_the_way.execute("CREATE TABLE worker_process ()")
+    in_the_way.execute(f"CREATE SCHEMA {quoted(SCHEMA)}".encode())
     with migrate_elsewhere(empty_database.conninfo) as half_way:
         wait_for_lock_waiters(empty_database.connect_direct(), 1)
         half_way.kill()
@@ -111,52 +124,55 @@ def test_a_migration_that_is_killed_half_way_leaves_nothing(empty_database: Data
         "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name LIKE '% migrate'"
     )
     assert leftovers(empty_database) == []
-    assert migrations.upgrade(empty_database.conninfo) == REVISIONS
+    assert upgrade(empty_database.conninfo) == REVISIONS
 
 
 def test_a_migration_gives_up_behind_a_long_transaction_and_names_it(
     empty_database: Database, monkeypatch: pytest.MonkeyPatch
 ):
-    migrations.upgrade(empty_database.conninfo)
-    before = schema_of(empty_database.direct_conninfo)
+    upgrade(empty_database.conninfo)
+    before = schema_of(empty_database.direct_conninfo, SCHEMA)
     reader = empty_database.connect_direct(autocommit=False)
     reader.execute("SELECT count(*) FROM generation_job")
     monkeypatch.setattr(migrations, "LOCK_TIMEOUT", 0.01)
     with pytest.raises(MigrationBlocked, match=rf"nothing was changed.*process {reader.info.backend_pid} .*count"):
-        migrations.downgrade(empty_database.conninfo, "base")
+        downgrade(empty_database.conninfo, "base")
     reader.rollback()
-    assert schema_of(empty_database.direct_conninfo) == before
-    assert migrations.current(empty_database.conninfo) == migrations.head()
+    assert schema_of(empty_database.direct_conninfo, SCHEMA) == before
+    assert current(empty_database.conninfo) == migrations.head()
 
 
 def test_a_migration_gives_up_when_another_one_does_not_end(empty_database: Database, monkeypatch: pytest.MonkeyPatch):
     other = empty_database.connect_direct(autocommit=False)
-    other.execute(migrations.LOCK.encode())
+    other.execute(load_statements(SCHEMA)["lock_migrations"], {})
     monkeypatch.setattr(migrations, "TURN_TIMEOUT", 0.01)
     with pytest.raises(MigrationBlocked, match="Another migration"):
-        migrations.upgrade(empty_database.conninfo)
+        upgrade(empty_database.conninfo)
     other.rollback()
-    assert migrations.upgrade(empty_database.conninfo) == REVISIONS
+    assert upgrade(empty_database.conninfo) == REVISIONS
 
 
 def test_a_migration_queues_behind_nobody_for_long(empty_database: Database):
-    with migrations.migrating(empty_database.conninfo) as connection:
+    with migrations.migrating(empty_database.conninfo, SCHEMA) as (connection, _):
         assert connection.exec_driver_sql("SHOW lock_timeout").scalar() == "5s"
         assert connection.exec_driver_sql("SHOW statement_timeout").scalar() == "0"
 
 
 def test_nothing_of_a_migration_outlives_its_transaction(empty_database: Database):
-    migrations.upgrade(empty_database.conninfo)
+    upgrade(empty_database.conninfo)
     connection = empty_database.connect()
     assert connection.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone() == (0,)
     assert connection.execute("SHOW lock_timeout").fetchone() == ("0",)
 
 
 def test_alembic_works_by_hand(empty_database: Database):
-    environment = {"DIRECT_URL": empty_database.direct_conninfo, "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/"}
+    environment = empty_database.environment | {
+        "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/",
+        "PYTHONPATH": str(ROOT),
+    }
     command = [str(Path(sys.executable).with_name("alembic")), "upgrade", "head"]
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
-    assert migrations.current(empty_database.conninfo) == migrations.head()
+    assert current(empty_database.conninfo) == migrations.head()
 
 
 def test_an_installed_package_migrates(empty_database: Database, tmp_path: Path):
@@ -191,29 +207,29 @@ def test_what_a_migration_makes_is_for_nobody_else(database: Database):
     """Whatever a later migration forgets to say: everybody could call its functions."""
     connection = database.connect_direct()
     connection.execute("CREATE FUNCTION of_the_app() RETURNS int LANGUAGE sql AS 'SELECT 1'")
-    with migrations.migrating(database.direct_conninfo) as migration:
-        migration.exec_driver_sql("CREATE FUNCTION made() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+    with migrations.migrating(database.direct_conninfo, SCHEMA) as (migration, _):
+        made = f"CREATE FUNCTION {quoted(SCHEMA)}.made() RETURNS int LANGUAGE sql AS 'SELECT 1'"
+        migration.exec_driver_sql(made)
     asked = "SELECT has_function_privilege('public', %s, 'EXECUTE')"
     answers = [connection.execute(asked, (name,)).fetchone() for name in ("made()", "of_the_app()")]
     assert answers == [(False,), (True,)]
     connection.execute("DROP FUNCTION made(), of_the_app()")
 
 
-@pytest.mark.parametrize("roles", [[], [f"web_{uuid4().hex}", f"An app {uuid4().hex}"]])
-def test_who_may_enqueue_still_may_when_the_function_gets_one_parameter_more(
-    empty_database: Database, roles: list[str]
-):
-    [traced] = [path.stem.split("_")[0] for path in (ROOT / "alembic" / "versions").glob("*_traceparent.py")]
-    before = REVISIONS[REVISIONS.index(traced) - 1]
-    migrations.upgrade(empty_database.conninfo, before)
-    owner = empty_database.connect_direct()
-    for role in roles:
-        owner.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(role)))
-        owner.execute(sql.SQL("GRANT EXECUTE ON FUNCTION enqueue_generation TO {}").format(sql.Identifier(role)))
-    asked = "SELECT has_function_privilege(%s, p.oid, 'EXECUTE') FROM pg_proc p WHERE proname = 'enqueue_generation'"
-    for go in (partial(migrations.upgrade, revision=traced), partial(migrations.downgrade, revision=before)):
-        go(empty_database.conninfo)
-        answers = {role: owner.execute(asked, [role]).fetchall() for role in [*roles, "public"]}
-        assert answers == {role: [(role != "public",)] for role in [*roles, "public"]}
-    for role in roles:
-        owner.execute(sql.SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(sql.Identifier(role)))
+def test_what_an_operator_granted_stays(database: Database):
+    """A later migration takes away privileges on what it makes, and on nothing else."""
+    connection = database.connect_direct()
+    role = f"An app {uuid4().hex}"
+    for statement in (
+        "CREATE ROLE {}",
+        "GRANT EXECUTE ON FUNCTION enqueue_generation TO {}",
+        "GRANT SELECT ON generation_job TO {}",
+    ):
+        connection.execute(sql.SQL(statement).format(sql.Identifier(role)))
+    with migrations.migrating(database.direct_conninfo, SCHEMA) as (migration, _):
+        migration.exec_driver_sql(f"ALTER TABLE {quoted(SCHEMA)}.generation_job ADD COLUMN made int")
+        migration.exec_driver_sql(f"ALTER TABLE {quoted(SCHEMA)}.generation_job DROP COLUMN made")
+    asked = "SELECT has_table_privilege(%s, 'generation_job', 'SELECT'), has_function_privilege(%s, p.oid, 'EXECUTE')"
+    asked += " FROM pg_proc p WHERE proname = 'enqueue_generation'"
+    assert connection.execute(asked.encode(), [role, role]).fetchall() == [(True, True)]
+    connection.execute(sql.SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(sql.Identifier(role)))

@@ -16,11 +16,11 @@ from uuid import UUID
 import pytest
 from psycopg import sql
 
-from generation_worker.db.ledger import audit
+from generation_worker.db.ledger import find_violations
 from generation_worker.domain.job import FINAL, Job
 from generation_worker.domain.settlement import Settlement
 from generation_worker.ports import CallBegun, Renewal
-from tests.support.database import Connection, Database
+from tests.support.database import Connection, Database, queries_on
 from tests.support.jobs import balance, change_job, enqueue, grant, job
 from tests.support.protocol import (
     COMPLETED,
@@ -80,7 +80,7 @@ def race(database: Database) -> Iterator[Race]:
         set_prices(race.look)
         try:
             yield race
-            assert audit(race.look, max_paid_calls=MAX_PAID_CALLS) == []
+            assert find_violations(queries_on(race.look), max_paid_calls=MAX_PAID_CALLS) == []
         finally:
             race.first.connection.rollback()
 

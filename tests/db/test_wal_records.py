@@ -33,12 +33,16 @@ class Weighing:
     def connection(self) -> Generator[Any]:
         yield self
 
+    def cursor(self, *, row_factory: Any) -> Weighing:
+        self._row_factory = row_factory
+        return self
+
     def execute(self, text: bytes, values: Mapping[str, Any]) -> Any:
         with self._connection.transaction(force_rollback=True):
             row = self._connection.execute(b"EXPLAIN (ANALYZE, WAL, FORMAT JSON) " + text, values).fetchone()
         assert row is not None
         self.records = row[0][0]["Plan"]["WAL Records"]
-        return self._connection.execute(text, values)
+        return self._connection.cursor(row_factory=self._row_factory).execute(text, values)
 
 
 @pytest.fixture

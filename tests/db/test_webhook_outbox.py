@@ -11,9 +11,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from generation_worker.db.ledger import audit
+from generation_worker.db.ledger import find_violations
 from generation_worker.domain.job import Job
-from tests.support.database import Connection, Database
+from tests.support.database import Connection, Database, queries_on
 from tests.support.gates import FAR, Fleet
 from tests.support.jobs import balance, configure, enqueue, enqueue_all, grant, job, put_row
 from tests.support.protocol import BLOCKED, CANCELLED, COMPLETED, GAVE_UP, RETRY, Worker, cancel
@@ -176,7 +176,7 @@ def test_settled_and_cancelled_at_once_it_is_told_once(connection: Connection, w
     for row in written:
         assert row["event"] == f"job.{job(connection, row['job_id'])['status']}"
     assert balance(connection) == 100 - sum(row["event"] == "job.completed" for row in written)
-    assert audit(connection, max_paid_calls=2) == []
+    assert find_violations(queries_on(connection), max_paid_calls=2) == []
 
 
 def test_a_role_without_a_right_to_the_outbox_ends_jobs_all_the_same(

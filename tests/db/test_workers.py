@@ -8,7 +8,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from generation_worker.ports import WorkerInfo
-from tests.support.database import Connection, Database
+from tests.support.database import Connection, Database, listen
 from tests.support.jobs import enqueue
 from tests.support.protocol import Worker
 from tests.support.refusals import NOT_VALID, refused
@@ -103,7 +103,7 @@ def test_a_job_wakes_workers_that_sleep_and_costs_nothing_while_they_are_awake(
     newcomer.store.register_worker(CARD)
     newcomer.store.set_asleep("worker-1", asleep=asleep)
     listening = database.connect_direct()
-    listening.execute("LISTEN generation_worker")
+    listen(listening)
     enqueue(newcomer.connection, cost=None, kind="image_processing", payload=IMAGE_WORK)
     assert heard(listening) == messages
 

@@ -7,13 +7,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from psycopg import errors
-from typer.main import get_command
 
-from generation_worker.cli.app import app
+from generation_worker.cli.app import LazyCommand, command_line
 from tests.docs.documents import NOT_HERE, ROOT, Block, blocks, links, run
 from tests.support.database import Connection, Database
 
@@ -169,10 +169,11 @@ def test_ci_runs_the_two_commands() -> None:
 
 def find_command(words: list[str]) -> None:
     """The command that `words` name, with options that it has."""
-    command = get_command(app)
-    while hasattr(command, "commands") and words and words[0] in command.commands:  # pyright: ignore[reportAttributeAccessIssue, reportUnknownArgumentType, reportUnknownMemberType]
-        command = command.commands[words[0]]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType]
+    command: Any = command_line()
+    while hasattr(command, "commands") and words and words[0] in command.commands:
+        command = command.commands[words[0]]
+        command = command.load() if isinstance(command, LazyCommand) else command
         words = words[1:]
-    known = {option for parameter in command.params for option in parameter.opts}  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    assert not hasattr(command, "commands") or getattr(command, "invoke_without_command", False), words  # pyright: ignore[reportUnknownArgumentType]
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert not hasattr(command, "commands") or getattr(command, "invoke_without_command", False), words
     assert {word for word in words if word.startswith("--")} <= known

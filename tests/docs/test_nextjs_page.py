@@ -25,10 +25,10 @@ from tests.docs import node_project
 from tests.docs.documents import blocks, run
 from tests.docs.node_project import OURS, PAGE, NodeProject, files
 from tests.support import jobs
-from tests.support.database import Connection, Database
+from tests.support.database import Connection, Database, queries_on
 from tests.support.servers import with_login
 from tests.support.webhooks import Box, put_endpoint
-from tests.web.api import api
+from tests.web.served_api import api
 
 SECRET, OLD_SECRET, OTHER_SECRET = (
     "whsec_" + base64.b64encode(word * 6).decode() for word in (b"shop", b"before", b"thief")
@@ -153,8 +153,8 @@ def test_the_trace(project: NodeProject, environment: dict[str, str], shop_datab
 def test_the_api(project: NodeProject, database: Database, connection: Connection, tmp_path: Path):
     jobs.offer_local(connection)
     jobs.grant(connection)
-    ours = create_token(connection, "shop", ["enqueue", "read"])
-    of_eve = create_token(connection, "eve", ["enqueue", "read"], user_id="eve")
+    ours = create_token(queries_on(connection), "shop", ["enqueue", "read"])
+    of_eve = create_token(queries_on(connection), "eve", ["enqueue", "read"], user_id="eve")
     with api(database, tmp_path / "storage") as served:
         url = str(served.client.base_url)
         project.test("worker-api", {"WORKER_URL": url, "WORKER_KEY": ours.key, "KEY_OF_EVE": of_eve.key})
@@ -185,7 +185,7 @@ def test_live_updates(project: NodeProject, database: Database, connection: Conn
     jobs.offer_local(connection)
     jobs.grant(connection)
     jobs.grant(connection, "eve")
-    ours = create_token(connection, "shop", ["enqueue", "read"])
+    ours = create_token(queries_on(connection), "shop", ["enqueue", "read"])
     with api(database, tmp_path / "storage") as served:
         places = {"WORKER_URL": str(served.client.base_url), "WORKER_KEY": ours.key}
         project.test("events", places | {"NODE_OPTIONS": "--experimental-eventsource"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from generation_worker.config import examine_settings
-from generation_worker.config.load import declarations
+from generation_worker.config.settings import declarations
 from generation_worker.doctor.check import CONCERNS, all_problems, concerned
 from generation_worker.doctor.run import AREAS, Ended, Examination, run
 
@@ -28,7 +28,7 @@ def statuses(environ: dict[str, str], *only: str) -> dict[str, tuple[str, str]]:
         ("DATABASE_URL is not set: give the address", {"database", "fleet"}),
         ("GEMINI_MODEL_NAME must be a model's name", {"providers.gemini"}),
         ("REPLICATE_MODEL must be a model", {"providers.replicate"}),
-        ("R2_BUCKET, R2_ACCOUNT_ID missing: other settings of R2 are there", {"storage"}),
+        ("R2_BUCKET, R2_ACCOUNT_ID missing: other settings of R2 are set", {"storage"}),
         ("IMAGE_MEMORY_MB (64) is too little for IMAGE_MAX_PIXELS (50000000)", {"images"}),
         ("PORT must be a whole number", {"machine.port"}),
         ("WORKER_CONCURRENCY must be a whole number", set[str]()),

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from generation_worker.db.access import create_token
-from generation_worker.db.ledger import audit
+from generation_worker.db.ledger import find_violations
 from tests.canaries import values
 from tests.canaries.scanner import scanner
 from tests.e2e.conftest import QUICK, StartWorker
@@ -30,7 +30,7 @@ from tests.simulators.replies import json_reply
 from tests.simulators.s3.proxy import Answer, Forward, Request, proxy_before
 from tests.simulators.s3.server import BUCKET, s3_server
 from tests.simulators.server import SimulatorServer
-from tests.support.database import Connection, Database
+from tests.support.database import Connection, Database, queries_on
 from tests.support.jobs import enqueue, grant, job
 from tests.support.processes import clean_environment
 from tests.support.servers import with_login
@@ -146,7 +146,7 @@ def test_nothing_says_a_secret(
         look_by_command(words, environment, tmp_path)
     worker.terminate()
     assert worker.exit_status() == 0
-    assert audit(app, max_paid_calls=2) == []
+    assert find_violations(queries_on(app), max_paid_calls=2) == []
     assert {"output", "http", "metrics"} <= (scanner.looked - before).keys()
 
 
@@ -156,7 +156,7 @@ def ask(app: Connection, provider: str, word: str = "") -> UUID:
 
 def look_over_http(app: Connection, url: str, made: UUID) -> None:
     """Every answer is looked at by the scanner, those that refuse too."""
-    key = create_token(app, "canary", ["enqueue", "read", "operate", "admin"]).key
+    key = create_token(queries_on(app), "canary", ["enqueue", "read", "operate", "admin"]).key
     with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
         assert "worker_jobs_total" in client.get("/metrics").text
         for path in ("/health", "/health/ready", "/openapi.json", "/nowhere"):

@@ -8,14 +8,14 @@ from uuid import UUID
 
 import pytest
 
-from generation_worker.db.ledger import audit
+from generation_worker.db.ledger import find_violations
 from tests.canaries.values import GEMINI_KEYS
 from tests.e2e.conftest import StartWorker
 from tests.simulators import gemini_bodies as bodies
 from tests.simulators.gemini import KEY, GeminiSimulator
 from tests.simulators.replies import json_reply
 from tests.simulators.server import SimulatorServer
-from tests.support.database import Connection
+from tests.support.database import Connection, queries_on
 from tests.support.jobs import enqueue, grant, job
 from tests.support.waiting import wait_until
 
@@ -59,7 +59,7 @@ def test_four_workers_with_one_key_stay_within_its_limit_and_use_it(
     assert len(arrivals.times()) == limit + 30  # none came too early, none twice
     assert arrivals.busiest_window() == limit  # all that the minute allows
     assert app.execute("SELECT sum(waits), count(DISTINCT status) FROM generation_job").fetchone() == (0, 1)
-    assert audit(app, max_paid_calls=1) == []
+    assert find_violations(queries_on(app), max_paid_calls=1) == []
 
 
 def test_several_keys_in_one_worker_add_up(

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from generation_worker.db.ledger import audit
+from generation_worker.db.ledger import find_violations
 from tests.e2e.conftest import StartWorker
 from tests.simulators.gemini import GeminiSimulator
 from tests.simulators.server import SimulatorServer
-from tests.support.database import Connection
+from tests.support.database import Connection, queries_on
 from tests.support.jobs import enqueue, grant, job
 
 NO_PROXY = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
@@ -45,7 +45,7 @@ def test_gemini_is_the_default_provider_and_its_call_is_recorded(
     assert call[:3] == ("gemini", True, True)
     assert call[3]
     assert call[4]
-    assert audit(app, max_paid_calls=2) == []
+    assert find_violations(queries_on(app), max_paid_calls=2) == []
 
 
 def test_what_gemini_blocks_fails_at_once_and_is_refunded(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from generation_worker.db.ledger import audit
+from generation_worker.db.ledger import find_violations
 from tests.e2e.conftest import StartWorker
-from tests.support.database import Connection, Database
+from tests.support.database import Connection, Database, queries_on
 from tests.support.jobs import balance, enqueue, grant, job
 from tests.support.processes import WorkerProcess
 from tests.support.waiting import wait_until
@@ -34,7 +34,7 @@ def test_a_claim_that_cannot_charge_an_account_is_made_when_it_can(
     holder.rollback()
     wait_until(lambda: job(app, job_id)["status"] == "completed", "the job is done")
     assert (job(app, job_id)["attempt"], balance(app)) == (1, 9)
-    assert audit(app, max_paid_calls=1) == []
+    assert find_violations(queries_on(app), max_paid_calls=1) == []
 
 
 def test_a_heartbeat_is_over_before_the_next_one_is_due(
@@ -63,4 +63,4 @@ def test_a_job_that_somebody_holds_keeps_no_other_from_being_settled(
     holder.rollback()
     wait_until(lambda: job(app, jobs[1])["status"] == "completed", "the job is done")
     assert job(app, jobs[1])["attempt"] == 1
-    assert audit(app, max_paid_calls=1) == []
+    assert find_violations(queries_on(app), max_paid_calls=1) == []

@@ -13,7 +13,7 @@ from generation_worker.db.access import create_token
 from tests.docs.curl import curl
 from tests.docs.documents import OVER_HTTP, blocks
 from tests.e2e.conftest import StartWorker
-from tests.support.database import Connection
+from tests.support.database import Connection, queries_on
 from tests.support.waiting import wait_until
 
 
@@ -23,7 +23,7 @@ def test_the_readmes_requests(app: Connection, start_worker: StartWorker, storag
         port = free.getsockname()[1]
     worker = start_worker(PORT=str(port), HEALTH_HOST="127.0.0.1", ENABLE_API="true")
     worker.wait_for("worker.started")
-    values = {"API": f"http://127.0.0.1:{port}", "KEY": create_token(app, "readme", ["admin"]).key}
+    values = {"API": f"http://127.0.0.1:{port}", "KEY": create_token(queries_on(app), "readme", ["admin"]).key}
     [block] = [block for block in blocks("README.md") if block.first_line == OVER_HTTP]
     answers: list[Any] = []
     for line in block.text.splitlines()[1:]:

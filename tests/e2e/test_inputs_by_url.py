@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from generation_worker.db.ledger import audit
+from generation_worker.db.ledger import find_violations
 from tests.e2e.conftest import StartWorker
 from tests.fetch.pages import image, in_turn
 from tests.fetch.world import Site
 from tests.simulators.pictures import picture
 from tests.simulators.server import SimulatorServer
-from tests.support.database import Connection
+from tests.support.database import Connection, queries_on
 from tests.support.jobs import balance, enqueue, grant, job
 
 
@@ -44,7 +44,7 @@ def test_inputs_that_jobs_share_are_fetched_once(
     assert sorted(asked.path for asked in site.asked) == ["/ada.png", "/coat.png?sig=topsecret"]
     assert any("FETCH_ALLOW_PRIVATE is on" in line["notice"] for line in worker.events("settings.notice"))
     assert "topsecret" not in worker.said()
-    assert audit(app, max_paid_calls=2) == []
+    assert find_violations(queries_on(app), max_paid_calls=2) == []
 
 
 def test_a_url_that_leads_inside_fails_the_job_and_gives_the_credits_back(

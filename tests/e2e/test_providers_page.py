@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from generation_worker.db.ledger import audit
+from generation_worker.db.ledger import find_violations
 from tests.docs.documents import ROOT, blocks
 from tests.e2e.conftest import StartWorker
 from tests.simulators.server import SimulatorServer
-from tests.support.database import Connection, Database
+from tests.support.database import Connection, Database, queries_on
 from tests.support.jobs import enqueue, entries, grant, job
 from tests.support.processes import clean_environment
 from tests.support.waiting import wait_until
@@ -167,7 +167,7 @@ def test_a_worker_makes_its_pictures_within_its_limit(
     assert (storage / row["result"]["images"][0]["key"]).is_file()
     assert call(app) == ("acme", True, True, None)
     assert app.execute("SELECT provider, calls_per_minute FROM provider_gate").fetchall() == [("acme", 100)]
-    assert audit(app, max_paid_calls=2) == []
+    assert find_violations(queries_on(app), max_paid_calls=2) == []
 
 
 def test_a_429_is_waited_for(
@@ -224,4 +224,4 @@ def test_a_cancel_ends_a_call_that_hangs(
     wait_until(lambda: bool(acme.prompts), "the request is there")
     app.execute("SELECT cancel_generation(%s)", (hanging,))
     wait_until(lambda: job(app, hanging)["status"] == "cancelled", "the job is cancelled")
-    assert audit(app, max_paid_calls=2) == []
+    assert find_violations(queries_on(app), max_paid_calls=2) == []

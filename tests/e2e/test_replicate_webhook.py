@@ -13,7 +13,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from generation_worker.db.ledger import audit
+from generation_worker.db.ledger import find_violations
 from tests.canaries.values import REPLICATE_WEBHOOK_NEXT
 from tests.e2e.conftest import StartWorker
 from tests.e2e.test_replicate_worker import all_done, ask, remembered
@@ -21,7 +21,7 @@ from tests.e2e.test_worker_process import free_port
 from tests.simulators.replicate import Made, ReplicateSimulator
 from tests.simulators.replicate_hooks import SECRET
 from tests.simulators.server import SimulatorServer
-from tests.support.database import Connection
+from tests.support.database import Connection, queries_on
 from tests.support.jobs import grant, job
 from tests.support.waiting import wait_until
 
@@ -84,7 +84,7 @@ def predictions(replicate: ReplicateSimulator) -> list[Made]:
 def assert_made_once(app: Connection, made: list[UUID], replicate: ReplicateSimulator) -> None:
     assert [job(app, each)["status"] for each in made] == ["completed"] * len(made)
     assert set(replicate.creations().values()) == {1}
-    assert audit(app, max_paid_calls=1) == []
+    assert find_violations(queries_on(app), max_paid_calls=1) == []
 
 
 def begin(app: Connection, number: int) -> None:

@@ -10,11 +10,11 @@ from uuid import UUID
 
 import pytest
 
-from generation_worker.db.ledger import audit
+from generation_worker.db.ledger import find_violations
 from tests.e2e.conftest import StartWorker
 from tests.simulators.replicate import ReplicateSimulator
 from tests.simulators.server import SimulatorServer
-from tests.support.database import Connection
+from tests.support.database import Connection, queries_on
 from tests.support.jobs import enqueue, grant, job
 from tests.support.waiting import wait_until
 
@@ -54,7 +54,7 @@ def assert_made_once(app: Connection, jobs: list[UUID], replicate: ReplicateSimu
     assert all((storage / row["result"]["images"][0]["key"]).is_file() for row in rows)
     assert set(replicate.creations().values()) == {1}
     assert app.execute("SELECT count(*), bool_and(spent) FROM provider_call").fetchone() == (len(jobs), True)
-    assert audit(app, max_paid_calls=1) == []
+    assert find_violations(queries_on(app), max_paid_calls=1) == []
 
 
 def test_a_picture_from_replicate(

@@ -6,11 +6,11 @@ import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from generation_worker.db.ledger import audit
+from generation_worker.db.ledger import find_violations
 from tests.e2e.conftest import StartWorker
 from tests.simulators.gemini import GeminiSimulator
 from tests.simulators.server import SimulatorServer
-from tests.support.database import Connection
+from tests.support.database import Connection, queries_on
 from tests.support.jobs import enqueue, grant, job
 from tests.support.waiting import wait_until
 
@@ -57,4 +57,4 @@ def test_ten_attempts_without_a_storage_and_a_crash_cost_one_call(
     assert (storage / job(app, made)["result"]["images"][0]["key"]).is_file()
     assert app.execute("SELECT count(*) FROM provider_call").fetchone() == (1,)
     assert app.execute("SELECT FROM staged_image").fetchall() == []
-    assert audit(app, max_paid_calls=1) == []
+    assert find_violations(queries_on(app), max_paid_calls=1) == []

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from generation_worker.db.ledger import audit
+from generation_worker.db.ledger import find_violations
 from tests.e2e.conftest import StartWorker
 from tests.simulators.replies import hang, raw_reply
 from tests.simulators.server import Exchange, SimulatorServer
-from tests.support.database import Connection
+from tests.support.database import Connection, queries_on
 from tests.support.jobs import enqueue, enqueue_all, grant, job
 from tests.support.processes import WorkerProcess
 from tests.support.protocol import cancel
@@ -63,7 +63,7 @@ def test_the_app_hears_how_each_job_ended_before_the_worker_leaves(
     assert {row["status"] for row in outbox(app)} == {"delivered"}
     assert SECRET not in worker.said()
     assert address not in worker.said()
-    assert audit(app, max_paid_calls=2) == []
+    assert find_violations(queries_on(app), max_paid_calls=2) == []
 
 
 def test_killed_before_it_could_write_that_it_was_heard_a_worker_is_followed_by_one_that_says_the_same(

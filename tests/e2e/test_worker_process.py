@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 
 from generation_worker.db.enqueue import EnqueueRequest, enqueue_many
-from generation_worker.db.ledger import audit
+from generation_worker.db.ledger import find_violations
 from tests.e2e.conftest import StartWorker
-from tests.support.database import Connection, Database
+from tests.support.database import Connection, Database, queries_on
 from tests.support.jobs import enqueue, grant, job
 from tests.support.processes import WorkerProcess
 from tests.support.waiting import wait_until
@@ -187,7 +187,7 @@ def assert_that_images_are_stored(app: Connection, storage: Path) -> None:
 
 
 def violations(app: Connection) -> list[Any]:
-    return audit(app, max_paid_calls=MAX_PAID_CALLS)
+    return find_violations(queries_on(app), max_paid_calls=MAX_PAID_CALLS)
 
 
 def statuses(app: Connection) -> list[str]:

@@ -9,17 +9,17 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from generation_worker.db.insights import Insights
 from psycopg.errors import InsufficientPrivilege
 from psycopg.types.json import Jsonb
 
-from generation_worker.db.insights import Insights
-from generation_worker.db.ledger import audit
+from generation_worker.db.ledger import find_violations
 from generation_worker.db.statements import load_statements
 from generation_worker.doctor.postgres import judge_rights, our_tables
 from tests.canaries.values import PASSWORD
 from tests.sql.conftest import FOLDER, Psql
 from tests.support import jobs
-from tests.support.database import Connection, Database
+from tests.support.database import Connection, Database, listen, queries_on
 from tests.support.jobs import PROMPT
 from tests.support.populated import Population, SingleConnection, populate
 from tests.support.processes import WorkerProcess
@@ -129,7 +129,7 @@ def test_the_enqueuer_sees_no_table(become: Become, table: str):
 def test_the_enqueuer_may_call_nothing_else(roles: dict[str, str], connection: Connection):
     may_call = """
       SELECT proname FROM pg_proc
-       WHERE pronamespace = 'public'::regnamespace AND has_function_privilege(%s, oid, 'EXECUTE') ORDER BY 1
+       WHERE pronamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'generation_job'::regclass) AND has_function_privilege(%s, oid, 'EXECUTE') ORDER BY 1
     """
     found = [row[0] for row in connection.execute(may_call.encode(), (roles["enqueuer"],))]
     assert found == ["cancel_generation", "enqueue_generation", "enqueue_generations"]
@@ -154,7 +154,7 @@ def test_the_reader_answers_every_question_but_what_a_job_asks_for(become: Becom
         except InsufficientPrivilege:
             refused.append(name)
     assert refused == ["job", "job_glances"]
-    assert audit(role, max_paid_calls=2) == []
+    assert find_violations(queries_on(role), max_paid_calls=2) == []
     assert Insights(SingleConnection(role)).account("ada") is not None
 
 
@@ -221,13 +221,13 @@ def test_a_whole_worker(connection: Connection, database: Database, roles: dict[
         assert "permission denied" not in worker.said()
         assert worker.events("listen.live")
     assert {jobs.job(connection, each)["status"] for each in made} == {"completed"}
-    assert audit(connection, max_paid_calls=2) == []
+    assert find_violations(queries_on(connection), max_paid_calls=2) == []
 
 
 def test_the_worker_listens_and_notifies(become: Become):
     role = become("worker")
-    role.execute("LISTEN generation_worker")
-    role.execute("SELECT pg_notify('generation_worker', 'wake')")
+    listen(role)
+    role.execute(load_statements()["send_message"], {"message": "wake"})
     assert [notify.payload for notify in role.notifies(timeout=30, stop_after=1)] == ["wake"]
 
 
@@ -238,7 +238,7 @@ def test_again_it_changes_nothing_and_takes_away_what_is_not_theirs(
     psql: Psql, roles: dict[str, str], connection: Connection, become: Become
 ):
     def rights() -> list[tuple[str, ...]]:
-        asked = "SELECT oid::regclass::text, relacl::text FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+        asked = "SELECT oid::regclass::text, relacl::text FROM pg_class WHERE relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'generation_job'::regclass)"
         return sorted(connection.execute(f"{asked} ORDER BY 1".encode()).fetchall(), key=str)
 
     before = rights()
@@ -253,7 +253,7 @@ def test_again_it_changes_nothing_and_takes_away_what_is_not_theirs(
 def test_nobody_is_everybody(connection: Connection):
     open_to_all = """
       SELECT proname FROM pg_proc, LATERAL aclexplode(coalesce(proacl, acldefault('f', proowner))) AS acl
-       WHERE pronamespace = 'public'::regnamespace AND grantee = 0 AND proname NOT LIKE 'reset'
+       WHERE pronamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'generation_job'::regclass) AND grantee = 0 AND proname NOT LIKE 'reset'
     """
     assert connection.execute(open_to_all.encode()).fetchall() == []
 

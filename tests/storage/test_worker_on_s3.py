@@ -14,11 +14,11 @@ import requests
 from PIL import Image
 from psycopg import sql
 
-from generation_worker.db.ledger import audit
+from generation_worker.db.ledger import find_violations
 from generation_worker.storage.s3 import S3Storage
 from generation_worker.storage.s3_client import Bucket
 from tests.simulators.s3.proxy import Proxy, Request, answer_lost, xml_error
-from tests.support.database import Connection, Database
+from tests.support.database import Connection, Database, queries_on
 from tests.support.jobs import LEASED, balance, enqueue, grant, job, offer_local, put_job
 from tests.support.processes import WorkerProcess
 from tests.support.waiting import wait_until
@@ -95,7 +95,7 @@ def test_an_image_that_was_paid_for_waits_for_its_storage(
     answer = requests.get(link, timeout=10)
     assert (len(answer.content), answer.headers["Content-Type"]) == (image["bytes"], image["content_type"])
     assert s3.get(image["thumbnail_key"]) is not None
-    assert audit(app, max_paid_calls=1) == []
+    assert find_violations(queries_on(app), max_paid_calls=1) == []
 
 
 def test_an_image_that_a_crash_left_in_the_storage_is_not_paid_for_again(

@@ -9,17 +9,27 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
-from generation_worker.db import migrations
+from generation_worker.db import migrations, statements
+from generation_worker.db.query import Queries
 from generation_worker.db.statements import in_schema, quoted
+from generation_worker.domain.schema import SCHEMA as DEFAULT
 from tests.canaries import tables
 from tests.support.servers import Server
 
 Connection = psycopg.Connection[Any]
 
-SCHEMA = os.environ.get("TEST_DATABASE_SCHEMA", "generation")
+SCHEMA = os.environ.get("TEST_DATABASE_SCHEMA", DEFAULT)
 """Where the tables of the tests are."""
 PATH = f"{quoted(SCHEMA)},public"
 """What tests write into their statements need not name the schema. Sessions of the product have no such path."""
+
+NAMESPACE = f"'{quoted(SCHEMA)}'::regnamespace"
+"""The schema as the catalogues know it."""
+
+if SCHEMA != DEFAULT:
+    # What a test builds without naming a schema is in the tests' schema, too. That the program hands its schema to
+    # everything is shown without this, by processes and by tests/db/test_schema.py.
+    statements.in_schema = lambda text, schema: in_schema(text, SCHEMA if schema == DEFAULT else schema)
 
 # DELETE is quicker than TRUNCATE for the few rows that most tests leave. Rows that a migration has put there come back.
 # The triggers that guard rows are asleep in this session only.
@@ -28,7 +38,9 @@ CREATE SCHEMA as_new;
 DO $$
 DECLARE name text;
 BEGIN
-  FOR name IN SELECT relname FROM pg_class WHERE relnamespace = split_part('generation.', '.', 1)::regnamespace AND relkind = 'r' LOOP
+  FOR name IN
+    SELECT relname FROM pg_class WHERE relnamespace = split_part('generation.', '.', 1)::regnamespace AND relkind = 'r'
+  LOOP
     EXECUTE format('CREATE TABLE as_new.%1$I AS TABLE generation.%1$I', name);
   END LOOP;
 END $$;
@@ -40,8 +52,10 @@ BEGIN
       AND pid <> pg_backend_pid();
   FOR name IN SELECT relname FROM pg_class WHERE relnamespace = 'as_new'::regnamespace AND relkind = 'r' LOOP
     CASE
-      WHEN pg_relation_size(format('generation.%I', name)) > 65536 THEN EXECUTE format('TRUNCATE generation.%I CASCADE', name);
-      WHEN pg_relation_size(format('generation.%I', name)) > 0 THEN EXECUTE format('DELETE FROM generation.%I', name);
+      WHEN pg_relation_size(format('generation.%I', name)) > 65536 THEN
+        EXECUTE format('TRUNCATE generation.%I CASCADE', name);
+      WHEN pg_relation_size(format('generation.%I', name)) > 0 THEN
+        EXECUTE format('DELETE FROM generation.%I', name);
       ELSE NULL;
     END CASE;
   END LOOP;
@@ -53,6 +67,11 @@ BEGIN
   END LOOP;
 END $$;
 """
+
+
+def listen(connection: Connection) -> None:
+    """Hear the messages between the processes of the tests' installation."""
+    connection.execute(statements.load_statements(SCHEMA)["listen"], {})
 
 
 class Database:
@@ -139,6 +158,11 @@ class Database:
         """Not after ALTER DATABASE … SET, which only a new session heeds, nor in a database for one test alone."""
         usual = "SELECT NOT EXISTS (SELECT FROM pg_db_role_setting)"
         return self._keeper is not None and self._keeper.execute(usual).fetchone() == (True,)
+
+
+def queries_on(connection: Connection) -> Queries:
+    """The product's queries on a connection of the tests, within its transaction."""
+    return Queries.on(connection, schema=SCHEMA)
 
 
 def _connect(conninfo: str, **options: Any) -> Connection:

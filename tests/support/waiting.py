@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 
 from psycopg import Notify
 
-from tests.support.database import Connection
+from generation_worker.db.statements import quoted
+from tests.support.database import SCHEMA, Connection
 
 PATIENCE = 30.0
 """Seconds after which something that should have happened has not."""
@@ -21,7 +22,7 @@ def wait_until(happened: Callable[[], bool], what: str) -> None:
         time.sleep(0.005)
 
 
-def heard(listening: Connection, channel: str = "generation_worker") -> list[str]:
+def heard(listening: Connection, channel: str = f"{quoted(SCHEMA)}.signals") -> list[str]:
     """What was said on the channel until now. Messages come in the order of their commits, so the last one is ours."""
     end = f"end {time.monotonic_ns()}"
     listening.execute("SELECT pg_notify(%s, %s)", (channel, end))

@@ -12,14 +12,15 @@ import pytest
 from fastapi import APIRouter
 
 from generation_worker.db import jobs as job_desk
-from generation_worker.db.access import TokenDesk, create_token
+from generation_worker.db.access import create_token
 from generation_worker.db.connections import DeskConnections, open_desk_pool
+from generation_worker.db.query import Queries
 from generation_worker.domain.token import Scope
 from generation_worker.web.app import WebServer, create_app
 from generation_worker.web.auth import Guard, KeyLimits
-from tests.support.database import Connection, Database
+from tests.support.database import SCHEMA, Connection, Database, queries_on
 from tests.support.populated import Population, populate
-from tests.web.api import Api, api, as_new, client_of
+from tests.web.served_api import Api, api, as_new, client_of
 
 Serve = Callable[..., httpx.Client]
 MakeKey = Callable[..., dict[str, str]]
@@ -51,8 +52,13 @@ def desk(database: Database) -> Iterator[DeskConnections]:
 
 
 @pytest.fixture
-def guard(desk: DeskConnections) -> Guard:
-    return Guard(TokenDesk(desk), LIMITS)
+def queries(desk: DeskConnections) -> Queries:
+    return Queries(desk, schema=SCHEMA)
+
+
+@pytest.fixture
+def guard(queries: Queries) -> Guard:
+    return Guard(queries, LIMITS)
 
 
 @pytest.fixture
@@ -60,7 +66,7 @@ def key(connection: Connection) -> MakeKey:
     """Makes a key, and gives the headers that show it."""
 
     def make(*scopes: Scope, user: str | None = None, **limits: Any) -> dict[str, str]:
-        made = create_token(connection, "test", scopes, user_id=user, **limits)
+        made = create_token(queries_on(connection), "test", scopes, user_id=user, **limits)
         return {"Authorization": f"Bearer {made.key}"}
 
     return make

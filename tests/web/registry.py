@@ -20,7 +20,7 @@ from tests.support import jobs
 from tests.support.database import Connection
 from tests.support.populated import Population
 from tests.support.webhooks import put_endpoint
-from tests.web.api import Api
+from tests.web.served_api import Api
 
 Headers = dict[str, str]
 NOTHING: Mapping[str, str] = MappingProxyType({})

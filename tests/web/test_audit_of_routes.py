@@ -10,8 +10,8 @@ from tests.support import jobs
 from tests.support.database import Connection
 from tests.support.populated import Population
 from tests.support.webhooks import put_endpoint
-from tests.web.api import Api
 from tests.web.conftest import MakeKey
+from tests.web.served_api import Api
 from tests.web.test_tenants import routes
 
 ASKS = {"GET", "HEAD"}

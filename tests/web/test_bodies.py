@@ -16,8 +16,8 @@ from PIL import Image
 from tests.support import jobs
 from tests.support.database import Connection, Database
 from tests.web.answers import good, problem
-from tests.web.api import Api, api
 from tests.web.conftest import MakeKey
+from tests.web.served_api import Api, api
 
 KIB = 1024
 JSON = {"Content-Type": "application/json"}

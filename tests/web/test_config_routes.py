@@ -10,8 +10,8 @@ import pytest
 from tests.support import jobs
 from tests.support.database import Connection, Database
 from tests.web.answers import good, problem
-from tests.web.api import api
 from tests.web.conftest import MakeKey
+from tests.web.served_api import api
 
 PATH = "/worker/config"
 

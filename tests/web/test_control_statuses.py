@@ -18,8 +18,8 @@ from generation_worker.web.auth import Guard
 from tests.support import jobs
 from tests.support.database import Connection, Database
 from tests.web.answers import problem
-from tests.web.api import Api
 from tests.web.conftest import LIMITS, MakeKey
+from tests.web.served_api import Api
 
 
 class Asked(NamedTuple):

@@ -11,10 +11,15 @@ import psycopg
 import pytest
 
 from generation_worker.db import connections as desk_pool
-from generation_worker.db.access import TokenDesk
+from generation_worker.db.access import has_tokens
 from generation_worker.db.connections import DeskConnections, open_desk_pool
+from generation_worker.db.query import Queries
 from generation_worker.ports import StoreUnavailable
-from tests.support.database import Database
+from tests.support.database import SCHEMA, Database
+
+
+def queries_over(connections: DeskConnections) -> Queries:
+    return Queries(connections, schema=SCHEMA)
 
 
 @pytest.fixture
@@ -33,24 +38,23 @@ def nobody() -> Generator[str]:
 @pytest.mark.usefixtures("hurry")
 def test_a_server_that_is_not_there():
     with nobody() as silent, open_desk_pool(silent, prepare=True) as pool, pytest.raises(StoreUnavailable):
-        TokenDesk(DeskConnections(pool)).has_tokens()
+        has_tokens(queries_over(DeskConnections(pool)))
 
 
 @pytest.mark.usefixtures("hurry")
 def test_a_statement_that_does_not_end(desk: DeskConnections):
     with pytest.raises(StoreUnavailable), desk.connection() as connection:
         connection.execute("SELECT pg_sleep(600)")
-    assert TokenDesk(desk).has_tokens() is False
+    assert has_tokens(queries_over(desk)) is False
 
 
 def test_a_server_that_went_away_and_came_back(desk: DeskConnections, database: Database):
-    tokens = TokenDesk(desk)
-    assert tokens.has_tokens() is False
+    assert has_tokens(queries_over(desk)) is False
     with desk.connection() as connection:
         pid = connection.info.backend_pid
     ended = database.connect_direct().execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
     assert ended.fetchone() == (True,)
-    assert tokens.has_tokens() is False
+    assert has_tokens(queries_over(desk)) is False
 
 
 @pytest.mark.usefixtures("hurry")
@@ -69,12 +73,12 @@ def test_more_than_can_be_served_are_told_to_come_again(desk: DeskConnections):
     held.wait()
     try:
         with pytest.raises(StoreUnavailable):
-            TokenDesk(desk).has_tokens()
+            has_tokens(queries_over(desk))
     finally:
         over.set()
         for thread in threads:
             thread.join()
-    assert TokenDesk(desk).has_tokens() is False
+    assert has_tokens(queries_over(desk)) is False
 
 
 def test_what_the_database_refuses_for_good_is_no_outage(desk: DeskConnections):

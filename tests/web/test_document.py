@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.web.api import Api
+from tests.web.served_api import Api
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from tests.support import jobs
 from tests.support.database import Connection, Database
 from tests.support.listening import Crowd, Listener
 from tests.web.answers import good, problem
-from tests.web.api import Api
 from tests.web.conftest import MakeKey
+from tests.web.served_api import Api
 
 RESULT: dict[str, Any] = {"images": [{"key": "images/a.webp"}], "provider": "local"}
 

@@ -13,9 +13,9 @@ from generation_worker.db import connections as desk_pool
 from generation_worker.domain.token import ONE_USER_SCOPES, SCOPES
 from tests.support.database import Connection
 from tests.support.populated import Population
-from tests.web.api import Api
 from tests.web.conftest import MakeKey
 from tests.web.registry import JSON, ROUTES, Headers, Request, Route, World, everything, send
+from tests.web.served_api import Api
 
 MIB = 1024 * 1024
 of_each_route = pytest.mark.parametrize("route", ROUTES, ids=str)

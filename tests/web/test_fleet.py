@@ -11,8 +11,8 @@ from generation_worker.domain.fleet import EVERYTHING, Extent
 from tests.support.database import Connection
 from tests.support.populated import WORKER, Population
 from tests.web.answers import good, problem
-from tests.web.api import Api
 from tests.web.conftest import MakeKey
+from tests.web.served_api import Api
 
 ROUTES = ("/worker/status", "/worker/stats", "/worker/workers")
 

@@ -17,8 +17,8 @@ from tests.support import jobs
 from tests.support.database import Connection
 from tests.support.protocol import Worker
 from tests.web.answers import good, problem
-from tests.web.api import Api
 from tests.web.conftest import MakeKey
+from tests.web.served_api import Api
 
 
 @pytest.fixture

@@ -27,8 +27,8 @@ from tests.support import jobs
 from tests.support.database import Connection
 from tests.support.waiting import wait_until
 from tests.web.answers import good, problem
-from tests.web.api import Api
 from tests.web.conftest import MakeKey, Serve
+from tests.web.served_api import Api
 
 PATH = "/worker/images"
 

@@ -23,8 +23,8 @@ from tests.support import jobs
 from tests.support.database import Connection, Database
 from tests.support.populated import Population
 from tests.web.answers import good, problem
-from tests.web.api import api
 from tests.web.conftest import MakeKey
+from tests.web.served_api import api
 
 ASKED: dict[str, Any] = {"kind": "text_to_image", "user_id": "ada", "payload": {"prompt": "a red kite"}}
 

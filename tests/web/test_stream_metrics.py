@@ -17,8 +17,8 @@ from tests.support.database import Connection, Database
 from tests.support.listening import Crowd
 from tests.support.waiting import wait_until
 from tests.web.answers import problem
-from tests.web.api import api
 from tests.web.conftest import MakeKey
+from tests.web.served_api import api
 from tests.web.test_events import of_job, of_user
 
 REFUSED = "worker_event_streams_refused_total"

@@ -29,12 +29,12 @@ from generation_worker.web.api import stream_reader as streams
 from generation_worker.web.api import streams as event_stream
 from generation_worker.web.api.stream_reader import MOST_ENDED, MOST_JOBS, SHOWN, News, Watch
 from tests.support import jobs
-from tests.support.database import Connection, Database
+from tests.support.database import Connection, Database, queries_on
 from tests.support.listening import Crowd
 from tests.support.waiting import wait_until
 from tests.web.answers import problem
-from tests.web.api import Api, api
 from tests.web.conftest import MakeKey
+from tests.web.served_api import Api, api
 from tests.web.test_events import cancel, of_batch, of_job, of_user
 
 READER = "streams"
@@ -218,10 +218,10 @@ def test_one_key_has_its_share(database: Database, tmp_path: Path, connection: C
 
 def test_a_revoked_key_hears_no_more(connection: Connection, crowd: Crowd, key: MakeKey):
     job = jobs.put_job(connection)
-    made = create_token(connection, "test", ["read"], user_id="ada")
+    made = create_token(queries_on(connection), "test", ["read"], user_id="ada")
     theirs = crowd.listen(of_job(job), headers={"Authorization": f"Bearer {made.key}"})
     others = crowd.listen(of_job(job), headers=key("read"))
-    revoke_token(connection, made.token.id)
+    revoke_token(queries_on(connection), made.token.id)
     theirs.wait_for_end()
     assert [event.kind for event in theirs.events] == ["job"]
     cancel(connection, job)
@@ -230,7 +230,7 @@ def test_a_revoked_key_hears_no_more(connection: Connection, crowd: Crowd, key: 
 
 
 def test_an_expired_key_hears_no_more(connection: Connection, crowd: Crowd, key: MakeKey):
-    made = create_token(connection, "test", ["read"], lasts=60)
+    made = create_token(queries_on(connection), "test", ["read"], lasts=60)
     stream = crowd.listen(of_user("ada"), headers={"Authorization": f"Bearer {made.key}"})
     connection.execute("UPDATE api_token SET expires_at = clock_timestamp()")
     stream.wait_for_end()

@@ -18,8 +18,8 @@ from tests.support.database import Connection
 from tests.support.populated import Population
 from tests.support.webhooks import put_endpoint
 from tests.web.answers import good, problem
-from tests.web.api import Api
 from tests.web.conftest import MakeKey
+from tests.web.served_api import Api
 
 OPEN = {"/health", "/health/ready", "/health/live", "/metrics"}
 """Routes that ask for no key: they tell how this process is, and nothing of anybody."""

@@ -23,8 +23,8 @@ from generation_worker.db.query import write_number_cursor
 from tests.support import jobs
 from tests.support.database import Connection
 from tests.support.populated import Population
-from tests.web.api import Api
 from tests.web.conftest import MakeKey
+from tests.web.served_api import Api
 
 EXAMPLES = int(os.environ.get("API_EXAMPLES", "0"))
 """Requests for each operation, caller and mode; 0: a few, the same ones each time."""

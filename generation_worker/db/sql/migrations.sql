@@ -95,15 +95,17 @@ DO $$
 DECLARE
   name CONSTANT text := split_part('generation.', '.', 1);
 BEGIN
-  IF EXISTS (SELECT FROM generation.generation_worker_version) THEN
-    RETURN;
+  IF to_regclass('generation.generation_worker_version') IS NOT NULL THEN
+    IF EXISTS (SELECT FROM generation.generation_worker_version) THEN
+      RETURN;
+    END IF;
+    DROP TABLE generation.generation_worker_version;
   END IF;
-  DROP TABLE generation.generation_worker_version;
   IF obj_description(name::regnamespace, 'pg_namespace') = 'Made by generation-worker migrate.' THEN
     EXECUTE 'DROP SCHEMA ' || name;
   END IF;
 EXCEPTION WHEN dependent_objects_still_exist THEN
-  DROP TABLE generation.generation_worker_version; -- the block was undone as a whole
+  DROP TABLE IF EXISTS generation.generation_worker_version; -- the block was undone as a whole
 END $$
 
 -- name: lock_holders

@@ -1,4 +1,4 @@
-"""Credits over HTTP: what a user has, what moved it, and how more of it is given."""
+"""Credits over HTTP: a user's balance and entries, and grants."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from generation_worker.web.requests import Cursor, IdempotencyKeyNeeded, Request
 CREDITS = "/worker/credits"
 LARGEST_GRANT = 1_000_000_000
 
-User = Annotated[UserId, Path(description="Whose account it is; percent-encoded, a slash as `%2F`.")]
+User = Annotated[UserId, Path(description="The user; percent-encoded, a slash as `%2F`.")]
 
 
 class Account(BaseModel):
-    """What a user has."""
+    """A user's account."""
 
     model_config = ConfigDict(from_attributes=True)
 
     user_id: str = Field(examples=["ada"])
     balance: int = Field(description="Credits.", examples=[99])
-    waiting: int = Field(description="What the user's waiting jobs will cost when they start.", examples=[1])
-    entries: int = Field(description="How many there are.", examples=[2])
+    waiting: int = Field(description="The cost of the user's waiting jobs, debited when they start.", examples=[1])
+    entries: int = Field(description="The number of entries.", examples=[2])
     created_at: datetime
 
 
 class Entry(BaseModel):
-    """One movement. It is never changed; what corrects it is another one."""
+    """One movement of credits. It never changes; a correction is another entry."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -45,7 +45,7 @@ class Entry(BaseModel):
     amount: int = Field(description="Credits; below 0 if they were taken.", examples=[-1])
     balance_after: int
     job_id: UUID | None
-    refund_of: int | None = Field(description="The number of the debit that it gives back.")
+    refund_of: int | None = Field(description="The number of the debit that it refunds.")
     reason: str | None
     created_at: datetime
 
@@ -54,11 +54,11 @@ class EntryPage(BaseModel):
     """Entries, the latest first."""
 
     entries: list[Entry]
-    next_cursor: str | None = Field(description="Where to go on; null at the end.")
+    next_cursor: str | None = Field(description="The `cursor` of the next page; null on the last page.")
 
 
 class EntryFilters(RequestModel):
-    limit: int = Field(default=50, ge=1, le=100, description="Most entries of one page.")
+    limit: int = Field(default=50, ge=1, le=100, description="The most entries of one page.")
     cursor: Cursor | None = None
 
 
@@ -67,17 +67,17 @@ class Grant(RequestModel):
 
     amount: int = Field(strict=True, ge=1, le=LARGEST_GRANT, description="Credits.", examples=[100])
     reason: Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00]+$")] | None = Field(
-        default=None, description="Stands in the entry, which its user may see.", examples=["bought 100"]
+        default=None, description="Stored in the entry, which the user may see.", examples=["bought 100"]
     )
 
 
 class Granted(BaseModel):
-    """The user has the credits."""
+    """The credits were granted."""
 
     user_id: str = Field(examples=["ada"])
     entry: int = Field(description="The number of the entry within the account.", examples=[1])
-    balance: int = Field(description="What the user has now.", examples=[100])
-    duplicate: bool = Field(description="The key had been used before; nothing was given this time.")
+    balance: int = Field(description="The user's balance now.", examples=[100])
+    duplicate: bool = Field(description="The key was used before; nothing was granted this time.")
 
 
 router = APIRouter(prefix=CREDITS, tags=["credits"], route_class=SegmentRoute)
@@ -87,7 +87,7 @@ CHANGES = documented(400, 401, 403, 408, 409, 413, 415, 422, 429, 503)
 
 @router.get("/{user_id}", responses=READS)
 def show_account(caller: Annotated[Caller, needs("read")], user_id: User, queries: Database) -> Account:
-    """What a user has, and what their waiting jobs will take of it."""
+    """The user's balance, and what their waiting jobs will cost."""
     return Account.model_validate(_account(queries, caller, user_id))
 
 
@@ -98,7 +98,7 @@ def list_entries(
     filters: Annotated[EntryFilters, Query()],
     queries: Database,
 ) -> EntryPage:
-    """What moved in a user's account, the latest first, a page at a time."""
+    """The entries of a user's account, the latest first, a page at a time."""
     _account(queries, caller, user_id)
     before = read_number_cursor(filters.cursor)
     found = credits.list_entries(queries, user_id, before=before, limit=filters.limit + 1)
@@ -118,13 +118,13 @@ def grant_credits(
     idempotency_key: IdempotencyKeyNeeded,
     queries: Database,
 ) -> Granted:
-    """Give a user credits, once for each `Idempotency-Key`. The audit trail names the API key that did it."""
+    """Give a user credits, once for each `Idempotency-Key`. The audit trail records the API key that did it."""
     by = Author(caller.name, body.reason)
     posting = credits.post(queries, "grant_credits", user_id, body.amount, key=idempotency_key, by=by)
     return Granted(user_id=user_id, entry=posting.entry, balance=posting.balance, duplicate=posting.duplicate)
 
 
-def _account(queries: Queries, caller: Caller, user_id: str) -> credits.Account:
+def _account(queries: Queries, caller: Caller, user_id: str) -> credits.AccountDetails:
     caller.acting_for(user_id)
     found = credits.find_account(queries, user_id)
     if found is None:

@@ -38,15 +38,13 @@ class Accepted(AcceptedJob):
     """The request was accepted; the image is made later. With `count` above 1 this is the first job of the batch."""
 
     queue_position: int | None = Field(
-        description="Jobs before it in its lane, so 0 is next; null if it is not pending. 10000 means that many or more."
+        description="Jobs before it in its lane, so 0 is next; null if it is not pending. 10000: that many or more."
     )
     eta_seconds: float | None = Field(
-        description="Estimated seconds until its image is made, at the pace of the last hour; null if there is no basis "
-        "for an estimate, or while it is paused."
+        description="Estimated seconds until its image is made, at the pace of the last hour; null while it is paused, "
+        "or without a basis for an estimate."
     )
-    paused: bool = Field(
-        description="No worker starts it: everything, its kind, its provider or its user is paused."
-    )
+    paused: bool = Field(description="No worker starts it: everything, its kind, its provider or its user is paused.")
     duplicate: bool = Field(description="The same key and request had been enqueued before.")
     batch_id: UUID | None
     batch_url: str | None

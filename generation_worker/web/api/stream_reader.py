@@ -296,7 +296,7 @@ class Streams:
         )
 
     def _step(self) -> float | None:
-        """One read. A stream that is opened meanwhile has seen later rows than it finds, and waits for the next read."""
+        """One read. A stream that is opened meanwhile has seen later rows already, and takes part in the next read."""
         time.sleep(max(0.0, self._read_at - time.monotonic()))
         with self._lock:
             present, since, self._read_point = tuple(self._open), self._read_point, None

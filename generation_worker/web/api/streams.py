@@ -77,8 +77,9 @@ T = TypeVar("T")
 
 
 class EventStream(StreamingResponse):
-    """Sends the updates of ``stream`` until the client disconnects. While it waits, it holds no thread and no connection
-    to the database.
+    """Sends the updates of ``stream`` until the client disconnects.
+
+    While it waits, it holds no thread and no connection to the database.
     """
 
     media_type = "text/event-stream"
@@ -195,9 +196,7 @@ async def user_events(
     """
     user = caller.acting_for(user_id)
     if user is None:
-        raise Problem(
-            422, "invalid_request", "user_id: name the user, or use a key of one user", field="query.user_id"
-        )
+        raise Problem(422, "invalid_request", "user_id: name the user, or use a key of one user", field="query.user_id")
     streams.check_room(caller.name)
     start = await _in_thread(start_user_stream, queries, user, _horizon(last_event_id))
     return _opened(request, streams, storage, Stream(caller.name, start, user=user))

@@ -1,228 +1,218 @@
-"""The first page: how the fleet does, what it has done, and what needs somebody."""
+"""The first page: the state of the fleet, its figures, and what needs an operator's attention."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
-from typing import Annotated, Any, Literal, NamedTuple, Protocol
+from typing import Annotated, Literal, NamedTuple
 
 from fastapi import APIRouter, Query, Request, Response
 
-from generation_worker.domain.estimate import span
-from generation_worker.web.api.fleet import Ask, FleetStatus, Questions, status_of
+from generation_worker.db import fleet, webhooks
+from generation_worker.db.jobs import DuplicateCalls, EndedSpan, FailureCode, duplicate_calls, failures_by_code, history
+from generation_worker.db.query import Queries
+from generation_worker.db.statements import quoted
+from generation_worker.domain.estimate import span as duration
+from generation_worker.web.api.fleet import FleetStatus, Front, GateView, read_status
+from generation_worker.web.app import Database
 from generation_worker.web.auth import Caller
-from generation_worker.web.pages.render import HOME, SharedLook, has_just_acted, render
+from generation_worker.web.pages.render import HOME, CachedQuery, has_just_acted, render
 from generation_worker.web.pages.session import PageRoute, sees
 
-# What an operator should look at first. Each finding says what is wrong, and where to go on.
-
-
 Level = Literal["bad", "warn"]
-LATE = 600.0
-"""Seconds for which a task of maintenance may be due; living workers look much more often."""
+Span = Literal["hour", "day"]
+
+ROWS = 10
+MOST_WORKERS = 1000
+OVERDUE = 600.0
+"""Seconds for which a maintenance task may be due; living workers run tasks much sooner."""
+LEASE_OVERDUE = 120.0
+"""Seconds for which a lease may have been expired; living workers reclaim jobs much sooner."""
+CACHE_SECONDS = 1.5
+"""Open pages load again every two seconds."""
+SPANS: dict[Span, tuple[float, int]] = {"hour": (60.0, 60), "day": (900.0, 96)}
+"""The length of a bar of the chart in seconds, and their number."""
 
 
-class Finding(NamedTuple):
+class Alert(NamedTuple):
+    """Something that needs attention. ``link`` leads to the page with more about it."""
+
     level: Level
     text: str
     link: str
 
 
-def findings(
-    *,
-    waiting: Iterable[Any],
-    workers: Iterable[Any],
-    gates: Iterable[Any],
-    processing: Iterable[Any],
-    endpoints: Iterable[Any],
-    tasks: Sequence[Any],
-    duplicates: Any,
-) -> list[Finding]:
-    """The bad ones first. What each argument holds is the database's answer to the question of that name."""
-    found = [
-        *_of_books(tasks),
-        *_of_upkeep(tasks),
-        *_of_workers(workers, waiting),
-        *_of_gates(gates),
-        *_of_leases(processing),
-        *_of_endpoints(endpoints),
-        *_of_duplicates(duplicates),
-    ]
-    return sorted(found, key=lambda finding: finding.level != "bad")
-
-
-def _of_books(tasks: Iterable[Any]) -> Iterator[Finding]:
-    for task in tasks:
-        found: Mapping[str, Any] = task.found or {}
-        violations: Mapping[str, int | None] = found.get("violations", {})
-        for name, rows in violations.items():
-            if rows:
-                yield Finding("bad", f"The books do not hold: {name}, {rows} rows.", f"{HOME}/workers#maintenance")
-
-
-def _of_upkeep(tasks: Iterable[Any]) -> Iterator[Finding]:
-    for task in tasks:
-        if task.last_error:
-            yield Finding("warn", f"Maintenance: {task.name} failed: {task.last_error}", f"{HOME}/workers#maintenance")
-        elif task.seconds is not None and task.overdue > LATE:
-            text = f"Maintenance: {task.name} has been due for {span(task.overdue)}, and nobody does it."
-            yield Finding("warn", text, f"{HOME}/workers#maintenance")
-
-
-def _of_workers(workers: Iterable[Any], waiting: Iterable[Any]) -> Iterator[Finding]:
-    alive = [worker for worker in workers if worker.state != "silent"]
-    if not alive:
-        yield Finding("bad", "No worker has been heard of for two minutes.", f"{HOME}/workers")
-    for worker in alive:
-        if worker.stuck:
-            yield Finding("bad", f"{worker.id} has {worker.stuck} stuck jobs.", f"{HOME}/workers")
-    for lane in waiting:
-        if alive and not lane.workers:
-            text = f"Jobs for {lane.provider} wait for {span(lane.seconds)}, and no worker serves it."
-            yield Finding("bad", text, f"{HOME}/providers")
-
-
-def _of_gates(gates: Iterable[Any]) -> Iterator[Finding]:
-    for gate in gates:
-        if gate.state in ("open", "probing"):
-            text = f"{gate.provider}: calls with the key {gate.key_label} fail ({gate.reason or 'no reason is known'})."
-            yield Finding("bad", text, f"{HOME}/providers")
-
-
-def _of_leases(processing: Iterable[Any]) -> Iterator[Finding]:
-    for job in processing:
-        if job.lease_seconds < -120:
-            text = f"The lease of a job ran out {span(-job.lease_seconds)} ago, and nobody has taken it over."
-            yield Finding("bad", text, f"{HOME}/jobs/{job.id}")
-
-
-def _of_endpoints(endpoints: Iterable[Any]) -> Iterator[Finding]:
-    for endpoint in endpoints:
-        if endpoint.state == "disabled":
-            yield Finding("warn", f"A webhook is disabled: {endpoint.reason}", f"{HOME}/webhooks/{endpoint.id}")
-        elif endpoint.state == "failing":
-            yield Finding("warn", f"A webhook fails: {endpoint.reason}", f"{HOME}/webhooks/{endpoint.id}")
-
-
-def _of_duplicates(duplicates: Any) -> Iterator[Finding]:
-    if duplicates.jobs:
-        text = f"{duplicates.calls} calls of the last day were, or may have been, paid for more than once."
-        yield Finding("warn", text, f"{HOME}/jobs/{duplicates.example}")
-
-
-# Figures over time, as the chart on a page takes them.
-
-
-Span = Literal["hour", "day"]
-
-
 class Chart(NamedTuple):
-    """``points`` is JSON for the script: times in seconds, then a list for each line. ``summary`` says it in words."""
+    """``points`` is JSON for the script: times in seconds, then a list for each line. ``summary`` has it in words."""
 
     points: str
     summary: str
     exact: bool
 
 
-def chart_of(spans: Sequence[Any], seconds: float) -> Chart:
-    """``spans`` as ``Insights.history`` has them, each of ``seconds``."""
+class Overview(NamedTuple):
+    """All of it as it was at one moment."""
+
+    status: FleetStatus
+    processing: Sequence[fleet.ProcessingJob]
+    failures: Sequence[FailureCode]
+    next_due: fleet.NextDue | None
+    alerts: Sequence[Alert]
+
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+
+@router.get(HOME)
+def show_overview(
+    request: Request,
+    caller: Annotated[Caller, sees("read")],
+    queries: Database,
+    span: Annotated[Span, Query()] = "hour",
+) -> Response:
+    overview = overview_cache(queries, anew=has_just_acted(request))
+    return render(
+        request,
+        "overview.html",
+        overview=overview,
+        fleet=overview.status,
+        stats=overview.status.stats,
+        chart=chart_caches[span](queries),
+        span=span,
+        schema=quoted(queries.schema),
+        may_operate=caller.may("operate"),
+    )
+
+
+def _read_overview(queries: Queries) -> Overview:
+    with queries.read_only() as questions:
+        status = read_status(questions)
+        processing = fleet.list_processing_jobs(questions, limit=ROWS)
+        return Overview(
+            status,
+            processing,
+            failures_by_code(questions),
+            fleet.find_next_due(questions),
+            list_alerts(
+                waiting=status.waiting,
+                workers=fleet.list_workers(questions, limit=MOST_WORKERS),
+                gates=status.gates,
+                processing=processing,
+                endpoints=webhooks.list_endpoints(questions, limit=ROWS),
+                tasks=fleet.list_maintenance_tasks(questions),
+                duplicates=duplicate_calls(questions),
+            ),
+        )
+
+
+def _read_chart(queries: Queries, span: Span) -> Chart:
+    seconds, number = SPANS[span]
+    with queries.read_only() as questions:
+        return chart_of(history(questions, seconds=seconds, spans=number), seconds)
+
+
+overview_cache = CachedQuery(_read_overview, seconds=CACHE_SECONDS)
+chart_caches: dict[Span, CachedQuery[Chart]] = {
+    "hour": CachedQuery(lambda queries: _read_chart(queries, "hour"), seconds=4 * CACHE_SECONDS),
+    "day": CachedQuery(lambda queries: _read_chart(queries, "day"), seconds=4 * CACHE_SECONDS),
+}
+
+
+def list_alerts(
+    *,
+    waiting: Iterable[Front],
+    workers: Iterable[fleet.WorkerProcess],
+    gates: Iterable[GateView],
+    processing: Iterable[fleet.ProcessingJob],
+    endpoints: Iterable[webhooks.Endpoint],
+    tasks: Sequence[fleet.MaintenanceTask],
+    duplicates: DuplicateCalls,
+) -> list[Alert]:
+    """Everything that needs attention, the bad things first."""
+    found = [
+        *_of_ledger(tasks),
+        *_of_maintenance(tasks),
+        *_of_workers(workers, waiting),
+        *_of_gates(gates),
+        *_of_leases(processing),
+        *_of_endpoints(endpoints),
+        *_of_duplicates(duplicates),
+    ]
+    return sorted(found, key=lambda alert: alert.level != "bad")
+
+
+def _of_ledger(tasks: Iterable[fleet.MaintenanceTask]) -> Iterator[Alert]:
+    for task in tasks:
+        violations: Mapping[str, int | None] = (task.found or {}).get("violations", {})
+        for name, rows in violations.items():
+            if rows:
+                yield Alert("bad", f"The ledger is wrong: {name}, {rows} rows.", f"{HOME}/workers#maintenance")
+
+
+def _of_maintenance(tasks: Iterable[fleet.MaintenanceTask]) -> Iterator[Alert]:
+    for task in tasks:
+        if task.last_error:
+            yield Alert("warn", f"Maintenance: {task.name} failed: {task.last_error}", f"{HOME}/workers#maintenance")
+        elif task.seconds is not None and task.overdue > OVERDUE:
+            text = f"Maintenance: {task.name} has been due for {duration(task.overdue)}, and no worker runs it."
+            yield Alert("warn", text, f"{HOME}/workers#maintenance")
+
+
+def _of_workers(workers: Iterable[fleet.WorkerProcess], waiting: Iterable[Front]) -> Iterator[Alert]:
+    living = [worker for worker in workers if worker.state != "silent"]
+    if not living:
+        yield Alert("bad", "No worker has sent a heartbeat for two minutes.", f"{HOME}/workers")
+    for worker in living:
+        if worker.stuck:
+            yield Alert("bad", f"{worker.id} has {worker.stuck} stuck jobs.", f"{HOME}/workers")
+    for lane in waiting:
+        if living and not lane.workers:
+            text = f"Jobs for {lane.provider} have waited for {duration(lane.seconds)}, and no worker serves it."
+            yield Alert("bad", text, f"{HOME}/providers")
+
+
+def _of_gates(gates: Iterable[GateView]) -> Iterator[Alert]:
+    for gate in gates:
+        if gate.state in ("open", "probing"):
+            reason = gate.reason or "for an unknown reason"
+            text = f"{gate.provider}: calls with the key {gate.key_label} fail ({reason})."
+            yield Alert("bad", text, f"{HOME}/providers")
+
+
+def _of_leases(processing: Iterable[fleet.ProcessingJob]) -> Iterator[Alert]:
+    for job in processing:
+        if job.lease_seconds < -LEASE_OVERDUE:
+            text = (
+                f"The lease of a job expired {duration(-job.lease_seconds)} ago, and no worker has reclaimed the job."
+            )
+            yield Alert("bad", text, f"{HOME}/jobs/{job.id}")
+
+
+def _of_endpoints(endpoints: Iterable[webhooks.Endpoint]) -> Iterator[Alert]:
+    for endpoint in endpoints:
+        if endpoint.state == "disabled":
+            yield Alert("warn", f"A webhook is disabled: {endpoint.reason}", f"{HOME}/webhooks/{endpoint.id}")
+        elif endpoint.state == "failing":
+            yield Alert("warn", f"A webhook fails: {endpoint.reason}", f"{HOME}/webhooks/{endpoint.id}")
+
+
+def _of_duplicates(duplicates: DuplicateCalls) -> Iterator[Alert]:
+    if duplicates.jobs:
+        text = f"{duplicates.calls} calls of the last day were, or may have been, paid for more than once."
+        yield Alert("warn", text, f"{HOME}/jobs/{duplicates.example}")
+
+
+def chart_of(spans: Sequence[EndedSpan], seconds: float) -> Chart:
+    """The chart of ``spans``, each ``seconds`` long."""
     series = [
         [round(span.since.timestamp()) for span in spans],
         [span.completed for span in spans],
         [span.failed for span in spans],
         [span.mean_seconds and round(span.mean_seconds, 2) for span in spans],
     ]
-    completed, failed = sum(series[1]), sum(series[2])
+    completed, failed = sum(span.completed for span in spans), sum(span.failed for span in spans)
     hours = len(spans) * seconds / 3600
     summary = (
         f"{completed:,} completed and {failed:,} failed in the last {'hour' if hours == 1 else f'{hours:g} hours'}"
     )
     return Chart(json.dumps(series), summary, all(span.exact for span in spans))
-
-
-SECONDS = 1.5
-"""For how long one look serves everybody: pages look every two seconds."""
-SPANS: dict[Span, tuple[float, int]] = {"hour": (60.0, 60), "day": (900.0, 96)}
-"""Length of a bar in seconds, and how many there are."""
-ROWS = 10
-MOST = 1000
-
-
-class OverviewQuestions(Questions, Protocol):
-    """Answers are tuples with names, as ``db.answers`` has them."""
-
-    def processing_jobs(self, *, limit: int) -> Sequence[Any]: ...
-
-    def failures_by_code(self) -> Sequence[Any]: ...
-
-    def duplicate_calls(self) -> Any: ...
-
-    def maintenance(self) -> Sequence[Any]: ...
-
-    def webhook_endpoints(self, *, limit: int) -> Sequence[Any]: ...
-
-    def next_due(self) -> Any: ...
-
-    def history(self, *, seconds: float, spans: int) -> Sequence[Any]: ...
-
-
-class Overview(NamedTuple):
-    """All of it as it was at one moment."""
-
-    status: FleetStatus
-    processing: Sequence[Any]
-    failures: Sequence[Any]
-    next_due: Any
-    findings: Sequence[Finding]
-
-
-def overview_router(ask: Ask[OverviewQuestions]) -> APIRouter:
-    router = APIRouter(include_in_schema=False, route_class=PageRoute)
-    look = SharedLook(partial(_take, ask), seconds=SECONDS)
-    histories = {span: SharedLook(partial(_history, ask, span), seconds=4 * SECONDS) for span in SPANS}
-
-    @router.get(HOME)
-    def overview(  # pyright: ignore[reportUnusedFunction]
-        request: Request, caller: Annotated[Caller, sees("read")], span: Annotated[Span, Query()] = "hour"
-    ) -> Response:
-        seen = look(anew=has_just_acted(request))
-        return render(
-            request,
-            "overview.html",
-            seen=seen,
-            fleet=seen.status,
-            stats=seen.status.stats,
-            chart=histories[span](),
-            span=span,
-            may_operate=caller.may("operate"),
-        )
-
-    return router
-
-
-def _take(ask: Ask[OverviewQuestions]) -> Overview:
-    with ask() as questions:
-        status = status_of(questions)
-        processing = questions.processing_jobs(limit=ROWS)
-        return Overview(
-            status,
-            processing,
-            questions.failures_by_code(),
-            questions.next_due(),
-            findings(
-                waiting=status.waiting,
-                workers=questions.workers(limit=MOST),
-                gates=status.gates,
-                processing=processing,
-                endpoints=questions.webhook_endpoints(limit=ROWS),
-                tasks=questions.maintenance(),
-                duplicates=questions.duplicate_calls(),
-            ),
-        )
-
-
-def _history(ask: Ask[OverviewQuestions], span: Span) -> Chart:
-    seconds, spans = SPANS[span]
-    with ask() as questions:
-        return chart_of(questions.history(seconds=seconds, spans=spans), seconds)

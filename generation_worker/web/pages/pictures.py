@@ -1,105 +1,102 @@
-"""The pictures of a job, through this server: pages show nothing that comes from elsewhere.
+"""Images of jobs for the dashboard, through this server: its pages load nothing from elsewhere.
 
-Which object is read is said by the job's row alone. A few are read at once, so that a storage that hangs takes the
-threads of nobody else.
+Only a job's row decides which object is read. A few objects are read at once, so that a storage that does not answer
+occupies no thread of other requests.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Response
 
-from generation_worker.web.api.fleet import Ask
+from generation_worker.db.jobs import find_job, find_job_images
+from generation_worker.db.query import Queries
+from generation_worker.ports import Storage
+from generation_worker.web.app import Database, part
 from generation_worker.web.auth import Caller
-from generation_worker.web.pages.jobs import inputs_of, is_ours
+from generation_worker.web.pages.jobs import input_images, is_ours
 from generation_worker.web.pages.render import JOBS, fields, items
 from generation_worker.web.pages.session import PageRoute, sees
 from generation_worker.web.problems import Problem
 from generation_worker.web.requests import Turns
 from generation_worker.worker.image_keys import CONTENT_TYPES
 
-AT_ONCE = 6
-"""Objects that are read at once: as many as a browser asks for."""
-TURN_WITHIN = 10.0
-"""Seconds to wait for others."""
+CONCURRENCY = 6
+"""Objects that are read at once: as many as a browser requests at once."""
+TURN_TIMEOUT = 10.0
+"""Seconds that a request waits for others."""
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; sandbox",
-    "Cache-Control": "private, max-age=3600",  # what lies under a key never changes, but it is deleted some day
+    "Cache-Control": "private, max-age=3600",  # an object never changes, but is deleted some day
 }
 
 Size = Literal["thumbnail", "full"]
 Number = Annotated[int, Path(ge=0, le=1000)]
 
 
-class Objects(Protocol):
-    def get(self, key: str) -> bytes | None:
-        """Raises StorageUnavailable, and InputRejected for what is too large."""
-        ...
+class PictureReader:
+    """Reads images from the storage, a few at once."""
 
-
-class PictureQuestions(Protocol):
-    def job(self, job_id: UUID) -> Any: ...
-
-    def job_images(self, job_id: UUID) -> Any: ...
-
-
-def pictures_router(ask: Ask[PictureQuestions], storage: Objects) -> APIRouter:
-    router = APIRouter(prefix=JOBS, include_in_schema=False, route_class=PageRoute)
-    desk = _Desk(ask, storage)
-    router.add_api_route("/{job_id}/images/{number}", desk.show_result, methods=["GET"])
-    router.add_api_route("/{job_id}/inputs/{number}", desk.show_input, methods=["GET"])
-    return router
-
-
-class _Desk:
-    def __init__(self, ask: Ask[PictureQuestions], storage: Objects) -> None:
-        self._ask = ask
+    def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._turns = Turns(AT_ONCE, within=TURN_WITHIN, busy="Too many pictures are being looked at just now.")
+        self._turns = Turns(CONCURRENCY, within=TURN_TIMEOUT, busy="Too many pictures are being read just now.")
 
-    async def show_result(
-        self,
-        caller: Annotated[Caller, sees("read")],  # noqa: ARG002 - asked who they are
-        job_id: UUID,
-        number: Number,
-        size: Size = "thumbnail",
-    ) -> Response:
-        return await self._answer(lambda: self._key_of_result(job_id, number, size))
+    async def respond(self, find_key: Callable[[], str | None]) -> Response:
+        """The object whose key ``find_key`` returns, in a thread.
 
-    async def show_input(
-        self,
-        caller: Annotated[Caller, sees("read")],  # noqa: ARG002 - asked who they are
-        job_id: UUID,
-        number: Number,
-    ) -> Response:
-        return await self._answer(lambda: self._key_of_input(job_id, number))
-
-    async def _answer(self, key: Callable[[], str | None]) -> Response:
+        Raises Problem (404, 503), StoreUnavailable and StorageUnavailable.
+        """
         async with self._turns.turn():
-            return await self._turns.run(self._read, key)
+            return await self._turns.run(self._read, find_key)
 
-    def _read(self, key_of: Callable[[], str | None]) -> Response:
-        key = key_of()
+    def _read(self, find_key: Callable[[], str | None]) -> Response:
+        key = find_key()
         content_type = CONTENT_TYPES.get(key.rpartition(".")[2]) if key else None
         data = self._storage.get(key) if key and content_type else None
         if data is None:
-            raise Problem(404, "image_not_found", "There is no such picture, or not any more.")
+            raise Problem(404, "image_not_found", "There is no such picture, or it was deleted.")
         return Response(data, media_type=content_type, headers=HEADERS)
 
-    def _key_of_result(self, job_id: UUID, number: int, size: Size) -> str | None:
-        with self._ask() as questions:
-            images = items(questions.job_images(job_id))
-        image = fields(images[number]) if number < len(images) else {}
-        key = (size == "thumbnail" and image.get("thumbnail_key")) or image.get("key")
-        return key if isinstance(key, str) else None
 
-    def _key_of_input(self, job_id: UUID, number: int) -> str | None:
-        """Only of what we wrote: an app may name any object of the bucket."""
-        with self._ask() as questions:
-            job = questions.job(job_id)
-        images = () if job is None else inputs_of(job["kind"], job["payload"])
-        key = images[number].key if number < len(images) else None
-        return key if key and is_ours(key) else None
+Pictures = Annotated[PictureReader, part("pictures")]
+
+router = APIRouter(prefix=JOBS, include_in_schema=False, route_class=PageRoute)
+
+
+@router.get("/{job_id}/images/{number}")
+async def show_result(
+    _caller: Annotated[Caller, sees("read")],
+    job_id: UUID,
+    number: Number,
+    queries: Database,
+    pictures: Pictures,
+    size: Size = "thumbnail",
+) -> Response:
+    return await pictures.respond(lambda: _key_of_result(queries, job_id, number, size))
+
+
+@router.get("/{job_id}/inputs/{number}")
+async def show_input(
+    _caller: Annotated[Caller, sees("read")], job_id: UUID, number: Number, queries: Database, pictures: Pictures
+) -> Response:
+    return await pictures.respond(lambda: _key_of_input(queries, job_id, number))
+
+
+def _key_of_result(queries: Queries, job_id: UUID, number: int, size: Size) -> str | None:
+    with queries.read_only() as reader:
+        images = items(find_job_images(reader, job_id))
+    image = fields(images[number]) if number < len(images) else {}
+    key = (size == "thumbnail" and image.get("thumbnail_key")) or image.get("key")
+    return key if isinstance(key, str) else None
+
+
+def _key_of_input(queries: Queries, job_id: UUID, number: int) -> str | None:
+    """Only of objects that this program wrote: an app may name any object of the bucket."""
+    with queries.read_only() as reader:
+        job = find_job(reader, job_id)
+    images = () if job is None else input_images(job["kind"], job["payload"])
+    key = images[number].key if number < len(images) else None
+    return key if key and is_ours(key) else None
