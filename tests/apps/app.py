@@ -22,7 +22,8 @@ TIMEOUT = 120
 """Seconds for one command of a tool."""
 
 OBJECTS = """
-SELECT 'pg_class', oid, relname || coalesce(relacl::text, '') FROM pg_class WHERE relnamespace = %(schema)s::regnamespace
+SELECT 'pg_class', oid, relname || coalesce(relacl::text, '') FROM pg_class
+ WHERE relnamespace = %(schema)s::regnamespace
 UNION ALL
 SELECT 'pg_attribute', attrelid, attname || ' ' || atttypid::regtype FROM pg_attribute
  WHERE attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = %(schema)s::regnamespace)
@@ -51,7 +52,9 @@ def contents(connection: Connection, schema: str) -> Contents:
     tables = connection.execute(names, (sql.Identifier(schema).as_string(connection),)).fetchall()
     rows: dict[str, list[Any]] = {}
     for (table,) in tables:
-        query = sql.SQL("SELECT to_jsonb(t) FROM {} AS t ORDER BY to_jsonb(t)::text").format(sql.Identifier(schema, table))
+        query = sql.SQL("SELECT to_jsonb(t) FROM {} AS t ORDER BY to_jsonb(t)::text").format(
+            sql.Identifier(schema, table)
+        )
         rows[table] = [row for (row,) in connection.execute(query)]
     return Contents(objects, rows)
 
@@ -78,6 +81,10 @@ class Queue:
         jobs.offer_local(ours)
         jobs.grant(ours)
         jobs.enqueue(ours)
+        self.remember(schema)
+
+    def remember(self, schema: str = SCHEMA) -> None:
+        """What `assert_untouched` compares with."""
         self._contents = contents(self.connection, schema)
 
     def assert_untouched(self) -> None:
@@ -99,7 +106,7 @@ class App:
         path.write_text(text)
 
     def run(self, *command: str | Path, status: int = 0) -> str:
-        """Run a command that nobody can answer; fails with its output, which is returned, if it ends with another status."""
+        """Run a command without a terminal; returns its output, and fails with it if the status is another."""
         done = subprocess.run(
             command,
             check=False,

@@ -6,11 +6,15 @@ import re
 from pathlib import Path
 
 import pytest
+from psycopg.errors import UndefinedTable
 
+from generation_worker.db.statements import in_schema
 from scripts.node_packages import DRIZZLE_1, NODE, SOURCE
 from tests.apps.app import App, Queue, node_app
+from tests.docs.documents import ROOT, blocks
 from tests.support.database import SCHEMA
 
+VIEW = (ROOT / "sql" / "compat" / "public_view.sql").read_text()
 NAIVE = """
 import { defineConfig } from "drizzle-kit";
 
@@ -21,7 +25,8 @@ export default defineConfig({
   dbCredentials: { url: process.env.DATABASE_URL! },
 });
 """
-WITH_FILTER = NAIVE.replace("  dialect:", '  schemaFilter: ["public"],\n  dialect:')
+[OF_THE_PAGE] = [block.text for block in blocks("docs/apps.md") if block.language == "ts"]
+WITH_FILTER = re.sub(r".*tablesFilter.*\n", "", OF_THE_PAGE)
 TABLES = """
 import { integer, pgTable, serial, text, uuid } from "drizzle-orm/pg-core";
 
@@ -51,7 +56,6 @@ def kit(app: App, *arguments: str, status: int = 0) -> str:
     ("packages", "config"),
     [
         pytest.param(SOURCE, NAIVE, id="0.x"),
-        pytest.param(SOURCE, WITH_FILTER, id="0.x-with-filter"),
         pytest.param(DRIZZLE_1, WITH_FILTER, id="1.0-with-filter"),
     ],
 )
@@ -84,4 +88,18 @@ def test_version_1_without_a_filter_wants_to_drop_the_schema(queue: Queue, tmp_p
     assert f'"kind": "schema", "entity": ["{SCHEMA}"]' in asked
     assert f'"kind": "table", "entity": ["{SCHEMA}", "generation_job"]' in asked
     queue.assert_untouched()
-    assert "No changes detected" in kit(app, "push", "--schemaFilter", "public")
+
+
+@pytest.mark.parametrize("packages", [pytest.param(SOURCE, id="0.x"), pytest.param(DRIZZLE_1, id="1.0")])
+def test_it_drops_the_view_of_public_unless_a_filter_names_it(queue: Queue, tmp_path: Path, packages: Path):
+    app = make(tmp_path, queue.address, packages, OF_THE_PAGE)
+    queue.migrate()
+    queue.connection.execute(in_schema(VIEW, SCHEMA).encode())
+    kit(app, "push")
+    view = "SELECT status FROM public.generation_job"
+    assert queue.connection.execute(view).fetchall() == [("pending",)]
+    app.write("drizzle.config.ts", WITH_FILTER)
+    kit(app, "push")
+    with pytest.raises(UndefinedTable):
+        queue.connection.execute(view)
+    queue.assert_untouched()
