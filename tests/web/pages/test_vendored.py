@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from generation_worker.web.pages.render import DIRECTORY
-from scripts.node_packages import SOURCE, NotThere, install
+from scripts.node_packages import SOURCE, InstallFailed, install
 
 VENDOR = DIRECTORY / "vendor"
 
@@ -33,7 +33,7 @@ def named() -> list[Vendored]:
 def packages() -> Path:
     try:
         return install()
-    except NotThere as problem:
+    except InstallFailed as problem:
         pytest.skip(f"NOT RUN: {problem}")
 
 
