@@ -2,6 +2,7 @@
 -- What must hold at any moment, all in one look: no row means that accounts, jobs, attempts and calls agree. Each row
 -- names what does not hold and the offender; what to do stands in the comment above that part. Generated from what
 -- `generation-worker credits audit` asks.
+SET search_path = generation, pg_catalog, pg_temp; -- the schema of DATABASE_SCHEMA
 \if :{?max_paid_calls}
 \else
   \set max_paid_calls 2

@@ -8,13 +8,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from generation_worker.db.statements import load_statements
+from generation_worker.db.statements import PREFIX, names_in, statement_sources
 
 PAGE = Path(__file__).parents[1] / "sql" / "ledger_check.sql"
 HEAD = r"""-- READS ONLY
 -- What must hold at any moment, all in one look: no row means that accounts, jobs, attempts and calls agree. Each row
 -- names what does not hold and the offender; what to do stands in the comment above that part. Generated from what
 -- `generation-worker credits audit` asks.
+SET search_path = generation, pg_catalog, pg_temp; -- the schema of DATABASE_SCHEMA
 \if :{?max_paid_calls}
 \else
   \set max_paid_calls 2
@@ -28,8 +29,7 @@ PART = """SELECT '{name}' AS invariant, to_jsonb(broken) AS offender FROM (
 
 def fresh_page() -> str:
     """The text that sql/ledger_check.sql should have."""
-    invariants = sorted(load_statements().items())
-    parts = [PART.format(name=name, query=_for_psql(query)) for name, query in invariants]
+    parts = [PART.format(name=name, query=_for_psql(statement_sources()[name])) for name in sorted(names_in("ledger"))]
     return HEAD + "UNION ALL\n".join(parts) + "ORDER BY invariant;\n"
 
 
@@ -41,8 +41,9 @@ def main() -> int:
     return 0
 
 
-def _for_psql(query: bytes) -> str:
-    return query.decode().strip().replace("%(max_paid_calls)s", ":max_paid_calls").replace("%%", "%")
+def _for_psql(query: str) -> str:
+    whole = PREFIX.sub("", query).strip().removesuffix("LIMIT %(most)s").rstrip()
+    return whole.replace("%(max_paid_calls)s", ":max_paid_calls").replace("%%", "%")
 
 
 if __name__ == "__main__":
