@@ -9,14 +9,15 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import psycopg
 from psycopg import errors
 from psycopg.abc import PQGen
+from psycopg.rows import BaseRowFactory, class_row, dict_row
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
-from generation_worker.db.statements import load_statements
+from generation_worker.db.statements import SCHEMA, load_statements
 from generation_worker.ports import StoreBusy, StoreUnavailable
 
 # How long the server lets a statement wait and run: what a person holds in psql must not hold up a worker for ever.
@@ -43,34 +44,40 @@ class Limits:
         each = seconds / statements
         return cls(lock=min(LOCK, each * 0.8), statement=each)
 
-    def for_session(self) -> bytes:
-        """Holds for all statements of a session, which has to be our own."""
-        return "; ".join(f"SET {name} = {value}" for name, value in self._milliseconds().items()).encode()
+    def for_session(self) -> dict[str, str]:
+        """Settings for all statements of a session, which has to be our own."""
+        return self.for_transaction() | {"idle_in_transaction_session_timeout": milliseconds(self.idle)}
 
-    def for_transaction(self) -> bytes:
-        """Holds until the end of the transaction: through a pooler any other setting would stay for whoever comes next.
+    def for_transaction(self) -> dict[str, str]:
+        """Settings until the end of the transaction: through a pooler any other would stay for the next client.
 
         Without the limit on silence, which the server begins to count only between transactions' statements: the
         pooler ends a transaction whose client is gone.
         """
-        values = self._milliseconds()
-        del values["idle_in_transaction_session_timeout"]
-        return ("SELECT " + ", ".join(f"set_config('{n}', '{v}', true)" for n, v in values.items())).encode()
-
-    def _milliseconds(self) -> dict[str, int]:
-        seconds = {
-            "lock_timeout": self.lock,
-            "statement_timeout": self.statement,
-            "idle_in_transaction_session_timeout": self.idle,
+        return {
+            "lock_timeout": milliseconds(self.lock),
+            "statement_timeout": milliseconds(self.statement),
+            "search_path": SAFE_PATH,
         }
-        return {name: max(1, round(value * 1000)) for name, value in seconds.items()}  # 0 would mean without a limit
+
+
+def milliseconds(seconds: float) -> str:
+    """Seconds as the server's settings take them."""
+    return str(max(1, round(seconds * 1000)))  # 0 would mean without a limit
+
+
+SAFE_PATH = "pg_catalog, pg_temp"
+"""Statements name everything of ours in full. With this path nothing in another schema, such as a function that anybody
+may define in public before PostgreSQL 15, can stand in for one of PostgreSQL's own."""
 
 
 Row = tuple[Any, ...]
 
+T = TypeVar("T")
+
 PREPARE_AFTER = 2
 """A statement that comes back is parsed once for a connection; the hot path has few and long ones."""
-PLAN_EACH_TIME = b"SET plan_cache_mode = force_custom_plan"
+PLAN_EACH_TIME = {"plan_cache_mode": "force_custom_plan"}
 """Parsed once, but planned for what the tables hold now, which costs a third of a millisecond. A plan that was made
 while they were empty would go through them row by row when a hundred thousand jobs have come in since."""
 TRUSTED_FOR = 1.0
@@ -92,25 +99,29 @@ def connect(conninfo: str, *, prepare: bool, limits: Limits | None = None, **kwa
     connection = psycopg.connect(
         conninfo, autocommit=True, prepare_threshold=PREPARE_AFTER if prepare else None, **kwargs
     )
-    _settle_in(connection, _first_words(prepare, limits))
+    _begin_session(connection, _session_settings(prepare, limits))
     return connection
 
 
-def _first_words(prepare: bool, limits: Limits | None) -> bytes:
-    """What is said first in a session of our own. Behind a pooler, where nothing is prepared, everything is planned
-    each time anyway.
-    """
-    return b"; ".join([*([PLAN_EACH_TIME] if prepare else []), *([limits.for_session()] if limits else [])])
+def _session_settings(prepare: bool, limits: Limits | None) -> dict[str, str]:
+    """For a session of our own. Behind a pooler, where nothing is prepared, everything is planned each time anyway."""
+    return (PLAN_EACH_TIME if prepare else {}) | (limits.for_session() if limits else {})
 
 
-def _settle_in(connection: psycopg.Connection[Any], words: bytes) -> None:
-    if not words:
+def _begin_session(connection: psycopg.Connection[Any], settings: Mapping[str, str]) -> None:
+    if not settings:
         return
     try:
-        connection.execute(words)
+        apply(connection, settings, to="session")
     except BaseException:
         connection.close()
         raise
+
+
+def apply(connection: psycopg.Connection[Any], settings: Mapping[str, str], *, to: Literal["session", "transaction"]) -> None:
+    """Set settings of the server, by their names there."""
+    statement = load_statements()[f"set_for_{to}"]
+    connection.execute(statement, {"names": list(settings), "values": list(settings.values())}, prepare=False)
 
 
 def open_pool(
@@ -120,7 +131,7 @@ def open_pool(
 
     A connection is tried before it is lent: one that died with the server costs a reconnect, not a statement.
     """
-    words = _first_words(prepare, limits)
+    settings = _session_settings(prepare, limits)
     return ConnectionPool(
         conninfo,
         connection_class=PooledConnection,
@@ -130,7 +141,7 @@ def open_pool(
         timeout=timeout,
         max_idle=120.0,
         max_lifetime=1800.0,
-        configure=lambda connection: _settle_in(connection, words),
+        configure=lambda connection: _begin_session(connection, settings),
         check=try_out,
         open=True,
         name="generation-worker",
@@ -203,35 +214,45 @@ class Connections(Protocol):
 
 
 class Runner:
-    """Runs the statements of ``folder``. Safe to use from many threads if its connections are.
+    """Runs statements by their names, for the worker. Safe to use from many threads if its connections are.
 
     ``limits`` go along with each statement, in the same round trip. They are for connections through a pooler; a
-    session of our own is told its limits once.
+    session of our own gets its limits once. Every method raises StoreUnavailable, or StoreBusy for a lock that was not
+    free in time.
     """
 
-    folder: ClassVar[str]
-
-    def __init__(self, connections: Connections, *, limits: Limits | None = None) -> None:
+    def __init__(self, connections: Connections, *, schema: str = SCHEMA, limits: Limits | None = None) -> None:
         self._connections = connections
         self._limits = limits and limits.for_transaction()
-        self._statements = load_statements()
+        self._statements = load_statements(schema)
 
-    def _run(self, statement: str, **values: Any) -> list[Row]:
-        return self._execute(statement, values).fetchall()
+    def _all(self, row: type[T], statement: str, **values: Any) -> list[T]:
+        return self._run(class_row(row), statement, values).fetchall()
+
+    def _one_or_none(self, row: type[T], statement: str, **values: Any) -> T | None:
+        found = self._all(row, statement, **values)
+        return found[0] if found else None
+
+    def _rows(self, statement: str, *, keep: bool = True, **values: Any) -> list[dict[str, Any]]:
+        """``keep=False``: as if; whatever it changes is rolled back."""
+        return self._run(dict_row, statement, values, keep=keep).fetchall()
 
     def _change(self, statement: str, **values: Any) -> int:
-        return self._execute(statement, values).rowcount
+        """How many rows it changed, or gave."""
+        return self._run(dict_row, statement, values).rowcount
 
-    def _execute(self, statement: str, values: Mapping[str, Any], *, keep: bool = True) -> psycopg.Cursor[Row]:
-        """``keep=False``: as if, whatever it changes is rolled back."""
+    def _run(
+        self, factory: BaseRowFactory[T], statement: str, values: Mapping[str, Any], *, keep: bool = True
+    ) -> psycopg.Cursor[T]:
         text = self._statements[statement]
         try:
             with self._connections.connection() as connection, nullcontext() if keep else _undone(connection):
+                cursor = connection.cursor(row_factory=factory)
                 if self._limits is None:
-                    return connection.execute(text, values)
+                    return cursor.execute(text, values)
                 with connection.pipeline():  # without a BEGIN all that goes together is one transaction
-                    connection.execute(self._limits)
-                    cursor = connection.execute(text, values)
+                    apply(connection, self._limits, to="transaction")
+                    cursor.execute(text, values)
                 return cursor
         except psycopg.errors.LockNotAvailable as error:
             raise StoreBusy(f"{statement}: {error}") from error
@@ -256,7 +277,7 @@ LENT_WITHIN = 3.0
 """Seconds to wait for a connection."""
 DONE_WITHIN = 5.0
 """Seconds from then on: for all statements together, whatever the server or the network does."""
-BEGINNING = b"; ".join([PLAN_EACH_TIME, Limits(lock=2.0, statement=4.0, idle=10.0).for_session()])
+SESSION = PLAN_EACH_TIME | Limits(lock=2.0, statement=4.0, idle=10.0).for_session()
 """For a session of our own. Behind a pooler, which may give it to others, our own clock is the only limit."""
 
 
@@ -315,7 +336,7 @@ class DeskConnections:
 
 def _begin(connection: DeskConnection) -> None:
     connection.deadline = time.monotonic() + LENT_WITHIN
-    connection.execute(BEGINNING)
+    apply(connection, SESSION, to="session")
 
 
 def _try_out(connection: DeskConnection) -> None:
@@ -350,10 +371,10 @@ def read_only(connections: Connections, *, seconds: float) -> Generator[SingleCo
 
     Raises StoreUnavailable, of which TookTooLong is one.
     """
-    begin = f"SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = {round(seconds * 1000)}"
+    settings = {"transaction_read_only": "on", "statement_timeout": milliseconds(seconds)}
     try:
         with connections.connection() as connection, connection.transaction():
-            connection.execute(begin.encode(), prepare=False)
+            apply(connection, settings, to="transaction")
             yield SingleConnection(connection)
     except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable) as error:
         raise TookTooLong(f"not answered within {seconds:g} s, or before: {error}") from error

@@ -1,4 +1,4 @@
-"""The worker's statements: one method for each file in ``queries/``, by the same name."""
+"""The worker's statements: one method for each file in ``sql/protocol/``, by the same name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from generation_worker.db.connections import Row, Runner
+from generation_worker.db.connections import Runner
 from generation_worker.domain.fleet import PREFIX, concurrency_problem, extent_of, poll_problem
 from generation_worker.domain.gate import BREAKER, BreakerPolicy
 from generation_worker.domain.job import Job, Place, Status
@@ -35,18 +35,17 @@ from generation_worker.ports import (
     WorkerCard,
 )
 
-# The courier's statements: one method for each file in ``courier/``, by the same name.
+Row = dict[str, Any]
 
 
 class PostgresOutbox(Runner):
-    """Safe to use from many threads if its connections are."""
-
-    folder = "courier"
+    """The courier's statements. Safe to use from many threads if its connections are."""
 
     def claim_deliveries(
         self, *, slots: int, per_endpoint: int, failing_slots: int, busy: Mapping[str, int], lease: float
     ) -> list[Delivery]:
-        rows = self._run(
+        return self._all(
+            Delivery,
             "claim_deliveries",
             slots=slots,
             per_endpoint=per_endpoint,
@@ -54,10 +53,9 @@ class PostgresOutbox(Runner):
             busy=json.dumps(dict(busy)),
             lease=lease,
         )
-        return [Delivery(*row) for row in rows]
 
     def record_delivery(self, delivery: Delivery, reply: Reply, judgement: Judgement) -> Recorded:
-        rows = self._run(
+        rows = self._rows(
             "record_delivery",
             id=delivery.id,
             token=delivery.token,
@@ -69,7 +67,7 @@ class PostgresOutbox(Runner):
             gone=judgement.gone,
             longest_failing=LONGEST_FAILING,
         )
-        return Recorded(True, rows[0][0]) if rows else Recorded(False)
+        return Recorded(True, rows[0]["disabled_for"]) if rows else Recorded(False)
 
     def finish_batches(self, *, limit: int) -> int:
         return self._change("finish_batches", limit=limit)
@@ -86,19 +84,25 @@ def lane_columns(marks: Mapping[str, Place]) -> dict[str, Any]:
     return {"providers": list(marks), "priorities": list(priorities), "positions": list(positions), "ids": list(ids)}
 
 
+JOB_COLUMNS = [name for name in Job._fields if name != "place"]
+
+
 def claim_of(rows: list[Row]) -> Claim:
-    outside = [row for row in rows if row[-1] in ("outside", "broken")]
+    closed = [row for row in rows if row["what"] == "closed"]
     return Claim(
-        jobs=[job_of(row) for row in rows if row[-1] == "started"],
-        refused=[Refusal(row[0], row[2], *row[17:19]) for row in rows if row[-1] == "refused"],
-        room_in=min((row[11] for row in outside), default=None),
-        broken=any(row[-1] == "broken" for row in outside),
+        jobs=[job_of(row) for row in rows if row["what"] == "started"],
+        refused=[
+            Refusal(row["id"], row["user_id"], row["age"], row["traceparent"]) for row in rows if row["what"] == "refused"
+        ],
+        room_in=min((row["opens_in"] for row in closed), default=None),
+        broken=any(row["all_breakers_open"] for row in closed),
     )
 
 
 def job_of(row: Row) -> Job:
-    """The first nineteen columns of a claim or a reclaim."""
-    return Job._make((*row[:14], Place(row[14], row[15], row[0]), *row[16:19], None))
+    """From a row of a claim or a reclaim; what one of them does not have is None."""
+    values = {name: row.get(name) for name in JOB_COLUMNS}
+    return Job(**values, place=Place(row["priority"], row["position"], row["id"]))
 
 
 def news_of(version: str, settings: Mapping[str, Mapping[str, Any]], webhooks: Mapping[str, Any]) -> FleetNews:
@@ -158,8 +162,6 @@ LOOKED_THROUGH = 50_000
 class PostgresStore(Runner):
     """Runs the statements of the protocol. Safe to use from many threads if its connections are."""
 
-    folder = "queries"
-
     def claim_jobs(
         self,
         worker: str,
@@ -182,33 +184,32 @@ class PostgresStore(Runner):
             "lease": lease,
             "max_attempts": max_attempts,
         }
-        found = self._execute("claim_limited_jobs" if keys else "claim_jobs", values, keep=rehearse is None)
-        return claim_of(found.fetchall())
+        statement = "claim_limited_jobs" if keys else "claim_jobs"
+        return claim_of(self._rows(statement, keep=rehearse is None, **values))
 
     def find_suspects(self, marks: Mapping[str, Place], *, limit: int, left_out: Sequence[str]) -> list[Suspect]:
-        rows = self._run("find_suspects", **lane_columns(marks), limit=limit, left_out=list(left_out))
-        return [Suspect(*row) for row in rows]
+        return self._all(Suspect, "find_suspects", **lane_columns(marks), limit=limit, left_out=list(left_out))
 
     def renew_leases(
         self, leases: Sequence[tuple[str, str]], *, lease: float, timeout: float, grace: float
     ) -> dict[str, Renewal]:
         mine = json.dumps([{"id": job_id, "token": token} for job_id, token in leases])
-        rows = self._run("renew_leases", leases=mine, lease=lease, timeout=timeout, grace=grace)
-        return {job_id: Renewal(renewed, cancel_requested) for job_id, renewed, cancel_requested in rows}
+        rows = self._rows("renew_leases", leases=mine, lease=lease, timeout=timeout, grace=grace)
+        return {row["id"]: Renewal(row["renewed"], row["cancel_requested"]) for row in rows}
 
     def settle_attempts(self, settlements: Sequence[tuple[Job, Settlement]]) -> dict[str, Status]:
         written = json.dumps([settlement_row(job, settlement) for job, settlement in settlements])
-        return dict(self._run("settle_attempts", settlements=written))
+        return {row["id"]: row["status"] for row in self._rows("settle_attempts", settlements=written)}
 
     def reclaim_jobs(self, *, limit: int, lease: float) -> list[Reclaim]:
-        rows = self._run("reclaim_jobs", limit=limit, lease=lease)
-        return [Reclaim(job_of(row)._replace(began_with=row[-1]), worker=row[-3], held_for=row[-2]) for row in rows]
+        rows = self._rows("reclaim_jobs", limit=limit, lease=lease)
+        return [Reclaim(job_of(row), worker=row["locked_by"], held_for=row["held_for"]) for row in rows]
 
     def promote_jobs(self, *, limit: int) -> Promotion:
-        return Promotion(*self._run("promote_jobs", limit=limit)[0])
+        return self._all(Promotion, "promote_jobs", limit=limit)[0]
 
     def expire_jobs(self, *, limit: int) -> list[Expiry]:
-        return [Expiry(*row) for row in self._run("expire_jobs", limit=limit)]
+        return self._all(Expiry, "expire_jobs", limit=limit)
 
     def move_jobs(self, *, limit: int) -> int:
         return self._change("move_jobs", limit=limit)
@@ -217,7 +218,7 @@ class PostgresStore(Runner):
         return self._change("prune_jobs", retention=retention, limit=limit)
 
     def begin_call(self, job: Job, *, provider: str, key_label: str, max_paid_calls: int) -> CallBegun:
-        rows = self._run(
+        rows = self._rows(
             "begin_call",
             job_id=job.id,
             token=job.lease_token,
@@ -226,14 +227,15 @@ class PostgresStore(Runner):
             permit=job.permit,
             max_paid_calls=max_paid_calls,
         )
-        return CallBegun(True, *rows[0]) if rows else CallBegun(False, False, 0, None)
+        return CallBegun(held=True, **rows[0]) if rows else CallBegun(False, False, 0, None)
 
     def remember_call(self, job: Job, number: int, provider_ref: str) -> None:
         self._change("remember_call", job_id=job.id, number=number, provider_ref=provider_ref)
 
     def renew_permit(self, job: Job, number: int, *, key_label: str, permit: int) -> Admission | None:
-        rows = self._run("renew_permit", job_id=job.id, number=number, key_label=key_label, permit=permit)
-        return Admission(*rows[0]) if rows else None
+        return self._one_or_none(
+            Admission, "renew_permit", job_id=job.id, number=number, key_label=key_label, permit=permit
+        )
 
     def return_permit(self, job: Job) -> None:
         self._change("return_permit", job_id=job.id, token=job.lease_token, key_label=job.key_label, permit=job.permit)
@@ -241,7 +243,8 @@ class PostgresStore(Runner):
     def finish_call(
         self, job: Job, number: int, report: CallReport, *, policy: BreakerPolicy = BREAKER
     ) -> GateNews | None:
-        rows = self._run(
+        return self._one_or_none(
+            GateNews,
             "finish_call",
             job_id=job.id,
             number=number,
@@ -258,15 +261,13 @@ class PostgresStore(Runner):
             shortest=policy.shortest,
             longest=policy.longest,
         )
-        return GateNews(*rows[0]) if rows else None
 
     def stage_image(self, job: Job, staged: Staged) -> bool:
         values = {"provider": staged.provider, "model": staged.model, "bytes": staged.data}
         return self._change("stage_image", job_id=job.id, **values) > 0
 
     def find_staged(self, job: Job) -> Staged | None:
-        rows = self._run("find_staged", job_id=job.id)
-        return Staged(*rows[0]) if rows else None
+        return self._one_or_none(Staged, "find_staged", job_id=job.id)
 
     def discard_staged(self, job: Job) -> None:
         self._change("discard_staged", job_id=job.id)
@@ -275,14 +276,14 @@ class PostgresStore(Runner):
         return self._change("prune_staged", limit=limit)
 
     def claim_task(self, name: str, *, every: float) -> bool:
-        return bool(self._run("claim_task", name=name, every=every))
+        return bool(self._change("claim_task", name=name, every=every))
 
     def finish_task(self, name: str, *, error: str | None) -> None:
         self._change("finish_task", name=name, error=error)
 
     def read_cursor(self, name: str) -> str | None:
-        rows = self._run("read_cursor", name=name)
-        return rows[0][0] if rows else None
+        rows = self._rows("read_cursor", name=name)
+        return rows[0]["cursor"] if rows else None
 
     def save_cursor(self, name: str, cursor: str | None) -> None:
         self._change("save_cursor", name=name, cursor=cursor)
@@ -291,24 +292,24 @@ class PostgresStore(Runner):
         self._change("save_findings", name=name, found=json.dumps(dict(found)))
 
     def find_orphans(self, objects: Sequence[tuple[str, StoredObject]], *, age: float) -> list[str]:
-        rows = self._run(
+        rows = self._rows(
             "find_orphans",
             keys=[stored.key for _, stored in objects],
             jobs=[job_id for job_id, _ in objects],
             modified=[stored.modified_at for _, stored in objects],
             age=age,
         )
-        return [row[0] for row in rows]
+        return [row["key"] for row in rows]
 
     def find_stale_uploads(self, uploads: Sequence[StoredObject], *, age: float) -> list[str]:
-        rows = self._run(
+        rows = self._rows(
             "find_stale_uploads",
             keys=[stored.key for stored in uploads],
             modified=[stored.modified_at for stored in uploads],
             age=age,
             cap=LOOKED_THROUGH,
         )
-        return [row[0] for row in rows]
+        return [row["key"] for row in rows]
 
     def note_swept(self, keys: Sequence[str]) -> None:
         self._change("note_swept", keys=list(keys))
@@ -317,7 +318,7 @@ class PostgresStore(Runner):
         return self._change("prune_swept", retention=retention, limit=limit)
 
     def register_worker(self, card: WorkerCard) -> None:
-        self._run(
+        self._change(
             "register_worker",
             worker=card.id,
             version=card.version,
@@ -328,8 +329,8 @@ class PostgresStore(Runner):
 
     def touch_worker(self, card: WorkerCard, *, busy: int, stuck: int, known: str = "") -> FleetNews | None:
         named = {"worker": card.id, "concurrency": card.concurrency, **key_columns(card.keys)}
-        rows = self._run("touch_worker", **named, busy=busy, stuck=stuck, known=known)
-        return news_of(*rows[0]) if rows else None
+        rows = self._rows("touch_worker", **named, busy=busy, stuck=stuck, known=known)
+        return news_of(**rows[0]) if rows else None
 
     def hold_jobs(self, *, limit: int) -> int:
         return self._change("hold_jobs", limit=limit)
@@ -344,4 +345,4 @@ class PostgresStore(Runner):
         self._change("remove_worker", worker=worker)
 
     def send_message(self, message: str) -> None:
-        self._run("send_message", message=message)
+        self._change("send_message", message=message)

@@ -174,7 +174,7 @@ def test_one_migration_behind(cli: Command, empty_database: Database, monkeypatc
 
 
 def test_a_newer_database_is_worth_a_word_only(cli: Command, connection: Connection):
-    connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.execute("UPDATE generation_worker_version SET version_num = '9999'")
     done = cli("doctor", "--json", "--only", "database.schema")
     assert (done.status, by_check(done.json)["database.schema"].status) == (0, "warning")
 

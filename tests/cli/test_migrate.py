@@ -56,7 +56,7 @@ def test_a_revision_that_does_not_exist(cli: Command, empty: Database):
 
 def test_a_database_that_is_newer_than_this_version(cli: Command, empty: Database):
     cli("migrate")
-    empty.connect_direct().execute("UPDATE alembic_version SET version_num = '9999'")
+    empty.connect_direct().execute("UPDATE generation_worker_version SET version_num = '9999'")
     done = cli("migrate", "--json")
     assert (done.status, done.json["error"]["code"]) == (2, "newer_database")
     assert "9999" in done.err

@@ -143,7 +143,7 @@ def test_a_database_without_tables(cli: Command, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_database_that_is_behind(cli: Command, connection: Connection):
-    connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    connection.execute("UPDATE generation_worker_version SET version_num = '0001'")
     done = cli("status")
     assert done.status == 2
     assert f"The database is at revision 0001; this version needs {migrations.head()}." in done.err
@@ -152,7 +152,7 @@ def test_a_database_that_is_behind(cli: Command, connection: Connection):
 
 def test_a_database_that_is_ahead_is_asked_with_a_notice(cli: Command, connection: Connection):
     """An old version still answers while a new one is being rolled out."""
-    connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.execute("UPDATE generation_worker_version SET version_num = '9999'")
     done = cli("status", "--json")
     assert (done.status, done.json["jobs"]["pending"]["count"]) == (0, 0)
     assert done.err.startswith("Notice: the database is at revision 9999, newer than this version knows")

@@ -31,7 +31,7 @@ TABLES = (
     "generation_job", "job_attempt", "provider_call", "staged_image", "credit_account", "credit_entry", "fleet_setting",
     "worker_process", "provider_gate", "maintenance_task", "audit_event", "api_token",
     "api_token_pace", "dashboard_session", "webhook_endpoint", "webhook_delivery", "webhook_batch",
-    "swept_upload", "alembic_version",
+    "swept_upload", "generation_worker_version",
 )  # fmt: skip
 NOBODY_MAY = [
     "CREATE TABLE mine (id int)",
@@ -57,7 +57,7 @@ NOBODY_MAY = [
     "UPDATE generation_job SET cost = 0",
     "UPDATE generation_job SET user_id = 'eve'",
     "UPDATE credit_account SET fair_weight = 1000",
-    "UPDATE alembic_version SET version_num = '9999'",
+    "UPDATE generation_worker_version SET version_num = '9999'",
     *(f"TRUNCATE {table}" for table in TABLES),
     *(f"DROP TABLE {table}" for table in TABLES),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import psycopg
@@ -9,10 +10,16 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from generation_worker.db import migrations
+from generation_worker.db.statements import in_schema, quoted
 from tests.canaries import tables
 from tests.support.servers import Server
 
 Connection = psycopg.Connection[Any]
+
+SCHEMA = os.environ.get("TEST_DATABASE_SCHEMA", "generation")
+"""Where the tables of the tests are."""
+PATH = f"{quoted(SCHEMA)},public"
+"""What tests write into their statements need not name the schema. Sessions of the product have no such path."""
 
 # DELETE is quicker than TRUNCATE for the few rows that most tests leave. Rows that a migration has put there come back.
 # The triggers that guard rows are asleep in this session only.
@@ -21,8 +28,8 @@ CREATE SCHEMA as_new;
 DO $$
 DECLARE name text;
 BEGIN
-  FOR name IN SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' LOOP
-    EXECUTE format('CREATE TABLE as_new.%1$I AS TABLE public.%1$I', name);
+  FOR name IN SELECT relname FROM pg_class WHERE relnamespace = split_part('generation.', '.', 1)::regnamespace AND relkind = 'r' LOOP
+    EXECUTE format('CREATE TABLE as_new.%1$I AS TABLE generation.%1$I', name);
   END LOOP;
 END $$;
 CREATE FUNCTION as_new.reset() RETURNS void LANGUAGE plpgsql SET session_replication_role = replica AS $$
@@ -33,8 +40,8 @@ BEGIN
       AND pid <> pg_backend_pid();
   FOR name IN SELECT relname FROM pg_class WHERE relnamespace = 'as_new'::regnamespace AND relkind = 'r' LOOP
     CASE
-      WHEN pg_relation_size(format('public.%I', name)) > 65536 THEN EXECUTE format('TRUNCATE public.%I CASCADE', name);
-      WHEN pg_relation_size(format('public.%I', name)) > 0 THEN EXECUTE format('DELETE FROM public.%I', name);
+      WHEN pg_relation_size(format('generation.%I', name)) > 65536 THEN EXECUTE format('TRUNCATE generation.%I CASCADE', name);
+      WHEN pg_relation_size(format('generation.%I', name)) > 0 THEN EXECUTE format('DELETE FROM generation.%I', name);
       ELSE NULL;
     END CASE;
   END LOOP;
@@ -42,7 +49,7 @@ BEGIN
     SELECT relname FROM pg_class
      WHERE relnamespace = 'as_new'::regnamespace AND relkind = 'r' AND pg_relation_size(oid) > 0
   LOOP
-    EXECUTE format('INSERT INTO public.%1$I SELECT * FROM as_new.%1$I', name);
+    EXECUTE format('INSERT INTO generation.%1$I SELECT * FROM as_new.%1$I', name);
   END LOOP;
 END $$;
 """
@@ -67,7 +74,11 @@ class Database:
     def environment(self) -> dict[str, str]:
         """The settings with which a worker uses this database."""
         pooled = "?pgbouncer=true" if self.pooled else ""
-        return {"DATABASE_URL": self.conninfo + pooled, "DIRECT_URL": self.direct_conninfo}
+        return {
+            "DATABASE_URL": self.conninfo + pooled,
+            "DIRECT_URL": self.direct_conninfo,
+            "DATABASE_SCHEMA": SCHEMA,
+        }
 
     def connect(self, **options: Any) -> Connection:
         """A connection of its own, autocommit unless told otherwise, closed after the test.
@@ -75,21 +86,24 @@ class Database:
         The first one is the same session in every test, made as new: what a session does first costs it the most.
         """
         if options or self.pooled or self._first_is_lent or not self._sessions_begin_as_usual():
-            return self._open(self.conninfo, options)
+            path = {} if self.pooled else {"options": f"-c search_path={PATH}"}
+            return self._open(self.conninfo, path | options)
         if self._first is None:
-            self._first = _connect(self.conninfo)
+            self._first = _connect(self.conninfo, options=f"-c search_path={PATH}")
         self._first_is_lent = True
         return self._first
 
     def connect_direct(self, **options: Any) -> Connection:
         """As `connect`, past the pooler: for what belongs to a session, such as LISTEN, SET or a temporary table."""
-        return self._open(self.direct_conninfo, options)
+        return self._open(self.direct_conninfo, {"options": f"-c search_path={PATH}"} | options)
 
     def migrate(self) -> None:
         """Make the tables, and remember how they look when new."""
-        migrations.upgrade(self.direct_conninfo)
-        self._keeper = psycopg.connect(self.direct_conninfo, autocommit=True)
-        self._keeper.execute(RESET.encode())
+        migrations.upgrade(self.direct_conninfo, schema=SCHEMA)
+        self._keeper = psycopg.connect(self.direct_conninfo, autocommit=True, options=f"-c search_path={PATH}")
+        if self.pooled:  # a pooler takes no options, and no session keeps its path
+            self._keeper.execute(f"ALTER DATABASE {self._keeper.info.dbname} SET search_path = {PATH}".encode())
+        self._keeper.execute(in_schema(RESET, SCHEMA).encode())
         tables.prepare(self._keeper)
 
     def reset(self) -> None:

@@ -14,7 +14,7 @@ from generation_worker.db.protocol import PostgresStore
 from generation_worker.domain.job import FRONT, Job, Place, Status
 from generation_worker.domain.settlement import Settlement
 from generation_worker.ports import Claim, Key, Renewal
-from tests.support.database import Connection
+from tests.support.database import SCHEMA, Connection
 from tests.support.jobs import configure, offer_local, put_job
 
 LEASE = 60.0
@@ -71,7 +71,7 @@ class Worker:
         self.connection = connection
         self.name = name
         self.lanes = lanes
-        self.store = PostgresStore(OneConnection(connection))
+        self.store = PostgresStore(OneConnection(connection), schema=SCHEMA)
 
     def claim(
         self,

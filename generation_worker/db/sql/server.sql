@@ -135,25 +135,13 @@ SELECT pg_backend_pid() AS pid
 -- Whether a worker can work on this server.
 SELECT pg_is_in_recovery() AS replica, current_setting('default_transaction_isolation') AS isolation
 
--- name: plan_each_time
--- Statements are parsed once for a connection but planned each time: a plan made while the tables were empty would read them
--- row by row when a hundred thousand jobs have come in since.
-SELECT set_config('plan_cache_mode', 'force_custom_plan', false)
+-- name: set_for_session
+-- Sets settings of the server for a session of our own.
+SELECT set_config(name, value, false) FROM unnest(%(names)s::text[], %(values)s::text[]) AS setting (name, value)
 
--- name: limit_session
--- How long the server lets a statement wait and run, for a session of our own. The path keeps functions of other schemas from
--- standing in for PostgreSQL's.
-SELECT set_config('lock_timeout', %(lock)s, false), set_config('statement_timeout', %(statement)s, false),
-       set_config('idle_in_transaction_session_timeout', %(idle)s, false), set_config('search_path', 'pg_catalog, pg_temp', false)
-
--- name: limit_transaction
--- The same until the end of the transaction: through a pooler any other setting would stay for the next client.
-SELECT set_config('lock_timeout', %(lock)s, true), set_config('statement_timeout', %(statement)s, true),
-       set_config('search_path', 'pg_catalog, pg_temp', true)
-
--- name: read_only
--- The transaction may only read, and takes no longer than this.
-SELECT set_config('transaction_read_only', 'on', true), set_config('statement_timeout', %(timeout)s, true)
+-- name: set_for_transaction
+-- The same until the end of the transaction.
+SELECT set_config(name, value, true) FROM unnest(%(names)s::text[], %(values)s::text[]) AS setting (name, value)
 
 -- name: one_snapshot
 -- All of the transaction's statements see the same moment.
