@@ -23,6 +23,7 @@ from generation_worker.db.connections import Limits, OwnConnection, open_pool
 from generation_worker.db.ledger import count_violations
 from generation_worker.db.migrations import problems_of
 from generation_worker.db.protocol import PostgresOutbox, PostgresStore
+from generation_worker.db.query import Queries
 from generation_worker.db.signals import PostgresSignals
 from generation_worker.domain.fleet import HIGHEST_CONCURRENCY
 from generation_worker.domain.settlement import RetryPolicy
@@ -62,7 +63,7 @@ def check_database(address: DatabaseAddress, events: Events) -> None:
     def waiting(times: int, error: str) -> None:
         events.emit("database.unavailable", database=address.label, times=times, error=error)
 
-    if problems := problems_of(address.conninfo, address.label, waiting=waiting):
+    if problems := problems_of(address.conninfo, address.label, schema=address.schema, waiting=waiting):
         raise ConfigurationError([f"DATABASE_URL: {problem}" for problem in problems])
 
 
@@ -91,7 +92,7 @@ def build_pool(stack: ExitStack, address: DatabaseAddress, concurrency: int, eve
 
 def build_store(pool: ConnectionPool[Any], address: DatabaseAddress) -> PostgresStore:
     _, statement = _limits(address, Limits())
-    return PostgresStore(pool, limits=statement)
+    return PostgresStore(pool, schema=address.schema, limits=statement)
 
 
 def build_heartbeat_store(stack: ExitStack, address: DatabaseAddress, lease: float) -> PostgresStore:
@@ -100,17 +101,17 @@ def build_heartbeat_store(stack: ExitStack, address: DatabaseAddress, lease: flo
     session, statement = _limits(address, Limits.sharing(beat, statements=STATEMENTS_PER_BEAT))
     own = OwnConnection(address.conninfo, prepare=not address.pooled, limits=session)
     stack.callback(own.close)
-    return PostgresStore(own, limits=statement)
+    return PostgresStore(own, schema=address.schema, limits=statement)
 
 
 def build_signals(settings: Settings) -> PostgresSignals | None:
     """LISTEN needs a direct address; without one the worker polls."""
     direct = settings.direct_database()
-    return PostgresSignals(direct.conninfo) if settings.listen_notify and direct else None
+    return PostgresSignals(direct.conninfo, schema=direct.schema) if settings.listen_notify and direct else None
 
 
 def build_audit(settings: Settings, pool: ConnectionPool[Any], store: Store, events: Events) -> Task:
-    audit = partial(count_violations, pool, max_paid_calls=settings.max_paid_calls, seconds=AUDIT_SECONDS)
+    audit = partial(count_violations, Queries(pool), max_paid_calls=settings.max_paid_calls, seconds=AUDIT_SECONDS)
     return Task(AUDIT_TASK, settings.cleanup_interval, Auditor(store, audit, events).check)
 
 
@@ -118,7 +119,7 @@ def build_courier(settings: Settings, pool: ConnectionPool[Any], address: Databa
     _, statement = _limits(address, Limits())
     connector = Connector(allow_private=settings.webhook_allow_private)
     poster = WebPoster(connector, timeout=settings.webhook_timeout)
-    return Courier(PostgresOutbox(pool, limits=statement), poster, events)
+    return Courier(PostgresOutbox(pool, schema=address.schema, limits=statement), poster, events)
 
 
 def _limits(address: DatabaseAddress, limits: Limits) -> tuple[Limits | None, Limits | None]:

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from urllib.parse import unquote
 
 from generation_worker.config.kinds import ConfigurationError
+from generation_worker.domain.schema import SCHEMA
 
 # Reading and writing libpq's connection strings without ever repeating them in an error.
 
@@ -110,7 +111,6 @@ class Translation:
     pooled: bool = False
     pool_size: int | None = None
     pool_timeout: float | None = None
-    search_path: str | None = None
     problems: list[str] = field(default_factory=list[str])
     notices: list[str] = field(default_factory=list[str])
 
@@ -122,7 +122,7 @@ def translate(params: Mapping[str, str], extra: Mapping[str, str]) -> Translatio
         _EXTRA.get(key, _leave_out(key))(found, value)
     _check_numbers(found)
     _settle_tls(found)
-    _settle_search_path(found)
+    _check_options(found)
     return found
 
 
@@ -154,10 +154,9 @@ def _pool_timeout(found: Translation, value: str) -> None:
 
 
 def _schema(found: Translation, value: str) -> None:
-    if not value.isprintable():
-        found.problems.append("has a schema that is not a name")
-    elif value and value != "public":
-        found.search_path = value
+    """The app's, for its own tables."""
+    if value:
+        found.notices.append("names a schema, which is your app's: it is ignored here, where DATABASE_SCHEMA names ours")
 
 
 def _sslaccept(found: Translation, value: str) -> None:
@@ -226,29 +225,9 @@ def _use_certificates(found: Translation) -> None:
         found.params["sslrootcert"] = certifi.where()
 
 
-def _settle_search_path(found: Translation) -> None:
-    if not found.pooled:
-        if found.search_path is not None:
-            options = f"{found.params.get('options', '')} -csearch_path={_escape(quote_name(found.search_path))}"
-            found.params["options"] = options.strip()
-        return
-    if found.search_path is not None:
-        found.problems.append(
-            "names a schema, which a pooler does not pass on: remove schema= from the address and run "
-            f"ALTER ROLE … SET search_path = {quote_name(found.search_path)} once, over the direct address"
-        )
-    if re.search(r"(?:^|\s)-", found.params.get("options", "")):
+def _check_options(found: Translation) -> None:
+    if found.pooled and re.search(r"(?:^|\s)-", found.params.get("options", "")):
         found.notices.append("sets options, which most poolers refuse: use ALTER ROLE … SET instead")
-
-
-def quote_name(name: str) -> str:
-    """``name`` as an SQL identifier."""
-    return name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) else '"' + name.replace('"', '""') + '"'
-
-
-def _escape(value: str) -> str:
-    """``value`` inside libpq's ``options``, where a space ends it."""
-    return re.sub(r"([\\\s])", r"\\\1", value)
 
 
 _DEFAULTS = {
@@ -279,8 +258,8 @@ class DatabaseAddress:
     """Most connections that the address allows us, or None if it does not say."""
     pool_timeout: float | None = None
     """Seconds to wait for a free connection, or None if it does not say."""
-    search_path: str | None = None
-    """The schema that the address names, unless it is public; ``conninfo`` sets it already."""
+    schema: str = SCHEMA
+    """Where our tables are in it: DATABASE_SCHEMA. The address itself says nothing about that."""
     notices: tuple[str, ...] = ()
     """What was left out or is doubtful, one line each, naming the variable."""
 
@@ -289,7 +268,7 @@ class DatabaseAddress:
         return secrets_of(self.conninfo)
 
 
-def parse_database_url(url: str, name: str = "DATABASE_URL") -> DatabaseAddress:
+def parse_database_url(url: str, name: str = "DATABASE_URL", *, schema: str = SCHEMA) -> DatabaseAddress:
     """The address in ``url``: postgres://, postgresql://, postgresql+psycopg:// or key=value pairs.
 
     Parameters that libpq refuses are translated or left out with a notice. ``name`` is the
@@ -306,7 +285,7 @@ def parse_database_url(url: str, name: str = "DATABASE_URL") -> DatabaseAddress:
         pooled=found.pooled,
         pool_size=found.pool_size,
         pool_timeout=found.pool_timeout,
-        search_path=found.search_path,
+        schema=schema,
         notices=tuple(f"{name} {notice}" for notice in found.notices),
     )
 

@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 from annotated_types import Interval
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from generation_worker.domain.schema import SCHEMA_NAME, SCHEMA_RULE
+
 # Durations as people write them: 500ms, 30s, 5m, 1h, 90d, 1h30m. Inside, always float seconds.
 
 
@@ -157,6 +159,7 @@ WebhookSecrets = Annotated[tuple[WebhookSecret, ...], BeforeValidator(_split_sec
 WebAddress = Annotated[str, AfterValidator(_check_web_address)]
 PublicAddress = Annotated[str, AfterValidator(_check_public_address)]
 WorkerId = Annotated[str, _matching(r"[!-~]{1,100}", "1 to 100 printable ASCII characters without spaces")]
+SchemaName = Annotated[str, _matching(SCHEMA_NAME.pattern, SCHEMA_RULE)]
 Bucket = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}", "a bucket's name, not its address")]
 AccountId = Annotated[str, _matching(r"[A-Za-z0-9-]{1,64}", "the account's id, not an address")]
 Region = Annotated[str, _matching(r"[a-z0-9-]{1,40}", "a region such as us-east-1")]

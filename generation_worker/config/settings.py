@@ -33,6 +33,7 @@ from generation_worker.config.kinds import (
     Region,
     ReplicateModel,
     Retention,
+    SchemaName,
     Secret,
     WebAddress,
     WebhookSecrets,
@@ -42,6 +43,7 @@ from generation_worker.config.kinds import (
     group,
 )
 from generation_worker.domain.fleet import HIGHEST_CONCURRENCY, HIGHEST_RATE, LONGEST_POLL, SHORTEST_POLL
+from generation_worker.domain.schema import SCHEMA
 from generation_worker.domain.token import LARGEST_BODY_KB, LARGEST_JSON_KB
 
 # The settings of the worker itself: database, pace, patience, HTTP.
@@ -80,6 +82,10 @@ class WorkerSettings(BaseSettings):
             help="Its address without a pooler, for migrations and LISTEN.",
         ),
     ] = None
+    database_schema: Annotated[
+        SchemaName,
+        database("DATABASE_SCHEMA", help="Schema of our tables and functions. `?schema=` in an address is the app's."),
+    ] = SCHEMA
 
     concurrency: Annotated[
         int,
@@ -619,7 +625,7 @@ class Settings(AdapterSettings):
             raise ConfigurationError(
                 [f"DATABASE_URL is not set: give the address of the Postgres database, such as {DATABASE_EXAMPLE}"]
             )
-        return parse_database_url(self.database_url.get_secret_value())
+        return parse_database_url(self.database_url.get_secret_value(), schema=self.database_schema)
 
     def direct_database(self) -> DatabaseAddress | None:
         """The database without a pooler: DIRECT_URL, or DATABASE_URL if that is no pooler's address.
@@ -634,7 +640,11 @@ class Settings(AdapterSettings):
         Raises ConfigurationError if one cannot be read; ``load_settings`` has made sure that they can.
         """
         urls = {"DIRECT_URL": self.direct_url, "DATABASE_URL": self.database_url}
-        return {name: parse_database_url(url.get_secret_value(), name) for name, url in urls.items() if url is not None}
+        return {
+            name: parse_database_url(url.get_secret_value(), name, schema=self.database_schema)
+            for name, url in urls.items()
+            if url is not None
+        }
 
     def secret_values(self) -> list[str]:
         """Every secret as plain text, passwords inside addresses too, so that logs can hide them."""

@@ -1,22 +1,18 @@
-"""Keys of the HTTP API, as the command line makes and takes them back."""
+"""Access: API keys, and the sessions of the dashboard that are opened with them. Only hashes of both are stored."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import psycopg
-from psycopg.rows import class_row
-
-from generation_worker.db.audit_trail import UNKNOWN, Author, record, together
-from generation_worker.db.connections import Row
-from generation_worker.db.query import Asking, Desk
+from generation_worker.db.audit_trail import UNKNOWN, Author, record_change
+from generation_worker.db.query import Queries
 from generation_worker.domain.refusals import InvalidRequest
 from generation_worker.domain.token import (
     ID_LENGTH,
-    OF_ONE_USER,
+    ONE_USER_SCOPES,
     PREFIX,
     SCOPES,
     SECRET_BYTES,
@@ -26,28 +22,11 @@ from generation_worker.domain.token import (
     write_key,
 )
 
-Connection = psycopg.Connection[Any]
-
 ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
-COLUMNS = """
-id, name, scopes, user_id, requests_per_minute, most_waiting, max_body_kb, created_at, created_by, expires_at,
-revoked_at, last_used_at, CASE WHEN revoked_at IS NOT NULL THEN 'revoked'
-                               WHEN expires_at <= statement_timestamp() THEN 'expired' ELSE 'active' END AS state
-"""
-CREATE = f"""
-INSERT INTO api_token (id, name, secret_hash, scopes, user_id, requests_per_minute, most_waiting, max_body_kb,
-                       created_by, expires_at)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, statement_timestamp() + make_interval(secs => %s)) RETURNING {COLUMNS}
-"""  # noqa: S608 - the columns stand above
-LIST = f"SELECT {COLUMNS} FROM api_token ORDER BY created_at, id"  # noqa: S608
-ONE = f"SELECT {COLUMNS} FROM api_token WHERE id = %s"  # noqa: S608
-REVOKE = f"""
-UPDATE api_token SET revoked_at = clock_timestamp() WHERE id = %s AND revoked_at IS NULL RETURNING {COLUMNS}
-"""  # noqa: S608
 
 
 class TokenRow(NamedTuple):
-    """A key without what would let anybody use it."""
+    """A key for people to read: without its secret and without the secret's hash."""
 
     id: str
     name: str
@@ -72,7 +51,7 @@ class NewToken(NamedTuple):
 
 
 def create_token(
-    connection: Connection,
+    queries: Queries,
     name: str,
     scopes: Sequence[str],
     *,
@@ -83,44 +62,106 @@ def create_token(
     max_body_kb: int | None = None,
     by: Author = UNKNOWN,
 ) -> NewToken:
-    """Make a key that may be used for ``lasts`` seconds (None: until it is revoked). Raises InvalidRequest."""
+    """Make a key that is valid for ``lasts`` seconds (None: until it is revoked). Raises InvalidRequest."""
     _check(name, scopes, user_id)
     token_id = "".join(secrets.choice(ALPHABET) for _ in range(ID_LENGTH))
     secret = secrets.token_bytes(SECRET_BYTES)
     ordered = [scope for scope in SCOPES if scope in scopes]
-    values = [
-        token_id, name, hash_secret(secret), ordered, user_id, requests_per_minute, most_waiting, max_body_kb,
-        by.actor, lasts,
-    ]  # fmt: skip
-    with together(connection):
-        row = _row(connection, CREATE, values)
-        assert row is not None
+    with queries.transaction() as transaction:
+        transaction.execute(
+            "create_token",
+            id=token_id,
+            name=name,
+            secret_hash=hash_secret(secret),
+            scopes=ordered,
+            user=user_id,
+            requests_per_minute=requests_per_minute,
+            most_waiting=most_waiting,
+            max_body_kb=max_body_kb,
+            by=by.actor,
+            lasts=lasts,
+        )
+        row = transaction.one(TokenRow, "show_token", id=token_id)
         after = {"name": name, "scopes": ordered, "user_id": user_id, "expires_at": row.expires_at}
-        record(connection, by, "token.create", f"token:{token_id}", after=after)
+        record_change(transaction, by, "token.create", f"token:{token_id}", after=after)
     return NewToken(row, write_key(token_id, secret))
 
 
-def list_tokens(connection: Connection) -> list[TokenRow]:
-    """All that there have ever been, the oldest first."""
-    with connection.cursor(row_factory=class_row(TokenRow)) as cursor:
-        return cursor.execute(LIST.encode()).fetchall()
+def list_tokens(
+    queries: Queries,
+    *,
+    active: bool = False,
+    user: str | None = None,
+    before: str | None = None,
+    limit: int | None = None,
+) -> list[TokenRow]:
+    """Keys, the latest first; with ``before`` those that were made before the key with that id.
+
+    ``active`` leaves out revoked and expired keys.
+    """
+    return queries.all(TokenRow, "list_tokens", active=active, user=user, before=before, limit=limit)
 
 
-def revoke_token(connection: Connection, token_id: str, *, by: Author = UNKNOWN) -> TokenRow | None:
-    """From the next second on it lets nobody in; None if there is no such key. ``token_id`` may be the whole key."""
+def revoke_token(queries: Queries, token_id: str, *, by: Author = UNKNOWN) -> TokenRow | None:
+    """Revoke a key and return it; None if there is no such key. ``token_id`` may be the whole key.
+
+    Processes cache keys for a second; after that no request with it is accepted.
+    """
     public = token_id.removeprefix(PREFIX).partition("_")[0]
-    with together(connection):
-        revoked = _row(connection, REVOKE, [public])
-        if revoked is not None:
+    with queries.transaction() as transaction:
+        if transaction.execute("revoke_token", id=public):
             before, after = {"state": "active"}, {"state": "revoked"}
-            record(connection, by, "token.revoke", f"token:{public}", before=before, after=after)
-            return revoked
-    return _row(connection, ONE, [public])
+            record_change(transaction, by, "token.revoke", f"token:{public}", before=before, after=after)
+        return transaction.one_or_none(TokenRow, "show_token", id=public)
 
 
-def _row(connection: Connection, statement: str, values: Sequence[Any]) -> TokenRow | None:
-    with connection.cursor(row_factory=class_row(TokenRow)) as cursor:
-        return cursor.execute(statement.encode(), values).fetchone()
+def find_token(queries: Queries, token_id: str) -> Token | None:
+    """The key that a request presents, by its public part."""
+    return queries.one_or_none(Token, "find_token", id=token_id)
+
+
+def has_tokens(queries: Queries) -> bool:
+    """Whether any key was ever made. Revoked keys count, so that revoking the last one does not open the API."""
+    [row] = queries.rows("has_tokens")
+    return row["found"]
+
+
+def note_use(queries: Queries, token_id: str) -> None:
+    """Record that the key is in use, at most once a minute."""
+    queries.execute("note_use", id=token_id)
+
+
+def draw_request(queries: Queries, token_id: str, *, gap: float, ahead: float) -> float:
+    """Count a request of a key. Returns 0 if the request may go on, else the seconds until one may.
+
+    Requests are ``gap`` seconds apart on average, and may come up to ``ahead`` seconds early.
+    """
+    [row] = queries.rows("draw_request", id=token_id, gap=gap, ahead=ahead)
+    return row["wait"]
+
+
+def open_session(queries: Queries, id_hash: bytes, token_id: str, *, lasts: float, by: str) -> None:
+    """Open a session for ``lasts`` seconds; ``id_hash`` is the hash of the id in the browser's cookie.
+
+    Also deletes a bounded number of expired sessions: only here are new ones made.
+    """
+    with queries.transaction() as transaction:
+        transaction.execute("open_session", id_hash=id_hash, token=token_id, lasts=lasts)
+        transaction.execute("delete_expired_sessions")
+        record_change(transaction, Author(by), "dashboard.sign_in", f"token:{token_id}")
+
+
+def find_session(queries: Queries, id_hash: bytes) -> str | None:
+    """The id of the key with which the session was opened; None if there is no such session or it has expired."""
+    row = queries.row_or_none("find_session", id_hash=id_hash)
+    return None if row is None else row["token_id"]
+
+
+def close_session(queries: Queries, id_hash: bytes, *, by: str) -> None:
+    with queries.transaction() as transaction:
+        closed = transaction.row_or_none("close_session", id_hash=id_hash)
+        if closed is not None:
+            record_change(transaction, Author(by), "dashboard.sign_out", f"token:{closed['token_id']}")
 
 
 def _check(name: str, scopes: Sequence[str], user_id: str | None) -> None:
@@ -130,101 +171,8 @@ def _check(name: str, scopes: Sequence[str], user_id: str | None) -> None:
         raise InvalidRequest(f"scope: must be some of {', '.join(SCOPES)}")
     if user_id is not None and not 1 <= len(user_id) <= 255:
         raise InvalidRequest("user: must have 1 to 255 characters")
-    if user_id is not None and (too_much := sorted(set(scopes) - OF_ONE_USER)):
+    if user_id is not None and (excess := sorted(set(scopes) - ONE_USER_SCOPES)):
         raise InvalidRequest(
-            f"scope: {', '.join(too_much)} is about all users, but the key is to be bound to {user_id}",
+            f"scope: {', '.join(excess)} covers all users, but the key is to be bound to {user_id}",
             "Leave out the scope, or the user.",
         )
-
-
-# Questions about the keys of the API.
-
-
-class AccessInsights(Asking):
-    def api_keys(
-        self, *, active: bool = False, user: str | None = None, before: str | None = None, limit: int = 50
-    ) -> list[TokenRow]:
-        """Without their secrets, the latest first, from the one before the key ``before`` on.
-
-        ``active``: only those that may be used.
-        """
-        return self._ask(TokenRow, "api_keys", active=active, user=user, before=before, limit=limit)
-
-
-# Keys of the HTTP API, as people take them back in the dashboard.
-
-
-class KeyDesk(Desk):
-    """Each method may raise StoreUnavailable. ``by`` is who asks, ``reason`` why, for the record."""
-
-    def revoke(self, token_id: str, *, by: str, reason: str | None) -> TokenRow | None:
-        """The key as it is now: within a second it lets nobody in. None if there is no such key."""
-        with self._connections.connection() as connection:
-            return revoke_token(connection, token_id, by=Author(by, reason))
-
-
-# Sessions of the dashboard.
-
-
-OPEN = """
-INSERT INTO dashboard_session (id_hash, token_id, expires_at)
-VALUES (%s, %s, clock_timestamp() + make_interval(secs => %s))
-"""
-CLOSE = "DELETE FROM dashboard_session WHERE id_hash = %s RETURNING token_id"
-DISCARD = """
-DELETE FROM dashboard_session WHERE id_hash IN (
-  SELECT id_hash FROM dashboard_session WHERE expires_at < statement_timestamp() ORDER BY expires_at LIMIT 100)
-"""
-
-
-class SessionDesk(Desk):
-    """Each method may raise StoreUnavailable. ``id_hash`` is the hash of what a browser shows."""
-
-    def open_session(self, id_hash: bytes, token_id: str, *, lasts: float, by: str) -> None:
-        """For ``lasts`` seconds. Those that have ended are deleted here: nobody else makes any."""
-        with self._connections.connection() as connection, connection.transaction():
-            connection.execute(OPEN, [id_hash, token_id, lasts])
-            connection.execute(DISCARD)
-            _tell(connection, by, "dashboard.sign_in", token_id)
-
-    def find_session(self, id_hash: bytes) -> str | None:
-        """The id of the key that it was opened with; None if there is no such session, or no longer."""
-        row = self._only("find_session", id_hash=id_hash)
-        return None if row is None else row["token_id"]
-
-    def close_session(self, id_hash: bytes, *, by: str) -> None:
-        with self._connections.connection() as connection, connection.transaction():
-            closed = connection.execute(CLOSE, [id_hash]).fetchone()
-            if closed is not None:
-                _tell(connection, by, "dashboard.sign_out", closed[0])
-
-
-def _tell(connection: psycopg.Connection[Row], by: str, action: str, token_id: str) -> None:
-    record(connection, Author(by), action, f"token:{token_id}")
-
-
-# Keys of the HTTP API, as each request asks for them.
-
-
-class TokenDesk(Desk):
-    """Each method may raise StoreUnavailable."""
-
-    def find_token(self, token_id: str) -> Token | None:
-        row = self._only("find_token", id=token_id)
-        return None if row is None else Token(**row)
-
-    def has_tokens(self) -> bool:
-        row = self._only("has_tokens")
-        return row is not None and row["found"]
-
-    def note_use(self, token_id: str) -> None:
-        self._ask("note_use", id=token_id)
-
-    def draw_request(self, token_id: str, *, gap: float, ahead: float) -> float:
-        """0 if a request may go on, else the seconds until one may.
-
-        Requests are ``gap`` seconds apart on average, and may come up to ``ahead`` seconds early.
-        """
-        row = self._only("draw_request", id=token_id, gap=gap, ahead=ahead)
-        assert row is not None
-        return row["wait"]

@@ -1,29 +1,19 @@
-"""The audit trail: who changed what, why, from what to what."""
+"""The audit trail: who changed what, when, why, and the values before and after."""
 
 from __future__ import annotations
 
 import json
-from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import Any, NamedTuple
 
-import psycopg
-
-from generation_worker.db.query import FAR, LAST_EVENT, Asking, Queries, only
+from generation_worker.db.query import FAR, LAST_EVENT, Queries
 from generation_worker.domain.refusals import InvalidRequest
-
-Connection = psycopg.Connection[Any]
 
 LONGEST_REASON = 2000
 
-RECORD = """
-INSERT INTO audit_event (actor, action, target, reason, before, after)
-VALUES (coalesce(%s, 'sql:' || session_user), %s, %s, %s, %s::jsonb, %s::jsonb)
-"""
-
 
 class Author(NamedTuple):
-    """Who changes something, such as ``cli:ada`` or ``key:<token id>``, and why."""
+    """Who makes a change, such as ``cli:ada`` or ``key:<token id>``, and why."""
 
     actor: str | None
     """None: the role that is connected to the database."""
@@ -31,69 +21,6 @@ class Author(NamedTuple):
 
 
 UNKNOWN = Author(None)
-
-
-def record(
-    connection: Connection, by: Author, action: str, target: str, *, before: Any = None, after: Any = None
-) -> None:
-    """Write one event, in the transaction that makes the change.
-
-    ``action`` is ``job.cancel``, ``setting.set`` and the like, ``target`` says of what: ``job:<id>``, ``user:ada``,
-    ``setting:<name>``. ``before`` and ``after`` are what changed, as JSON, without secrets and prompts. Raises
-    InvalidRequest if the reason is too long.
-    """
-    check_reason(by)
-    states = (None if state is None else json.dumps(state, default=str) for state in (before, after))
-    connection.execute(RECORD, (by.actor, action, target, by.reason, *states))
-
-
-def record_change(
-    queries: Queries, by: Author, action: str, target: str, *, before: Any = None, after: Any = None
-) -> None:
-    """Write one event, in the transaction that makes the change.
-
-    ``action`` is ``job.cancel``, ``setting.set`` and the like, ``target`` says of what: ``job:<id>``, ``user:ada``,
-    ``setting:<name>``. ``before`` and ``after`` are what changed, as JSON, without secrets and prompts. Raises
-    InvalidRequest if the reason is too long.
-    """
-    check_reason(by)
-    was, became = (None if state is None else json.dumps(state, default=str) for state in (before, after))
-    queries.execute(
-        "record_change", actor=by.actor, action=action, target=target, reason=by.reason, before=was, after=became
-    )
-
-
-def together(connection: Connection) -> AbstractContextManager[Any]:
-    """All or nothing of what the block does. Where the caller commits, that is left to the caller.
-
-    ``transaction()`` alone would commit on a connection that is not in autocommit mode and not in a transaction yet.
-    """
-    return connection.transaction() if connection.autocommit else nullcontext()
-
-
-def check_reason(by: Author) -> None:
-    """Raises InvalidRequest if the reason is too long."""
-    if len(by.reason or "") > LONGEST_REASON:
-        raise InvalidRequest(f"reason: has {len(by.reason or '')} characters; {LONGEST_REASON} are allowed")
-
-
-# Answers about what people have set for the whole fleet, and who changed what.
-
-
-class FleetSetting(NamedTuple):
-    name: str
-    value: Any
-    updated_at: datetime
-    updated_by: str | None
-
-
-class Pause(NamedTuple):
-    """What nobody starts. ``name`` is the setting that keeps it, such as ``paused.provider.gemini``."""
-
-    name: str
-    reason: str | None
-    since: datetime
-    by: str | None
 
 
 class AuditEvent(NamedTuple):
@@ -109,8 +36,8 @@ class AuditEvent(NamedTuple):
     after: Any
 
 
-class AuditReach(NamedTuple):
-    """The earliest of the events that were looked at."""
+class ScanEnd(NamedTuple):
+    """The earliest event that a bounded scan reads."""
 
     id: int
     at: datetime
@@ -118,46 +45,85 @@ class AuditReach(NamedTuple):
     """There are events before it."""
 
 
-# Questions about what people have set for the whole fleet, and who changed what.
+def record_change(
+    queries: Queries, by: Author, action: str, target: str, *, before: Any = None, after: Any = None
+) -> None:
+    """Write one event, in the transaction that makes the change.
+
+    ``action`` is ``job.cancel``, ``setting.set`` and the like; ``target`` is the changed object: ``job:<id>``,
+    ``user:ada``, ``setting:<name>``. ``before`` and ``after`` are its changed values as JSON, without secrets and
+    prompts. Raises InvalidRequest if the reason is too long.
+    """
+    check_reason(by)
+    old, new = (None if state is None else json.dumps(state, default=str) for state in (before, after))
+    queries.execute(
+        "record_change", actor=by.actor, action=action, target=target, reason=by.reason, before=old, after=new
+    )
 
 
-class ControlInsights(Asking):
-    def pauses(self) -> list[Pause]:
-        """What nobody starts, and who decided that."""
-        return self._ask(Pause, "pauses")
+def check_reason(by: Author) -> None:
+    """Raises InvalidRequest if the reason is too long."""
+    if len(by.reason or "") > LONGEST_REASON:
+        raise InvalidRequest(f"reason: has {len(by.reason or '')} characters; {LONGEST_REASON} are allowed")
 
-    def fleet_settings(self) -> list[FleetSetting]:
-        """What the whole fleet follows: prices, default provider, pace."""
-        return self._ask(FleetSetting, "fleet_settings")
 
-    def audit_events(
-        self,
-        *,
-        actor: str | None = None,
-        action: str | None = None,
-        target: str | None = None,
-        since: datetime | None = None,
-        before: int = LAST_EVENT,
-        limit: int = 50,
-        cap: int | None = None,
-    ) -> list[AuditEvent]:
-        """What people and keys have changed, the latest first, from the event before number ``before`` on.
+def list_events(
+    queries: Queries,
+    *,
+    actor: str | None = None,
+    action: str | None = None,
+    target: str | None = None,
+    since: datetime | None = None,
+    before: int | None = None,
+    limit: int = 50,
+    cap: int | None = None,
+) -> list[AuditEvent]:
+    """Events, the latest first; with ``before`` those with a lower number.
 
-        ``actor``, ``action`` and ``target`` are how these begin: ``cli:``, ``job.``, ``user:ada``. Without a ``cap``
-        on the events that are looked at, what matches seldom is looked for to the beginning.
-        """
-        return self._ask(
-            AuditEvent,
-            "audit_events",
-            actor=actor,
-            action=action,
-            target=target,
-            since=since,
-            before=before,
-            limit=limit,
-            cap=cap,
-        )
+    ``actor``, ``action`` and ``target`` are prefixes: ``cli:``, ``job.``, ``user:ada``. At most ``cap`` events are
+    read; without it, a filter that matches few events reads the whole trail.
+    """
+    latest = LAST_EVENT if before is None else before
+    filters: dict[str, Any] = {"actor": actor, "action": action, "target": target, "since": since}
+    return queries.all(AuditEvent, "list_events", **filters, before=latest, limit=limit, cap=cap)
 
-    def audit_reach(self, *, before: int = LAST_EVENT, cap: int = FAR) -> AuditReach | None:
-        """Where a look at ``cap`` events ends; None if there are none."""
-        return only(self._ask(AuditReach, "audit_reach", before=before, cap=cap))
+
+def find_scan_end(queries: Queries, *, before: int | None = None, cap: int = FAR) -> ScanEnd | None:
+    """Where ``list_events`` with these values stops reading; None if there are no events."""
+    return queries.one_or_none(ScanEnd, "find_scan_end", before=LAST_EVENT if before is None else before, cap=cap)
+
+
+# TRANSITION: everything below goes when jobs, bulk, fleet and webhooks are converted.
+import contextlib  # noqa: E402
+
+import psycopg  # noqa: E402
+
+
+def record(
+    connection: psycopg.Connection[Any],
+    by: Author,
+    action: str,
+    target: str,
+    *,
+    before: Any = None,
+    after: Any = None,
+) -> None:
+    record_change(Queries.on(connection), by, action, target, before=before, after=after)
+
+
+def together(connection: psycopg.Connection[Any]) -> contextlib.AbstractContextManager[Any]:
+    return connection.transaction() if connection.autocommit else contextlib.nullcontext()
+
+
+class FleetSetting(NamedTuple):
+    name: str
+    value: Any
+    updated_at: datetime
+    updated_by: str | None
+
+
+class Pause(NamedTuple):
+    name: str
+    reason: str | None
+    since: datetime
+    by: str | None

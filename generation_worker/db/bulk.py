@@ -1,42 +1,36 @@
-"""The same change to many jobs, chosen by a filter: counted first if need be, then made one job at a time.
+"""The same change to many jobs: a filter chooses them, then each is changed in a transaction of its own.
 
-Each job is a transaction of its own, so nothing is held for long, what is refused for one keeps none of the others,
-and whoever stops half-way has done half.
+So no lock is held for long, a refusal for one job does not affect the others, and a run that is stopped half-way has
+changed some jobs completely and the others not at all.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
-import psycopg
-
-from generation_worker.db import fleet as pauses
-from generation_worker.db.audit_trail import Author, FleetSetting, Pause, check_reason
-from generation_worker.db.connections import SingleConnection
-from generation_worker.db.fleet import change_fleet_settings
-from generation_worker.db.insights import Insights
-from generation_worker.db.jobs import cancel_job, release_job, replay_job, run_next
-from generation_worker.db.query import FAR, Desk
-from generation_worker.db.signals import wake
+from generation_worker.db.audit_trail import Author, check_reason
+from generation_worker.db.jobs import cancel_job, release_job, replay_job
+from generation_worker.db.query import Queries
 from generation_worker.domain.errors import InvalidPayload
-from generation_worker.domain.fleet import Extent
 from generation_worker.domain.refusals import EnqueueRefused, InvalidRequest
 
-Connection = psycopg.Connection[Any]
 ActionName = Literal["cancel", "release", "replay"]
 
-BATCH = 500
+PAGE = 500
+"""How many ids are read at once."""
+REQUEST_SECONDS = 2.5
+"""How long ``apply_for_request`` works: a client must not wait longer for its response."""
 FIRST = UUID(int=0)
 WAITING = ("pending", "scheduled", "rate_limited")
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which jobs; what is None chooses all. ``older`` is seconds since the claim, or else since it was enqueued."""
+    """Conditions that a job must meet; None is no condition. ``older`` is seconds since the claim, else the enqueue."""
 
     status: str | None = None
     kind: str | None = None
@@ -49,13 +43,14 @@ class Filter:
 
 
 class Action(NamedTuple):
-    """``usual`` are the statuses of the jobs that it is done to; ``also``, those of jobs that must be asked for.
+    """A change. Without a status in the filter it applies to jobs in a status of ``default``.
 
-    The latter are jobs for which it costs something: what runs is paid for again, who cancelled wanted no image.
+    Statuses in ``on_request`` must be named, because the change costs something there: a running job is paid for again,
+    and the user of a cancelled one did not want its image.
     """
 
-    usual: tuple[str, ...]
-    also: tuple[str, ...]
+    default: tuple[str, ...]
+    on_request: tuple[str, ...]
     run: Callable[..., Any]
 
 
@@ -66,44 +61,77 @@ ACTIONS: dict[ActionName, Action] = {
 }
 
 
-class Done(NamedTuple):
-    """One job that was chosen, what came of it, and what was refused, if it was."""
+class BulkResult(NamedTuple):
+    """One chosen job with the result of the change, or with the refusal."""
 
     id: UUID
     result: Any
     refused: EnqueueRefused | InvalidPayload | None = None
 
 
-def count(insights: Insights, action: ActionName, chosen: Filter) -> dict[str, int]:
-    """How many jobs of each status it would be done to now. Raises InvalidRequest as ``carry_out`` does."""
-    return insights.count_chosen_jobs(action=action, statuses=_statuses(action, chosen), **_values(chosen))
+class JobIdRow(NamedTuple):
+    id: UUID
 
 
-def choose(insights: Insights, action: ActionName, chosen: Filter, *, after: UUID = FIRST) -> Iterator[UUID]:
-    """The jobs that it would be done to, in the order of their ids. Raises InvalidRequest as ``carry_out`` does."""
-    statuses = _statuses(action, chosen)
-    while page := insights.chosen_jobs(action=action, statuses=statuses, after=after, limit=BATCH, **_values(chosen)):
-        yield from page
-        after = page[-1]
+class StatusCount(NamedTuple):
+    status: str
+    jobs: int
 
 
-def carry_out(
-    connection: Connection,
-    insights: Insights,
-    action: ActionName,
-    chosen: Filter,
-    *,
-    by: Author,
-    after: UUID = FIRST,
-) -> Iterator[Done]:
-    """Do it to all of them, and say so of each. Needs a connection in autocommit mode.
+def count_jobs(queries: Queries, action: ActionName, chosen: Filter) -> dict[str, int]:
+    """How many jobs of each status ``apply`` would change now. Unbounded: the number must be right.
 
-    Raises InvalidRequest for a filter that chooses everything, which is a slip more often than a wish, and for one
-    whose jobs it cannot be done to.
+    Raises InvalidRequest as ``apply`` does.
+    """
+    conditions = _conditions(action, chosen)
+    return {row.status: row.jobs for row in queries.all(StatusCount, "count_chosen_jobs", **conditions)}
+
+
+def choose_jobs(queries: Queries, action: ActionName, chosen: Filter, *, after: UUID = FIRST) -> Iterator[UUID]:
+    """The jobs that ``apply`` would change, in the order of their ids. Raises InvalidRequest as ``apply`` does."""
+    conditions = _conditions(action, chosen)
+    while page := queries.all(JobIdRow, "chosen_jobs", after=after, limit=PAGE, **conditions):
+        for row in page:
+            yield row.id
+        after = page[-1].id
+
+
+def apply(
+    queries: Queries, action: ActionName, chosen: Filter, *, by: Author, after: UUID = FIRST
+) -> Iterator[BulkResult]:
+    """Change the chosen jobs one by one, and yield the result of each. Needs connections in autocommit mode.
+
+    Raises InvalidRequest for a filter without a condition, which is more often a mistake than an intention, and for a
+    status to which the action cannot be applied.
     """
     check_reason(by)
-    for job_id in choose(insights, action, chosen, after=after):
-        yield _do(ACTIONS[action], connection, job_id, by)
+    run = ACTIONS[action].run
+    for job_id in choose_jobs(queries, action, chosen, after=after):
+        try:
+            yield BulkResult(job_id, run(queries, job_id, by=by))
+        except (EnqueueRefused, InvalidPayload) as error:
+            yield BulkResult(job_id, None, error)
+
+
+def apply_for_request(
+    queries: Queries, action: ActionName, chosen: Filter, *, by: Author, after: UUID | None = None
+) -> tuple[list[BulkResult], UUID | None]:
+    """Apply the change for REQUEST_SECONDS; the results, and the ``after`` of the next call if jobs may be left.
+
+    Raises InvalidRequest as ``apply`` does.
+    """
+    until = time.monotonic() + REQUEST_SECONDS
+    results: list[BulkResult] = []
+    for result in apply(queries, action, chosen, by=by, after=after or FIRST):
+        results.append(result)
+        if time.monotonic() >= until:
+            return results, result.id
+    return results, None
+
+
+def _conditions(action: ActionName, chosen: Filter) -> dict[str, Any]:
+    """The parameters of the two statements."""
+    return {**asdict(chosen), "action": action, "statuses": _statuses(action, chosen)}
 
 
 def _statuses(action: ActionName, chosen: Filter) -> list[str]:
@@ -111,123 +139,12 @@ def _statuses(action: ActionName, chosen: Filter) -> list[str]:
         raise InvalidRequest(
             "filter: nothing is chosen", "Name a status, kind, provider, user, batch, worker, error code or an age."
         )
-    usual, also, _ = ACTIONS[action]
+    default, on_request, _ = ACTIONS[action]
     if chosen.status is None:
-        return list((usual + also) if chosen.worker is not None else usual)
-    if chosen.status not in usual + also:
+        return list((default + on_request) if chosen.worker is not None else default)
+    if chosen.status not in default + on_request:
         raise InvalidRequest(
-            f"filter.status: jobs that are {chosen.status!r} are not to {action}", f"Choose {', '.join(usual + also)}."
+            f"filter.status: jobs that are {chosen.status!r} are not to {action}",
+            f"Choose {', '.join(default + on_request)}.",
         )
     return [chosen.status]
-
-
-def _values(chosen: Filter) -> dict[str, Any]:
-    return {name: value for name, value in asdict(chosen).items() if name != "status"}
-
-
-def _do(action: Action, connection: Connection, job_id: UUID, by: Author) -> Done:
-    try:
-        return Done(job_id, action.run(connection, job_id, by=by))
-    except (EnqueueRefused, InvalidPayload) as error:
-        return Done(job_id, None, error)
-
-
-# What operators change over HTTP: pauses, the order of the line, many jobs at once, the fleet's settings.
-
-
-T = TypeVar("T")
-
-AT_ONCE = 2.5
-"""Seconds after which what is left to do is left to a later request: a connection is lent for five."""
-
-
-class Place(NamedTuple):
-    """Where a job stands, and what keeps it waiting all the same."""
-
-    status: str
-    queue_position: int | None
-    pauses: Sequence[Pause]
-
-
-class ControlDesk(Desk):
-    """Each method may raise StoreUnavailable. ``by`` is who asks, ``reason`` why, for the record."""
-
-    def pause(self, extent: Extent, *, by: str, reason: str | None) -> bool:
-        """Whether it is news. Raises InvalidRequest."""
-        with self._connections.connection() as connection:
-            news = pauses.pause(connection, extent, by=Author(by, reason))
-            _for_a_while(pauses.put_aside(connection))
-        return news
-
-    def resume(self, extent: Extent, *, by: str, reason: str | None) -> bool:
-        """Whether it was paused."""
-        with self._connections.connection() as connection:
-            was_paused = pauses.resume(connection, extent, by=Author(by, reason))
-            _for_a_while(pauses.put_aside(connection))
-        return was_paused
-
-    def pauses(self) -> list[Pause]:
-        return Insights(self._connections).pauses()
-
-    def wake(self) -> None:
-        """Have every worker of the fleet look for work."""
-        with self._connections.connection() as connection:
-            wake(connection)
-
-    def run_next(self, job_id: UUID, *, by: str, reason: str | None) -> Place:
-        """Put a waiting job at the front of its lane. Raises JobNotFound and JobNotWaiting."""
-        with self._connections.connection() as connection:
-            moved = run_next(connection, job_id, by=Author(by, reason))
-            position = Insights(SingleConnection(connection)).queue_position(job_id, cap=FAR)
-            return Place(moved["status"], position, pauses.pauses_of(connection, job_id))
-
-    def release(self, job_id: UUID, *, by: str, reason: str | None) -> str | None:
-        """Make a job due now, or take it from the worker that holds it, which is returned.
-
-        Raises JobNotFound and JobNotReleasable.
-        """
-        with self._connections.connection() as connection:
-            return release_job(connection, job_id, by=Author(by, reason)).held_by
-
-    def count(self, action: ActionName, chosen: Mapping[str, Any]) -> dict[str, int]:
-        """How many jobs of each status it would be done to now. Raises InvalidRequest."""
-        with self._connections.connection() as connection:
-            return count(Insights(SingleConnection(connection)), action, Filter(**chosen))
-
-    def carry_out(
-        self, action: ActionName, chosen: Mapping[str, Any], *, after: UUID | None, by: str, reason: str | None
-    ) -> tuple[list[Done], UUID | None]:
-        """Do it to the jobs behind ``after``, for a while; and after which job to go on, if any may be left.
-
-        Raises InvalidRequest.
-        """
-        with self._connections.connection() as connection:
-            steps = carry_out(
-                connection,
-                Insights(SingleConnection(connection)),
-                action,
-                Filter(**chosen),
-                by=Author(by, reason),
-                after=after or FIRST,
-            )
-            done, finished = _for_a_while(steps)
-        return done, done[-1].id if done and not finished else None
-
-    def settings(self) -> list[FleetSetting]:
-        return Insights(self._connections).fleet_settings()
-
-    def change_settings(self, changes: Mapping[str, Any], *, by: str, reason: str | None) -> None:
-        """All of ``changes`` or none; None takes a setting back. Raises InvalidRequest, which names the setting."""
-        with self._connections.connection() as connection:
-            change_fleet_settings(connection, changes, by=Author(by, reason))
-
-
-def _for_a_while(steps: Iterable[T]) -> tuple[list[T], bool]:
-    """What was done within AT_ONCE, and whether that is all."""
-    until = time.monotonic() + AT_ONCE
-    done: list[T] = []
-    for step in steps:
-        done.append(step)
-        if time.monotonic() >= until:
-            return done, False
-    return done, True

@@ -1,4 +1,4 @@
-"""Accounts of users: balances, entries, and the grants and corrections that no job makes. Amounts are in credits."""
+"""Credits: accounts and their entries, and grants and corrections by people and apps. Amounts are in credits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import psycopg
 
 from generation_worker.db.audit_trail import Author, record_change
 from generation_worker.db.enqueue import refusals
-from generation_worker.db.query import LAST_ENTRY, Asking, Desk, Queries
+from generation_worker.db.query import LAST_ENTRY, Queries
 from generation_worker.db.statements import SCHEMA
 
 LAST_CHARACTER = "\U0010ffff"
@@ -37,7 +37,7 @@ class Balance(NamedTuple):
     created_at: datetime
 
 
-class Account(NamedTuple):
+class AccountDetails(NamedTuple):
     """One user's account."""
 
     user_id: str
@@ -46,10 +46,10 @@ class Account(NamedTuple):
     fair_weight: float
     created_at: datetime
     waiting: int
-    """What the user's waiting jobs will cost when they start."""
+    """The cost of the user's waiting jobs, which is debited when they start."""
 
 
-class Entry(NamedTuple):
+class LedgerEntry(NamedTuple):
     """One movement in an account."""
 
     seq: int
@@ -76,8 +76,8 @@ def grant_credits(
 ) -> Posting:
     """Give a user ``amount`` credits, for instance in the transaction that records their payment.
 
-    The same ``idempotency_key`` gives them once. With an ``actor`` it stands in the audit trail too. ``schema`` is the
-    worker's DATABASE_SCHEMA. Raises InvalidRequest and IdempotencyConflict.
+    Repeating the call with the same ``idempotency_key`` moves nothing. With an ``actor``, the grant is also recorded in
+    the audit trail. ``schema`` is the worker's DATABASE_SCHEMA. Raises InvalidRequest and IdempotencyConflict.
     """
     queries = Queries.on(connection, schema=schema)
     return post(queries, "grant_credits", user_id, amount, key=idempotency_key, by=Author(actor, reason))
@@ -95,8 +95,8 @@ def adjust_credits(
 ) -> Posting:
     """Correct a balance up or, with a negative ``amount``, down; never below zero.
 
-    With an ``actor`` it stands in the audit trail too. Raises InvalidRequest, IdempotencyConflict, and
-    InsufficientCredits if the balance does not cover it.
+    With an ``actor``, the correction is also recorded in the audit trail. Raises InvalidRequest, IdempotencyConflict,
+    and InsufficientCredits if the balance does not cover it.
     """
     queries = Queries.on(connection, schema=schema)
     return post(queries, "adjust_credits", user_id, amount, key=idempotency_key, by=Author(actor, reason))
@@ -115,51 +115,27 @@ def post(
     by: Author,
 ) -> Posting:
     """Move credits by a grant or a correction. Raises as ``adjust_credits`` does."""
-    with refusals(), queries.transaction() as together:
-        posting = together.one(Posting, statement, user=user, amount=amount, key=key, reason=by.reason, actor=by.actor)
+    with refusals(), queries.transaction() as transaction:
+        values: dict[str, Any] = {"user": user, "amount": amount, "key": key, "reason": by.reason, "actor": by.actor}
+        posting = transaction.one(Posting, statement, **values)
         if by.actor is not None and not posting.duplicate:
             before, after = {"balance": posting.balance - amount}, {"balance": posting.balance, "entry": posting.entry}
-            record_change(together, by, ACTIONS[statement], f"user:{user}", before=before, after=after)
+            record_change(transaction, by, ACTIONS[statement], f"user:{user}", before=before, after=after)
     return posting
 
 
-def find_account(queries: Queries, user: str) -> Account | None:
+def find_account(queries: Queries, user: str) -> AccountDetails | None:
     """None if the user has never had credits."""
-    return queries.one_or_none(Account, "account", user=user)
+    return queries.one_or_none(AccountDetails, "account", user=user)
 
 
-def list_entries(queries: Queries, user: str, *, before: int | None = None, limit: int = 50) -> list[Entry]:
-    """The entries of an account, the latest first; with ``before`` from the one before that number on."""
-    earliest = LAST_ENTRY if before is None else before
-    return queries.all(Entry, "account_entries", user=user, before=earliest, limit=limit)
+def list_entries(queries: Queries, user: str, *, before: int | None = None, limit: int = 50) -> list[LedgerEntry]:
+    """Entries of an account, the latest first; with ``before`` those with a lower number."""
+    latest = LAST_ENTRY if before is None else before
+    return queries.all(LedgerEntry, "account_entries", user=user, before=latest, limit=limit)
 
 
 def list_balances(queries: Queries, *, beginning: str = "", after: str = "", limit: int = 100) -> list[Balance]:
-    """Accounts in the order of their users, from the one behind ``after`` on; of users that begin so."""
+    """Accounts of users whose ids begin with ``beginning``, in the order of the ids; with ``after`` those behind it."""
     end = beginning + LAST_CHARACTER
     return queries.all(Balance, "balances", beginning=beginning, end=end, after=after, limit=limit)
-
-
-class AccountInsights(Asking):  # transitional: removed with db/insights.py
-    def balances(self, *, beginning: str = "", after: str = "", limit: int = 100) -> list[Balance]:
-        return list_balances(Queries(self._connections), beginning=beginning, after=after, limit=limit)
-
-    def account(self, user: str) -> Account | None:
-        return find_account(Queries(self._connections), user)
-
-    def account_entries(self, user: str, *, before: int = LAST_ENTRY, limit: int = 50) -> list[Entry]:
-        return list_entries(Queries(self._connections), user, before=before, limit=limit)
-
-
-class CreditDesk(Desk):  # transitional: removed with the pages that use it
-    def account(self, user: str) -> Account | None:
-        return find_account(Queries(self._connections), user)
-
-    def entries(self, user: str, *, before: int | None, limit: int) -> list[Entry]:
-        return list_entries(Queries(self._connections), user, before=before, limit=limit)
-
-    def grant(self, user: str, amount: int, *, key: str, reason: str | None, by: str) -> Posting:
-        return post(Queries(self._connections), "grant_credits", user, amount, key=key, by=Author(by, reason))
-
-    def adjust(self, user: str, amount: int, *, key: str, reason: str | None, by: str) -> Posting:
-        return post(Queries(self._connections), "adjust_credits", user, amount, key=key, by=Author(by, reason))

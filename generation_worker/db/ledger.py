@@ -1,72 +1,86 @@
-"""Asks of the database what must hold at any moment, all in one snapshot."""
+"""The ledger's invariants: finds rows of accounts, jobs, attempts and calls that contradict each other.
+
+Each invariant is a query of ``sql/ledger.sql`` that returns the rows which break it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
-from psycopg import Connection
-from psycopg.rows import dict_row
+import psycopg
+from psycopg import IsolationLevel
 
-from generation_worker.db.connections import Connections, TookTooLong, read_only
-from generation_worker.db.statements import load_statements, names_in
+from generation_worker.db.connections import TookTooLong
+from generation_worker.db.query import Queries, Row
+from generation_worker.db.statements import names_in, statement_sources
 
 MOST_PER_INVARIANT = 100
-"""When one thing is broken everywhere, the first hundred say so."""
+"""When one invariant is broken everywhere, its first hundred rows are reported."""
 
 
 @dataclass(frozen=True, slots=True)
-class Violation:
-    """One row for which an invariant does not hold: the invariant's name, and the offender with its numbers."""
+class LedgerViolation:
+    """One row that breaks an invariant: the invariant's name, and the row's ids and numbers."""
 
     invariant: str
     row: Mapping[str, Any]
 
 
-def audit(connection: Connection[Any], *, max_paid_calls: int) -> list[Violation]:
-    """What does not hold, ordered by invariant; at most MOST_PER_INVARIANT rows of each.
+def find_violations(queries: Queries, *, max_paid_calls: int) -> list[LedgerViolation]:
+    """Rows that break an invariant, ordered by invariant; at most MOST_PER_INVARIANT of each.
 
-    ``connection`` must not be in a transaction. It may be in use by nobody else, but the database may be: everything is
-    seen as it was at one moment, and nothing is locked. Raises psycopg's errors.
+    All queries see one snapshot of the database, and nothing is locked. The connection of ``queries`` must not be in a
+    transaction. Raises psycopg.Error.
     """
-    with connection.transaction():
-        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    with queries.connection() as connection, _snapshot(connection):
+        snapshot = Queries.on(connection, schema=queries.schema)
         return [
-            Violation(name, row)
-            for name, query in ((name, load_statements()[name]) for name in sorted(names_in("ledger")))
-            for row in _ask(connection, query, max_paid_calls)
+            LedgerViolation(name, row)
+            for name in sorted(names_in("ledger"))
+            for row in _broken_rows(snapshot, name, max_paid_calls)
         ]
 
 
-def count_violations(connections: Connections, *, max_paid_calls: int, seconds: float) -> dict[str, int | None]:
-    """How many rows break each invariant, at most MOST_PER_INVARIANT; None where that takes longer than ``seconds``.
+def count_violations(queries: Queries, *, max_paid_calls: int, seconds: float) -> dict[str, int | None]:
+    """The number of rows that break each invariant, at most MOST_PER_INVARIANT; None if counting takes ``seconds``.
 
-    Each is asked in a transaction of its own, so that no old row is held back for longer than that. Raises
-    StoreUnavailable.
+    Each invariant is checked in a transaction of its own, so that no old row version is held back for longer than that.
+    Raises StoreUnavailable.
     """
-    return {
-        name: _count(connections, query, max_paid_calls, seconds)
-        for name, query in ((name, load_statements()[name]) for name in sorted(names_in("ledger")))
-    }
+    return {name: _count(queries, name, max_paid_calls, seconds) for name in sorted(names_in("ledger"))}
 
 
-def _count(connections: Connections, query: bytes, max_paid_calls: int, seconds: float) -> int | None:
+def explain_invariant(name: str) -> str:
+    """What a row that breaks the invariant means and what to do about it. Raises KeyError for an unknown name."""
+    lines = statement_sources()[name].splitlines()
+    comment = takewhile(lambda line: line.startswith("--"), lines)
+    return " ".join(line.removeprefix("--").strip() for line in comment)
+
+
+def _count(queries: Queries, invariant: str, max_paid_calls: int, seconds: float) -> int | None:
     try:
-        with read_only(connections, seconds=seconds) as lent, lent.connection() as connection:
-            return len(_ask(connection, query, max_paid_calls))
+        with queries.read_only(seconds=seconds) as reader:
+            return len(_broken_rows(reader, invariant, max_paid_calls))
     except TookTooLong:
         return None
 
 
-def meaning(invariant: str) -> str:
-    """What a row of the invariant means and what to do about it. Raises KeyError if there is no such invariant."""
-    text = load_statements()[invariant].decode()
-    comment = [line.removeprefix("--").strip() for line in text.splitlines() if line.startswith("--")]
-    return " ".join(comment)
+def _broken_rows(queries: Queries, invariant: str, max_paid_calls: int) -> list[Row]:
+    return queries.rows(invariant, max_paid_calls=max_paid_calls, most=MOST_PER_INVARIANT)
 
 
-def _ask(connection: Connection[Any], query: bytes, max_paid_calls: int) -> list[dict[str, Any]]:
-    bounded = b"SELECT * FROM (" + query + b"\n) AS broken LIMIT %(most)s"
-    cursor = connection.cursor(row_factory=dict_row)
-    return cursor.execute(bounded, {"max_paid_calls": max_paid_calls, "most": MOST_PER_INVARIANT}).fetchall()
+@contextmanager
+def _snapshot(connection: psycopg.Connection[Any]) -> Generator[None]:
+    """A read-only transaction in which all statements see the database as it was at one moment."""
+    usual = connection.isolation_level, connection.read_only
+    connection.isolation_level, connection.read_only = IsolationLevel.REPEATABLE_READ, True
+    try:
+        with connection.transaction():
+            yield
+    finally:
+        if not connection.closed:
+            connection.isolation_level, connection.read_only = usual

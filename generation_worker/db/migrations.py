@@ -250,35 +250,35 @@ REFUSED = ("password authentication failed", "does not exist", "no pg_hba.conf e
 """What the server says when waiting does not help. libpq gives no code for it; another language costs the wait only."""
 
 
-def problems_of(conninfo: str, label: str, *, waiting: Callable[[int, str], None]) -> list[str]:
+def problems_of(
+    conninfo: str, label: str, *, schema: str = SCHEMA, waiting: Callable[[int, str], None]
+) -> list[str]:
     """What is wrong with the database called ``label``, each with its remedy; none if a worker can work on it.
 
     ``waiting`` is told the number of the try and the error whenever the database has not answered yet.
     """
     try:
-        in_recovery, isolation = _first_answer(conninfo, waiting)
+        server = _first_answer(conninfo, waiting)
     except psycopg.OperationalError as error:
         return [f"{label} does not answer: {_said(error)}"]
     problems: list[str] = []
-    if in_recovery:
+    if server["replica"]:
         problems.append(f"{label} is a replica; name the primary")
-    if isolation != "read committed":
+    if server["isolation"] != "read committed":
         problems.append(
-            f"transactions are {isolation!r} by default; make them 'read committed': "
+            f"transactions are {server['isolation']!r} by default; make them 'read committed': "
             "ALTER ROLE … SET default_transaction_isolation = 'read committed'"
         )
-    revision = current(conninfo)
+    revision = current(conninfo, schema=schema)
     if revision is None or revision < head():  # a newer schema serves us too, while a deployment is under way
-        problems.append(f"the schema is at {revision or 'nothing'}; run: generation-worker migrate")
+        problems.append(f"the schema {schema} is at {revision or 'nothing'}; run: generation-worker migrate")
     return problems
 
 
-def _first_answer(conninfo: str, waiting: Callable[[int, str], None]) -> tuple[bool, str]:
-    def ask() -> Any:
-        with connect(conninfo, prepare=False) as connection:
-            return connection.execute(
-                "SELECT pg_is_in_recovery(), current_setting('default_transaction_isolation')"
-            ).fetchone()
+def _first_answer(conninfo: str, waiting: Callable[[int, str], None]) -> dict[str, Any]:
+    def ask() -> dict[str, Any]:
+        with connect(conninfo, prepare=False) as connection, connection.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(load_statements()["readiness"], {}).fetchall()[0]
 
     def report(state: RetryCallState) -> None:
         assert state.outcome is not None

@@ -1,4 +1,4 @@
-"""Answers about the server and the tables in it. Spans are in seconds."""
+"""Facts about the database server and our tables in it, for doctor, metrics and migrations. Durations are in seconds."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from generation_worker.db.query import Asking
+from generation_worker.db.query import Queries
 
 
 class Server(NamedTuple):
-    """A server and the settings that a session of this role begins with."""
+    """A server, and the settings with which a session of this role begins."""
 
     version: str
     version_number: int
@@ -34,7 +34,7 @@ class Server(NamedTuple):
 
 
 class VacuumHolder(NamedTuple):
-    """Somebody who keeps vacuum from removing dead rows. What this role may not see is None."""
+    """A session or slot that keeps vacuum from removing dead rows. None: this role may not see it."""
 
     kind: str
     """transaction, prepared transaction or replication slot."""
@@ -47,9 +47,9 @@ class VacuumHolder(NamedTuple):
     since: datetime | None
     """When the last query began, or the transaction was prepared."""
     query: str | None
-    """How the last query begins, without what stands in quotes."""
+    """The beginning of the last query, without texts in quotes."""
     transactions: int | None
-    """How many began since."""
+    """Transactions that began since."""
     kept_bytes: float | None
 
 
@@ -73,7 +73,7 @@ class TableRights(NamedTuple):
 
 
 class Function(NamedTuple):
-    """A function beside our tables; ``definer``: it calls others with the rights of its owner."""
+    """A function in the schema of our tables. ``definer``: it runs with the rights of its owner."""
 
     name: str
     source: str
@@ -81,41 +81,51 @@ class Function(NamedTuple):
     allowed: bool
 
 
+class SnapshotAge(NamedTuple):
+    seconds: float
+
+
 class SchemaPlace(NamedTuple):
-    """Where the current role looks for our tables, and which schemas have some of their name."""
+    """Whether the current role can use our schema, and which other schemas have tables of ours."""
 
     role: str
-    schema: str | None
-    search_path: str
-    job_table: str | None
+    present: bool
+    usable: bool
+    has_tables: bool
     has_revision: bool
-    schemas: list[str]
+    elsewhere: list[str]
 
 
-# Questions about the server and the tables in it.
+def read_server(queries: Queries) -> Server:
+    """The kind and the settings of the server."""
+    return queries.one(Server, "server")
 
 
-class ServerInsights(Asking):
-    def server(self) -> Server:
-        """What kind of server this is and how it is set up."""
-        return self._ask(Server, "server")[0]
+def list_vacuum_holders(queries: Queries, *, limit: int = 5) -> list[VacuumHolder]:
+    """The sessions and slots that keep dead rows from being removed, the oldest first."""
+    return queries.all(VacuumHolder, "vacuum_holders", limit=limit)
 
-    def vacuum_holders(self, *, limit: int = 5) -> list[VacuumHolder]:
-        """Who keeps dead rows from being removed, the oldest first."""
-        return self._ask(VacuumHolder, "vacuum_holders", limit=limit)
 
-    def table_health(self, tables: Sequence[str]) -> list[TableHealth]:
-        """Dead rows of those of ``tables`` that are there, the most first."""
-        return self._ask(TableHealth, "table_health", tables=list(tables))
+def read_snapshot_age(queries: Queries) -> float:
+    """Seconds since the oldest open snapshot was taken, as far as the role may see; 0 if there is none."""
+    return queries.one(SnapshotAge, "oldest_snapshot").seconds
 
-    def table_rights(self, tables: Sequence[str]) -> list[TableRights]:
-        """What this role may do with those of ``tables`` that are there."""
-        return self._ask(TableRights, "table_rights", tables=list(tables))
 
-    def functions(self) -> list[Function]:
-        """The functions beside our tables, and whether this role may call them."""
-        return self._ask(Function, "functions")
+def list_table_health(queries: Queries, tables: Sequence[str]) -> list[TableHealth]:
+    """Dead rows of those of ``tables`` that exist, the table with the most first."""
+    return queries.all(TableHealth, "table_health", tables=list(tables))
 
-    def schema_place(self) -> SchemaPlace:
-        """Where this role looks for the tables."""
-        return self._ask(SchemaPlace, "schema_place")[0]
+
+def list_table_rights(queries: Queries, tables: Sequence[str]) -> list[TableRights]:
+    """The current role's rights on those of ``tables`` that exist."""
+    return queries.all(TableRights, "table_rights", tables=list(tables))
+
+
+def list_functions(queries: Queries) -> list[Function]:
+    """The functions in the schema of our tables, and whether this role may call them."""
+    return queries.all(Function, "functions")
+
+
+def find_schema(queries: Queries) -> SchemaPlace:
+    """Whether this role can use the schema of ``queries``, and where else there are tables of ours."""
+    return queries.one(SchemaPlace, "schema_place", schema=queries.schema)

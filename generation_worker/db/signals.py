@@ -7,23 +7,27 @@ from typing import Any
 import psycopg
 
 from generation_worker.db.connections import Row, connect
+from generation_worker.db.statements import load_statements
+from generation_worker.domain.schema import SCHEMA
 from generation_worker.ports import StoreUnavailable
-
-CHANNEL = "generation_worker"
 
 
 class PostgresSignals:
-    """Needs a direct address: through a transaction pooler LISTEN hears nothing, without an error. For one thread."""
+    """Messages between the processes of one installation: the channel carries the schema's name. For one thread.
 
-    def __init__(self, conninfo: str) -> None:
+    Needs a direct address: through a transaction pooler LISTEN hears nothing, without an error.
+    """
+
+    def __init__(self, conninfo: str, *, schema: str = SCHEMA) -> None:
         self._conninfo = conninfo
+        self._statements = load_statements(schema)
         self._connection: psycopg.Connection[Row] | None = None
 
     def open(self) -> None:
         self.close()
         try:
             self._connection = connect(self._conninfo, prepare=False)
-            self._connection.execute("LISTEN generation_worker")
+            self._connection.execute(self._statements["listen"], {})
         except psycopg.Error as error:
             raise StoreUnavailable(f"listen: {error}") from error
 
@@ -31,7 +35,7 @@ class PostgresSignals:
         """Over another connection: behind a pooler our own would bring its message back, and nobody else's."""
         try:
             with connect(self._conninfo, prepare=False) as other:
-                other.execute("SELECT pg_notify(%s, %s)", (CHANNEL, message))
+                other.execute(self._statements["send_message"], {"message": message})
         except psycopg.Error as error:
             raise StoreUnavailable(f"notify: {error}") from error
 

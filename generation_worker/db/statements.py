@@ -13,11 +13,7 @@ from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
 
-SCHEMA = "generation"
-"""The schema that the files are written for, and the default."""
-
-SCHEMA_NAME = re.compile(r"(?!pg_)[A-Za-z_][A-Za-z0-9_-]{0,39}")
-"""What another schema may be called: no character that a literal would have to escape; with a channel's name below 63."""
+from generation_worker.domain.schema import SCHEMA, SCHEMA_NAME, SCHEMA_RULE
 
 PREFIX = re.compile(r"\bgeneration\.")
 NAME = re.compile(r"^-- name: (.*)\n", re.MULTILINE)
@@ -62,9 +58,6 @@ def quoted(schema: str) -> str:
     if not SCHEMA_NAME.fullmatch(schema):
         raise ValueError(f"{schema!r} cannot be the name of the schema: {SCHEMA_RULE}")
     return schema if schema == SCHEMA else f'"{schema}"'
-
-
-SCHEMA_RULE = "letters, digits, _ and -, beginning with a letter or _, 40 characters at most, and not with pg_"
 
 
 def _protocol() -> list[tuple[str, str]]:

@@ -176,7 +176,7 @@ class KeyLimits:
 class _Known:
     token: Token
     until: float
-    use_untold: bool
+    use_unrecorded: bool
     not_before: float = 0.0
     """When the key's next request may come, if one was turned away."""
 
@@ -287,7 +287,7 @@ class Guard:
             if len(self._known) >= MOST_REMEMBERED:
                 self._known.clear()
             not_before = known.not_before if known else 0.0
-            self._known[token_id] = _Known(token, asked_at + BELIEVED_FOR, token.use_untold, not_before)
+            self._known[token_id] = _Known(token, asked_at + BELIEVED_FOR, token.use_unrecorded, not_before)
             return self._known[token_id]
 
     def _keep_pace(self, known: _Known) -> None:
@@ -308,8 +308,8 @@ class Guard:
             )
 
     def _note_use(self, known: _Known) -> None:
-        if known.use_untold:
-            known.use_untold = False
+        if known.use_unrecorded:
+            known.use_unrecorded = False
             self._tokens.note_use(known.token.id)
 
 

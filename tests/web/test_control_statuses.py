@@ -106,7 +106,7 @@ class BoundTokens:
 
     def find_token(self, token_id: str) -> Token | None:
         limits = (None, None, None)
-        return Token(token_id, "test", hash_secret(SECRET), ["admin"], "ada", *limits, usable=True, use_untold=False)
+        return Token(token_id, "test", hash_secret(SECRET), ["admin"], "ada", *limits, usable=True, use_unrecorded=False)
 
     def has_tokens(self) -> bool:
         return True

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from generation_worker.db import connections as desk_pool
-from generation_worker.domain.token import OF_ONE_USER, SCOPES
+from generation_worker.domain.token import ONE_USER_SCOPES, SCOPES
 from tests.support.database import Connection
 from tests.support.populated import Population
 from tests.web.api import Api
@@ -44,7 +44,7 @@ def test_every_route_stands_in_the_registry(served: Api):
 def test_it_lets_in_those_it_should(world: World, route: Route):
     callers: dict[tuple[str, str | None], Headers] = {
         **{(scope, None): world.key(scope) for scope in SCOPES},
-        **{(scope, user): world.key(scope, user=user) for scope in sorted(OF_ONE_USER) for user in ("ada", "eve")},
+        **{(scope, user): world.key(scope, user=user) for scope in sorted(ONE_USER_SCOPES) for user in ("ada", "eve")},
     }
     for (scope, user), headers in callers.items():
         answer = send(world, route, route.make(world), headers)

@@ -10,7 +10,7 @@ import pytest
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
-from generation_worker.domain.token import OF_ONE_USER
+from generation_worker.domain.token import ONE_USER_SCOPES
 from generation_worker.web.auth import scope_of
 from generation_worker.worker.image_keys import upload_folder
 from tests.support import jobs
@@ -92,7 +92,7 @@ def test_each_route_of_others_ids_finds_nothing(
     asked: set[str] = set()
     for route in routes(served):
         for name, values in theirs.items():
-            if "{" + name + "}" not in route.path or scope_of(route) not in OF_ONE_USER:
+            if "{" + name + "}" not in route.path or scope_of(route) not in ONE_USER_SCOPES:
                 continue
             for value in values:
                 for method in route.methods or ():
@@ -101,7 +101,7 @@ def test_each_route_of_others_ids_finds_nothing(
                     assert answer.status_code == 404, (method, path, answer.text)
                     assert "red kite" not in answer.text
                     asked.add(route.path)
-    assert asked == {r.path for r in routes(served) if "{" in r.path and scope_of(r) in OF_ONE_USER}
+    assert asked == {r.path for r in routes(served) if "{" in r.path and scope_of(r) in ONE_USER_SCOPES}
     assert snapshot(connection) == before
 
 

@@ -1,8 +1,22 @@
--- Access: keys of the API, sessions of the dashboard.
+-- Access: API keys, and the dashboard's sessions.
 
--- name: api_keys
--- The keys of the API without what would let anybody use one, the latest first, from a key on; of one user, or only those that
--- may be used.
+-- name: create_token
+INSERT INTO generation.api_token (id, name, secret_hash, scopes, user_id, requests_per_minute, most_waiting, max_body_kb,
+                                  created_by, expires_at)
+VALUES (%(id)s, %(name)s, %(secret_hash)s, %(scopes)s, %(user)s, %(requests_per_minute)s, %(most_waiting)s, %(max_body_kb)s,
+        %(by)s, statement_timestamp() + make_interval(secs => %(lasts)s))
+
+-- name: show_token
+-- One key, without its secret's hash.
+SELECT id, name, scopes, user_id, requests_per_minute, most_waiting, max_body_kb, created_at, created_by, expires_at,
+       revoked_at, last_used_at,
+       CASE WHEN revoked_at IS NOT NULL THEN 'revoked'
+            WHEN expires_at <= statement_timestamp() THEN 'expired' ELSE 'active' END AS state
+  FROM generation.api_token
+ WHERE id = %(id)s
+
+-- name: list_tokens
+-- Keys without their secrets' hashes, the latest first, a page at a time; of one user, or only those that are valid.
 SELECT id, name, scopes, user_id, requests_per_minute, most_waiting, max_body_kb, created_at, created_by, expires_at,
        revoked_at, last_used_at,
        CASE WHEN revoked_at IS NOT NULL THEN 'revoked'
@@ -12,23 +26,27 @@ SELECT id, name, scopes, user_id, requests_per_minute, most_waiting, max_body_kb
         OR (created_at, id) < ((SELECT b.created_at FROM generation.api_token b WHERE b.id = %(before)s::text), %(before)s::text))
    AND (%(user)s::text IS NULL OR user_id = %(user)s::text)
    AND (NOT %(active)s OR revoked_at IS NULL AND (expires_at IS NULL OR expires_at > statement_timestamp()))
- ORDER BY created_at DESC, id DESC LIMIT %(limit)s
+ ORDER BY created_at DESC, id DESC LIMIT %(limit)s::bigint
+
+-- name: revoke_token
+-- Revokes a key that is not revoked yet.
+UPDATE generation.api_token SET revoked_at = clock_timestamp() WHERE id = %(id)s AND revoked_at IS NULL
 
 -- name: find_token
--- A key by its public part, and whether it may be used.
+-- A key by its public part, whether it is valid, and whether its last use has to be recorded.
 SELECT id, name, secret_hash, scopes, user_id, requests_per_minute, most_waiting, max_body_kb,
        revoked_at IS NULL AND (expires_at IS NULL OR expires_at > statement_timestamp()) AS usable,
-       last_used_at IS NULL OR last_used_at < statement_timestamp() - interval '1 minute' AS use_untold
+       last_used_at IS NULL OR last_used_at < statement_timestamp() - interval '1 minute' AS use_unrecorded
   FROM generation.api_token WHERE id = %(id)s
 
 -- name: has_tokens
--- Whether there has ever been a key. Keys that are revoked or expired count: to revoke the last one must open nothing.
+-- Whether any key was ever made. Revoked and expired keys count: revoking the last one must not open the API.
 SELECT EXISTS (SELECT FROM generation.api_token) AS found
 
 -- name: draw_request
--- Counts one request of a key: 0 if it may go on, else in how many seconds one may. next_at is when the key's requests
--- would be over if they came evenly (GCRA); it may lie up to a burst ahead. The row is looked at under its lock, so the
--- fleet never lets in more than that together.
+-- Counts one request of a key: 0 if it may go on, else the seconds until one may. next_at is the time at which the key's
+-- requests would be over if they came evenly (GCRA); it may lie up to a burst ahead. The row is checked under its lock, so
+-- all processes of the fleet together accept no more than that.
 WITH drawn AS (
   INSERT INTO generation.api_token_pace AS p (token_id, next_at)
   VALUES (%(id)s, clock_timestamp() + make_interval(secs => %(gap)s))
@@ -44,13 +62,13 @@ SELECT coalesce(
   %(gap)s::float8) AS wait
 
 -- name: note_use
--- When a key was used last, at most once a minute however many ask at once.
+-- Records when a key was last used, at most once a minute however many requests come at once.
 UPDATE generation.api_token SET last_used_at = clock_timestamp()
  WHERE id = %(id)s AND (last_used_at IS NULL OR last_used_at < clock_timestamp() - interval '1 minute')
 
 -- name: gone_callers
--- Which of these callers would not be let in any more: their key was revoked or has expired, or they had none and now
--- there are keys.
+-- Which of these callers would be refused now: their key was revoked or has expired, or they had none and now there are
+-- keys.
 SELECT c.name FROM unnest(%(names)s::text[]) AS c (name)
   LEFT JOIN generation.api_token t ON t.id = split_part(c.name, ':', 2)
  WHERE CASE split_part(c.name, ':', 1)
@@ -58,49 +76,18 @@ SELECT c.name FROM unnest(%(names)s::text[]) AS c (name)
          WHEN 'loopback' THEN EXISTS (SELECT FROM generation.api_token)
          ELSE false END
 
--- name: create_token
--- Makes a key.
-INSERT INTO generation.api_token (id, name, secret_hash, scopes, user_id, requests_per_minute, most_waiting, max_body_kb,
-                                  created_by, expires_at)
-VALUES (%(id)s, %(name)s, %(secret_hash)s, %(scopes)s, %(user)s, %(requests_per_minute)s, %(most_waiting)s, %(max_body_kb)s,
-        %(by)s, statement_timestamp() + make_interval(secs => %(lasts)s))
-RETURNING id, name, scopes, user_id, requests_per_minute, most_waiting, max_body_kb, created_at, created_by, expires_at,
-          revoked_at, last_used_at, CASE WHEN revoked_at IS NOT NULL THEN 'revoked'
-                                         WHEN expires_at <= statement_timestamp() THEN 'expired' ELSE 'active' END AS state
-
--- name: list_tokens
--- All keys, without what would let anybody use one.
-SELECT id, name, scopes, user_id, requests_per_minute, most_waiting, max_body_kb, created_at, created_by, expires_at,
-          revoked_at, last_used_at, CASE WHEN revoked_at IS NOT NULL THEN 'revoked'
-                                         WHEN expires_at <= statement_timestamp() THEN 'expired' ELSE 'active' END AS state
-  FROM generation.api_token ORDER BY created_at, id
-
--- name: token
--- One key, as in list_tokens.
-SELECT id, name, scopes, user_id, requests_per_minute, most_waiting, max_body_kb, created_at, created_by, expires_at,
-          revoked_at, last_used_at, CASE WHEN revoked_at IS NOT NULL THEN 'revoked'
-                                         WHEN expires_at <= statement_timestamp() THEN 'expired' ELSE 'active' END AS state
-  FROM generation.api_token WHERE id = %(id)s
-
--- name: revoke_token
--- Revokes a key that is not revoked yet.
-UPDATE generation.api_token SET revoked_at = clock_timestamp() WHERE id = %(id)s AND revoked_at IS NULL
-RETURNING id, name, scopes, user_id, requests_per_minute, most_waiting, max_body_kb, created_at, created_by, expires_at,
-          revoked_at, last_used_at, CASE WHEN revoked_at IS NOT NULL THEN 'revoked'
-                                         WHEN expires_at <= statement_timestamp() THEN 'expired' ELSE 'active' END AS state
-
--- name: find_session
--- Whose session of the dashboard this is, if it has not ended.
-SELECT token_id FROM generation.dashboard_session WHERE id_hash = %(id_hash)s AND expires_at > statement_timestamp()
-
 -- name: open_session
 INSERT INTO generation.dashboard_session (id_hash, token_id, expires_at)
 VALUES (%(id_hash)s, %(token)s, clock_timestamp() + make_interval(secs => %(lasts)s))
 
+-- name: find_session
+-- The key with which a session was opened, unless the session has expired.
+SELECT token_id FROM generation.dashboard_session WHERE id_hash = %(id_hash)s AND expires_at > statement_timestamp()
+
 -- name: close_session
 DELETE FROM generation.dashboard_session WHERE id_hash = %(id_hash)s RETURNING token_id
 
--- name: discard_sessions
--- Deletes sessions that have ended, a bounded number.
+-- name: delete_expired_sessions
+-- Deletes a bounded number of them.
 DELETE FROM generation.dashboard_session WHERE id_hash IN (
   SELECT id_hash FROM generation.dashboard_session WHERE expires_at < statement_timestamp() ORDER BY expires_at LIMIT 100)

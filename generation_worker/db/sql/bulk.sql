@@ -1,4 +1,4 @@
--- Changes of many jobs, chosen by a filter. The filter stands in both statements, word for word.
+-- Chooses many jobs by a filter. Both statements have the same conditions, word for word.
 
 -- name: count_chosen_jobs
 -- How many jobs of each status a filter chooses.

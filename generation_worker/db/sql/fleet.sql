@@ -1,8 +1,7 @@
 -- The fleet: workers, gates, calls, pauses, live settings and maintenance.
 
 -- name: workers
--- The workers that were heard of within the last day, and what they do. A worker that is alive says so every quarter of
--- its lease.
+-- The workers of the last day, and their state. A living worker sends a heartbeat every quarter of its lease.
 SELECT id,
        CASE WHEN seen_at < statement_timestamp() - interval '2 minutes' THEN 'silent'
             WHEN stuck > 0 THEN 'stuck' WHEN busy > 0 THEN 'busy' WHEN asleep THEN 'asleep' ELSE 'idle' END AS state,
@@ -12,7 +11,7 @@ SELECT id,
  ORDER BY started_at, id LIMIT %(limit)s
 
 -- name: gates
--- The gates of the providers' keys: how much of the limit the last minute has used, and why nothing is asked just now, if so.
+-- The gates of the providers' keys: how much of the limit the last minute has used, and why a gate is closed.
 SELECT key_label, provider, calls_per_minute,
        generation.gate_sum(generation.gate_window(used, head, generation.gate_tenth(statement_timestamp())))::integer AS used,
        CASE WHEN breaker = 'open' AND probe_job IS NOT NULL AND open_until > statement_timestamp() THEN 'probing'
@@ -33,7 +32,7 @@ SELECT key_label, provider, calls_per_minute,
  ORDER BY provider, key_label LIMIT %(limit)s
 
 -- name: lanes
--- What waits for each provider, by why it does: in line, put aside because its user or kind is paused, backing off or
+-- How many jobs wait for each provider, by reason: ready, parked because their user or kind is paused, backing off or
 -- delayed, or until the provider takes calls again. Counts at most a cap of each.
 WITH RECURSIVE lane (provider) AS (
   (SELECT provider FROM generation.generation_job WHERE status = 'pending' ORDER BY provider LIMIT 1)
@@ -55,15 +54,15 @@ SELECT provider,
                                ORDER BY priority, position, id LIMIT %(cap)s) AS line) AS pending,
        (SELECT count(*) FROM (SELECT FROM generation.generation_job j
                                WHERE j.status = 'pending' AND j.provider = waits.provider AND held
-                               ORDER BY priority, position, id LIMIT %(cap)s) AS aside) AS held,
+                               ORDER BY priority, position, id LIMIT %(cap)s) AS aside) AS parked,
        coalesce(due.scheduled, 0) AS scheduled, coalesce(due.rate_limited, 0) AS rate_limited,
        %(cap)s::bigint AS cap
   FROM waits LEFT JOIN due USING (provider)
  ORDER BY provider
 
 -- name: calls
--- What came of the calls within the last %(seconds)s seconds, by key, model and outcome: how many, how long they took, and
--- how many were paid for without an image, or may have been. Looks at a bounded number of calls, the latest ones.
+-- The calls of the last %(seconds)s seconds by key, model and outcome: how many, their mean duration, and how many were
+-- paid for without an image, or may have been. Reads a bounded number of calls, the latest ones.
 WITH latest AS MATERIALIZED (
   SELECT provider, key_label, model, milliseconds, spent, error_code, finished_at FROM generation.provider_call
    WHERE started_at > statement_timestamp() - make_interval(secs => %(seconds)s)
@@ -79,7 +78,7 @@ SELECT provider, key_label, model, CASE WHEN finished_at IS NOT NULL THEN coales
 
 -- name: duplicate_calls
 -- Jobs for which a provider was, or may have been, paid more than once: how many, how many calls beyond the first of each,
--- what as many images cost in credits, and the latest of them. Only a job with a second call can be one. Looks at a bounded
+-- the price of as many images in credits, and the latest of them. Only a job with a second call can be one. Looks at a bounded
 -- number of these, the latest ones.
 WITH again AS MATERIALIZED (
   SELECT job_id, started_at FROM generation.provider_call
@@ -95,19 +94,19 @@ SELECT count(*) AS jobs, coalesce(sum(calls - 1), 0)::bigint AS calls,
   FROM paid LEFT JOIN generation.generation_job j ON j.id = job_id
 
 -- name: pauses
--- What is paused, since when, by whom and why.
+-- Everything that is paused, since when, by whom and why.
 SELECT name, value ->> 'reason' AS reason, updated_at AS since, updated_by AS by
   FROM generation.fleet_setting WHERE name = 'paused' OR starts_with(name, 'paused.') ORDER BY name
 
 -- name: maintenance
--- The tasks of maintenance: how long ago each was done to its end, whether the last run failed, what it found, and for how
--- long it has been due without anybody beginning.
+-- The tasks of maintenance: seconds since the last success, the error of the last run, its findings, and for how long the
+-- task has been due.
 SELECT name, extract(epoch FROM statement_timestamp() - last_ok_at)::float8 AS seconds, last_error, found,
        greatest(extract(epoch FROM statement_timestamp() - next_at), 0)::float8 AS overdue
   FROM generation.maintenance_task ORDER BY name
 
 -- name: fleet_settings
--- What the whole fleet follows, prices included.
+-- The settings of the whole fleet, prices and pauses included.
 SELECT name, value, updated_at, updated_by FROM generation.fleet_setting WHERE name <> 'woken' ORDER BY name
 
 -- name: offered_providers

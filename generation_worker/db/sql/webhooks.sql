@@ -1,7 +1,7 @@
 -- Webhooks: endpoints and deliveries.
 
 -- name: webhook_endpoints
--- The endpoints that are told of events, and how it goes: the troubled ones first. What is counted is counted up to a thousand.
+-- The endpoints and their state, disabled and failing ones first. Deliveries are counted up to a thousand.
 SELECT e.id, e.url, e.events, e.user_id,
        CASE WHEN e.disabled_at IS NOT NULL THEN 'disabled' WHEN e.failing_since IS NOT NULL THEN 'failing'
             WHEN e.closed_until > statement_timestamp() THEN 'resting' ELSE 'ok' END AS state,
@@ -19,8 +19,8 @@ SELECT e.id, e.url, e.events, e.user_id,
  LIMIT %(limit)s
 
 -- name: webhook_deliveries
--- Messages, the latest first, with what came of their last try. state: pending, delivered or dead; failed: all those whose last
--- try went wrong, whether another one follows or not.
+-- Messages, the latest first, with the result of their last try. state: pending, delivered or dead; failed: those whose last
+-- try failed, whether another one follows or not.
 SELECT d.id, d.endpoint_id, d.event, d.job_id, d.batch_id, d.status, d.attempts,
        CASE d.status WHEN 'pending' THEN d.next_at END AS next_at, d.last_status, d.last_error, d.created_at, d.finished_at
   FROM generation.webhook_delivery d
@@ -39,7 +39,7 @@ INSERT INTO generation.webhook_endpoint (url, events, user_id, secret, created_b
 VALUES (%(url)s, %(events)s, %(user)s, %(secret)s, %(by)s) RETURNING id
 
 -- name: lock_endpoint
--- An endpoint before a change, locked; none if it belongs to another user than the one that is named.
+-- An endpoint before a change, locked; no row if it belongs to another user than the given one.
 SELECT id, url, events, user_id, disabled_at, disabled_for FROM generation.webhook_endpoint
  WHERE id = %(id)s AND (%(user)s::text IS NULL OR user_id = %(user)s) FOR NO KEY UPDATE
 
@@ -62,7 +62,7 @@ UPDATE generation.webhook_endpoint
 DELETE FROM generation.webhook_endpoint WHERE id = %(id)s
 
 -- name: forget_deliveries
--- Deletes what waits for an endpoint.
+-- Deletes the pending deliveries of an endpoint.
 DELETE FROM generation.webhook_delivery WHERE endpoint_id = %(id)s AND status = 'pending'
 
 -- name: ping_endpoint
