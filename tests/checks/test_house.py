@@ -58,6 +58,8 @@ def test_a_protocol_needs_a_second_implementation(package: str, tests: str, path
         "WITH due AS (SELECT 1) SELECT * FROM due",
         "SET LOCAL statement_timeout = 5",
         "LISTEN wake",
+        "GRANT SELECT ON job TO app",
+        "SET plan_cache_mode = force_custom_plan",
     ],
 )
 @pytest.mark.parametrize("kind", ["{!r}", "b{!r}", "f{!r}"])
@@ -66,10 +68,17 @@ def test_sql_in_python_is_found(statement: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["Select a job", "SELECTED", "Update it", "WITHOUT", "SET it instead", "DELETE /jobs/1"]
+    "text",
+    ["Select a job", "SELECTED", "Update it", "WITHOUT", "SET it instead", "DELETE /jobs/1", "LISTEN is accepted"],
 )
 def test_words_for_people_are_no_sql(text: str) -> None:
     assert list(module(f"help = {text!r}").sql()) == []
+
+
+def test_doctor_may_advise_what_it_does_not_send() -> None:
+    advice, sent = "remedy = 'GRANT USAGE ON SCHEMA s TO app'", "query = 'SELECT 1'"
+    assert list(module(advice, "generation_worker/doctor/postgres.py").sql()) == []
+    assert list(module(sent, "generation_worker/doctor/postgres.py").sql()) != []
 
 
 def test_a_docstring_is_no_sql() -> None:
