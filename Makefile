@@ -1,6 +1,6 @@
 # Two commands matter: `make demo` and `make test`. Each sets up all it needs in .venv; `make help` names the rest.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check format lint types imports pages test-pg14 test-pg15 test-pg16 test-pg17 \
+.PHONY: help demo test test-fast check format lint types imports house walks pages test-pg14 test-pg15 test-pg16 test-pg17 \
   test-schema test-pgbouncer test-prometheus test-browser fuzz-api test-image provider-sim bench bench-gate bench-events mutants lock clean \
   ready-run ready-dev
 
@@ -33,8 +33,8 @@ test-fast: ready-dev ## Run the tests that need no database: seconds
 	$(PYTEST) tests/domain tests/worker $(ARGS)
 
 # The parts run side by side; the output of each comes in one piece where make can do that.
-check: ready-dev ## Format, lint, types, layers, generated pages, names, locks: seconds
-	@$(MAKE) --no-print-directory -kj2 $(if $(filter output-sync,$(.FEATURES)),-Otarget) types format lint imports pages
+check: ready-dev ## Format, lint, types, layers, structure, generated pages, names, locks: seconds
+	@$(MAKE) --no-print-directory -kj2 $(if $(filter output-sync,$(.FEATURES)),-Otarget) types format lint imports house pages
 	@echo 'All checks passed.'
 
 format:
@@ -45,6 +45,8 @@ types:
 	@$(BIN)/basedpyright --pythonpath $(BIN)/python
 imports:
 	@$(BIN)/lint-imports --no-logo
+house:
+	@$(BIN)/python scripts/house.py --check
 pages:
 	@$(PYTEST) -q tests/checks tests/docs/test_pages.py tests/db/test_schema_page.py
 
@@ -80,6 +82,9 @@ bench-gate: ready-dev ## Measure a provider's limit: four workers, three minutes
 
 bench-events: ready-dev ## Measure streams of events: how late, and what they ask of the database
 	$(BIN)/python -m benchmarks.events $(ARGS)
+
+walks: ready-dev ## Count the files that a job, a request, a page and a setting enter (ARGS=--names)
+	$(BIN)/python scripts/walks.py $(ARGS)
 
 mutants: ready-dev ## Take each guard out and see a test fail
 	$(LISTEN) $(BIN)/python scripts/mutants.py $(ARGS)

@@ -28,10 +28,13 @@ LONG_FUNCTION = 40
 
 SQL = re.compile(
     r"\s*(?:--.*\n\s*)*(?:SELECT\s|INSERT\s+INTO\s|UPDATE\s+\S+\s+SET\s|DELETE\s+FROM\s|WITH\s+\w+\s+AS\s|"
-    r"(?:CREATE|ALTER|DROP|TRUNCATE|GRANT|REVOKE|LISTEN|UNLISTEN|NOTIFY|EXPLAIN|COPY|LOCK|VACUUM|ANALYZE)\s|DO\s+\$|"
-    r"SET\s+(?:LOCAL\s+|SESSION\s+)?\w+\s*(?:=|TO)\s)"
+    r"(?:CREATE|DROP|TRUNCATE|REVOKE|EXPLAIN|COPY|LOCK|ANALYZE)\s|(?:UN)?LISTEN\s+\S*$|NOTIFY\s+\S+\s*(?:,|$)|DO\s+\$|"
+    r"SET\s+(?:LOCAL|SESSION)\s)"
 )
-"""How a statement begins that is sent from Python. Words for people that begin so are marked with `# not SQL`."""
+"""How a statement begins that is sent from Python."""
+REMEDY = re.compile(r"\s*(?:ALTER|GRANT|VACUUM|SET\s+\w+\s*(?:=|TO))\s")
+"""How a statement begins that `doctor` advises and does not send."""
+ADVISES = f"{PACKAGE}/doctor/"
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -70,12 +73,13 @@ class Module:
     def sql(self) -> Iterator[tuple[int, str]]:
         """The statements in it, with their lines: texts that are no docstring and begin as SQL does."""
         docstrings = {id(node.value) for node in ast.walk(self.tree) if isinstance(node, ast.Expr)}
-        lines = self.text.splitlines()
         for node in ast.walk(self.tree):
             if not isinstance(node, ast.Constant) or id(node) in docstrings:
                 continue
             text = node.value.decode(errors="replace") if isinstance(node.value, bytes) else node.value
-            if isinstance(text, str) and SQL.match(text) and "# not SQL" not in lines[node.lineno - 1]:
+            if not isinstance(text, str):
+                continue
+            if SQL.match(text) or (REMEDY.match(text) and not self.path.startswith(ADVISES)):
                 yield node.lineno, " ".join(text.split())[:60]
 
 

@@ -18,25 +18,20 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("generation_worker", "tests", "alembic", "sql", "scripts", "pyproject.toml")
-QUERIES = "generation_worker/db/queries"
-SCHEMA = "alembic/sql/0001_generation_job.up.sql"
+QUERIES = "generation_worker/db/sql/protocol"
+SCHEMA = "alembic/sql/0001_baseline.up.sql"
 SETTLEMENT = "generation_worker/domain/settlement.py"
-FUNCTIONS = "alembic/sql/0005_provider_gate.up.sql"
-GATE = FUNCTIONS
-BY_HAND = "alembic/sql/0015_rows_by_hand.up.sql"
-AUDIT = "alembic/sql/0001_baseline.up.sql"
-CLAIM, BEGIN, FINISH, MOVE, HOLD, FREE = (
+CLAIM, LIMITED, BEGIN, FINISH, MOVE, HOLD, FREE = (
     f"{QUERIES}/{name}.sql"
-    for name in ("claim_jobs", "begin_call", "finish_call", "move_jobs", "park_paused_jobs", "unpark_jobs")
-)
-CLOSED, ANOTHER = (f"{QUERIES}/parts/{name}.sql" for name in ("how_closed", "another_key"))
+    for name in (
+        "claim_jobs", "claim_limited_jobs", "begin_call", "finish_call", "move_jobs", "park_paused_jobs", "unpark_jobs"
+    )
+)  # fmt: skip
 RENEW, RETURN, REGISTER = (f"{QUERIES}/{name}.sql" for name in ("renew_permit", "return_permit", "register_worker"))
 ADDRESSES = "generation_worker/domain/urls.py"
 URLS = "generation_worker/domain/urls.py"
 FETCH = "generation_worker/fetch"
-OUTBOX = "alembic/sql/0016_webhooks.up.sql"
-COURIER = "generation_worker/db/courier"
-TAKE, RECORD, BATCHES = (f"{COURIER}/{name}.sql" for name in ("claim_deliveries", "record_delivery", "finish_batches"))
+TAKE, RECORD, BATCHES = (f"{QUERIES}/{name}.sql" for name in ("claim_deliveries", "record_delivery", "finish_batches"))
 HOOK = "generation_worker/domain/webhook.py"
 JOBS, BULK, WAKE, FLEET, PAUSES, CREDITS, TOKENS = (
     f"generation_worker/db/{name}.py" for name in ("jobs", "bulk", "signals", "fleet", "fleet", "credits", "access")
@@ -73,15 +68,15 @@ class Mutant(NamedTuple):
 
 MUTANTS = [
     # balances that run low
-    Mutant("alembic/sql/0017_credits_low.up.sql", " AND a.balance_after - a.amount >= low.threshold", "",
+    Mutant(SCHEMA, " AND a.balance_after - a.amount >= low.threshold", "",
            "webhook_outbox"),
-    Mutant("alembic/sql/0017_credits_low.up.sql", " AND (e.user_id IS NULL OR e.user_id = a.user_id)", "",
+    Mutant(SCHEMA, " AND (e.user_id IS NULL OR e.user_id = a.user_id)", "",
            "webhook_outbox"),
-    Mutant("alembic/sql/0017_credits_low.up.sql", "   WHERE e.disabled_at IS NULL;", "   WHERE true;",
+    Mutant(SCHEMA, "   WHERE e.disabled_at IS NULL;", "   WHERE true;",
            "webhook_outbox"),
     # rows that are written by hand
-    Mutant(BY_HAND, "octet_length(NEW.payload::text) > 262144", "false", "unclaimable"),
-    Mutant(BY_HAND, "least(j.position, timestamptz '9999-01-01 00:00+00')", "j.position", "unclaimable"),
+    Mutant(SCHEMA, "octet_length(NEW.payload::text) > 262144", "false", "unclaimable"),
+    Mutant(SCHEMA, "least(j.position, timestamptz '9999-01-01 00:00+00')", "j.position", "unclaimable"),
     # the fence
     Mutant(f"{QUERIES}/settle_attempts.sql", "e.id = j.id AND e.token = j.lease_token", "e.id = j.id",
            "settle_attempts"),
@@ -97,8 +92,7 @@ MUTANTS = [
            "least(j.locked_at + make_interval(secs => %(timeout)s), j.deadline_at) + make_interval(secs => %(grace)s)",
            "'infinity'", "renew_leases"),
     # races
-    Mutant(CLAIM, "     LIMIT %(slots)s\n-- end\n       FOR NO KEY UPDATE SKIP LOCKED) job",
-           "     LIMIT %(slots)s\n-- end\n) job", "races"),
+    Mutant(CLAIM, "     LIMIT %(slots)s\n       FOR NO KEY UPDATE SKIP LOCKED) job", "     LIMIT %(slots)s\n) job", "races"),
     Mutant(f"{QUERIES}/reclaim_jobs.sql", "     FOR NO KEY UPDATE SKIP LOCKED\n", "", "races"),
     Mutant(f"{QUERIES}/promote_jobs.sql", "     FOR NO KEY UPDATE SKIP LOCKED\n", "", "races"),
     Mutant(f"{QUERIES}/settle_attempts.sql", "(SELECT count(*) FROM account)", "(SELECT 0)", "races"),
@@ -107,8 +101,7 @@ MUTANTS = [
     Mutant(f"{QUERIES}/claim_jobs.sql", "SET balance = t.balance", "SET balance = a.balance", "races"),
     Mutant(f"{QUERIES}/claim_jobs.sql", "   ORDER BY user_id FOR NO KEY UPDATE\n", "\n", "races"),
     # order
-    Mutant(f"{QUERIES}/claim_jobs.sql", "     ORDER BY j.priority, j.position, j.id\n-- limited",
-           "     ORDER BY j.id\n-- limited", "claim_jobs"),
+    Mutant(f"{QUERIES}/claim_jobs.sql", "     ORDER BY j.priority, j.position, j.id\n     LIMIT", "     ORDER BY j.id\n     LIMIT", "claim_jobs"),
     Mutant(f"{QUERIES}/claim_jobs.sql",
            "       AND (j.priority, j.position, j.id) >= (lane.priority, lane.position, lane.id)\n     ORDER",
            "     ORDER", "claim_jobs"),
@@ -127,44 +120,46 @@ MUTANTS = [
     Mutant(f"{QUERIES}/begin_call.sql", "spent IS DISTINCT FROM false", "spent", "begin_call"),
     Mutant(SCHEMA, "WHEN (NEW.debited AND NEW.status IN ('failed', 'cancelled'))",
            "WHEN (NEW.debited AND NEW.status IN ('failed'))", "refund_trigger"),
-    Mutant(SCHEMA, "CREATE TRIGGER append_only BEFORE UPDATE OR DELETE", "CREATE TRIGGER append_only BEFORE DELETE",
+    Mutant(SCHEMA, "BEFORE UPDATE OR DELETE ON generation.credit_entry", "BEFORE DELETE ON generation.credit_entry",
            "credits"),
     Mutant(SCHEMA, "CREATE UNIQUE INDEX credit_entry_once_a_job", "CREATE INDEX credit_entry_once_a_job",
            "constraints"),
     Mutant(SCHEMA, "WHEN 'completed' THEN false\n    WHEN 'failed'", "WHEN 'completed' THEN true\n    WHEN 'failed'",
            "state_chart"),
-    Mutant(FUNCTIONS, "WHERE w.owed > coalesce(a.balance, 0) LIMIT 1", "WHERE false LIMIT 1", "enqueue"),
-    Mutant(FUNCTIONS, "WHERE j.request_hash <> p.request_hash LIMIT 1", "WHERE false LIMIT 1", "enqueue"),
+    Mutant(SCHEMA, "WHERE w.owed > coalesce(a.balance, 0) LIMIT 1", "WHERE false LIMIT 1", "enqueue"),
+    Mutant(SCHEMA, "WHERE j.request_hash <> p.request_hash LIMIT 1", "WHERE false LIMIT 1", "enqueue"),
     # the gate
-    Mutant(CLAIM, "greatest(calls_per_minute - gate_sum(window_now), 0)", "calls_per_minute", "gate"),
-    Mutant(CLAIM, "CASE WHEN closed_for_seconds > 0 THEN 0\n", "CASE WHEN false THEN 0\n", "gate"),
-    Mutant(CLAIM, "CASE breaker WHEN 'open' THEN 1 ELSE", "CASE breaker WHEN 'ajar' THEN 1 ELSE", "gate"),
-    Mutant(CLAIM, "CASE g.breaker WHEN 'open' THEN r.now + interval '2 minutes' END", "g.open_until", "gate"),
-    Mutant(CLAIM, "WHERE g.key_label = ANY (%(keys)s::text[])\n     AND EXISTS", "WHERE EXISTS", "gate"),
+    Mutant(LIMITED, "greatest(calls_per_minute - generation.gate_sum(window_now), 0)", "calls_per_minute", "gate"),
+    Mutant(LIMITED, "CASE WHEN closed_for_seconds > 0 THEN 0\n", "CASE WHEN false THEN 0\n", "gate"),
+    Mutant(LIMITED, "CASE breaker WHEN 'open' THEN 1 ELSE", "CASE breaker WHEN 'ajar' THEN 1 ELSE", "gate"),
+    Mutant(LIMITED, "CASE g.breaker WHEN 'open' THEN r.now + interval '2 minutes' END", "g.open_until", "gate"),
+    Mutant(LIMITED, "WHERE g.key_label = ANY (%(keys)s::text[])\n     AND EXISTS", "WHERE EXISTS", "gate"),
     Mutant(BEGIN, "AND NOT EXISTS (SELECT FROM told WHERE wait IS NOT NULL)", "", "gate"),
     Mutant(BEGIN, "(NOT c.has_permit OR c.tenth > %(permit)s::bigint + 1)", "false", "gate"),
-    Mutant(CLOSED, "NOT has_permit AND gate_sum(window_now) >= calls_per_minute", "false", "gate"),
-    Mutant(CLOSED, "WHEN limited_for > 0 THEN limited_for", "WHEN false THEN 1", "gate"),
+    Mutant(BEGIN, "NOT has_permit AND generation.gate_sum(window_now) >= calls_per_minute", "false", "gate"),
+    Mutant(BEGIN, "WHEN limited_for > 0 THEN limited_for", "WHEN false THEN 1", "gate"),
     Mutant(RENEW, "WHERE g.key_label = j.key_label AND j.wait IS NULL", "WHERE false", "gate"),
     Mutant(FINISH, "greatest(t.closed_until,", "greatest(", "gate"),
     Mutant(FINISH, "is_probe AND %(verdict)s IN ('failed', 'refused')", "%(verdict)s IN ('failed', 'refused')", "gate"),
     Mutant(FINISH, "AND (finished_at IS NULL OR resumable)", "", "gate"),
     Mutant(BEGIN, "open_for > 0 AND fallback_provider IS NOT NULL", "fallback_provider IS NOT NULL", "gate_ways"),
-    Mutant(ANOTHER, "AND o.breaker = 'closed'", "AND o.breaker = 'ajar'", "gate_ways"),
+    Mutant(BEGIN, "AND o.breaker = 'closed'", "AND o.breaker = 'ajar'", "gate_ways"),
     Mutant(BEGIN, "CASE WHEN c.has_permit THEN %(permit)s::bigint END", "%(permit)s::bigint", "gate_ways"),
+    Mutant(RENEW, "WHERE g.key_label = j.key_label AND j.wait IS NULL", "WHERE g.key_label = j.key_label", "gate"),
+    Mutant(RENEW, "AND c.number = %(number)s AND j.wait IS NULL", "AND c.number = %(number)s", "gate"),
     Mutant(RENEW, "CASE WHEN j.has_permit THEN %(permit)s::bigint END", "%(permit)s::bigint", "gate_ways"),
-    Mutant(ANOTHER, "AND w.seen_at > t.now - interval '2 minutes'", "", "gate_ways"),
+    Mutant(BEGIN, "AND w.seen_at > t.now - interval '2 minutes'))", "))", "gate_ways"),
     Mutant(FINISH, "c.breaker = 'open' AND EXISTS (", "EXISTS (", "gate_ways"),
     Mutant(FINISH, "WHEN t.closes_until > coalesce(t.closed_until, '-infinity')", "WHEN true", "gate_ways"),
-    Mutant(CLAIM, "kept.key_label <> ALL (%(keys)s::text[]) AND", "", "gate_ways"),
-    Mutant(CLAIM, "AND (EXISTS (SELECT FROM staged_image s WHERE s.job_id = j.id)", "AND (false", "gate_ways"),
+    Mutant(LIMITED, "kept.key_label <> ALL (%(keys)s::text[]) AND", "", "gate_ways"),
+    Mutant(LIMITED, "AND (EXISTS (SELECT FROM generation.staged_image s WHERE s.job_id = j.id)", "AND (false", "gate_ways"),
     Mutant(RETURN, "AND lease_token = %(token)s)", "AND false)", "gate_ways"),
     Mutant(RETURN, "gate.place > 0 AND gate.used[gate.place::int] > 0", "gate.place > 0", "gate_ways"),
     Mutant(RETURN, "CASE WHEN g.probe_job = %(job_id)s::uuid", "CASE WHEN true", "gate_ways"),
     Mutant(REGISTER, "SET head = greatest(provider_gate.head, excluded.head),\n", "SET\n", "gate_ways"),
     Mutant(MOVE, "g.breaker = 'open' AND g.open_until > statement_timestamp()", "g.breaker = 'open'", "gate"),
     Mutant(MOVE, "EXISTS (SELECT FROM alive WHERE j.fallback_provider = ANY (alive.providers))", "true", "gate"),
-    Mutant(GATE, "WHEN head <= old_head THEN used\n", "WHEN false THEN used\n", "gate"),
+    Mutant(SCHEMA, "WHEN head <= old_head THEN used\n", "WHEN false THEN used\n", "gate"),
     # pauses
     Mutant(CLAIM, "name = 'paused' OR name = 'paused.provider.' || lane.provider", "name = 'paused'", "pauses"),
     Mutant(CLAIM, "name = 'paused' OR name = 'paused.provider.' || lane.provider",
@@ -173,12 +168,12 @@ MUTANTS = [
            "NOT j.held\n       AND NOT ARRAY['paused.user.' || j.user_id] &&", "pauses"),
     Mutant(CLAIM, "NOT j.held\n       AND NOT ARRAY['paused.user.' || j.user_id, 'paused.kind.' || j.kind] &&",
            "NOT j.held\n       AND NOT ARRAY['paused.kind.' || j.kind] &&", "pauses"),
-    Mutant(CLAIM, "AND j.has_answer\n       AND NOT ARRAY['paused.user.' || j.user_id, 'paused.kind.' || j.kind] &&",
+    Mutant(LIMITED, "AND j.has_answer\n       AND NOT ARRAY['paused.user.' || j.user_id, 'paused.kind.' || j.kind] &&",
            "AND j.has_answer\n       AND NOT ARRAY['paused.kind.' || j.kind] &&", "pauses"),
     Mutant(HOLD, " ORDER BY name FOR SHARE", "", "pauses"),
     # control of a running fleet
     *(
-        Mutant(file, "SELECT label, provider, gate_limit(label, provider, calls), calls",
+        Mutant(file, "SELECT label, provider, generation.gate_limit(label, provider, calls), calls",
                "SELECT label, provider, calls, calls", "live_limits")
         for file in (REGISTER, TOUCH)
     ),
@@ -198,9 +193,15 @@ MUTANTS = [
     Mutant(BULK, "(default + on_request) if chosen.worker is not None else default", "default + on_request", "bulk"),
     Mutant(BULK, "    if chosen.status not in default + on_request:", "    if False:", "bulk"),
     Mutant(BULK, "except (RequestRefused, InvalidPayload) as error:", "except InvalidPayload as error:", "bulk"),
-    Mutant(CHOSEN, "\n                            AND (%(worker)s::text IS NULL OR j.locked_by = %(worker)s)", "", "bulk"),
-    Mutant(CHOSEN, "\n           WHEN 'replay' THEN NOT EXISTS (SELECT FROM generation.generation_job r WHERE r.retry_of = j.id) END",
-           "\n           WHEN 'replay' THEN true END", "bulk"),
+    *(
+        Mutant(CHOSEN, f"\n{indent}{guard}", f"\n{indent}{instead}", "bulk")
+        for indent in (" " * 7, " " * 28)  # of the statement that counts, and of the one that chooses
+        for guard, instead in (
+            ("AND (%(worker)s::text IS NULL OR j.locked_by = %(worker)s)", ""),
+            ("    WHEN 'replay' THEN NOT EXISTS (SELECT FROM generation.generation_job r WHERE r.retry_of = j.id)",
+             "    WHEN 'replay' THEN true"),
+        )
+    ),
     *(
         Mutant(file, f'record(connection, by, "{action}"', f'(lambda *_, **__: 0)(connection, by, "{action}"', AUDITED)
         for file, action in (
@@ -268,22 +269,23 @@ MUTANTS = [
     Mutant(f"{FETCH}/cache.py", "or found.st_uid != os.getuid()", "", "cache"),
     Mutant(f"{FETCH}/cache.py", "or found.st_mode & 0o022", "", "cache"),
     # telling the app
-    Mutant(OUTBOX, "WHERE j.finished_at IS NOT NULL AND e.disabled_at IS NULL;", "WHERE j.finished_at IS NOT NULL;",
+    Mutant(SCHEMA, "WHERE j.finished_at IS NOT NULL AND e.disabled_at IS NULL;", "WHERE j.finished_at IS NOT NULL;",
            "webhook_outbox"),
-    Mutant(OUTBOX, "ANY (e.events) AND (e.user_id IS NULL OR e.user_id = j.user_id)\n   WHERE",
+    Mutant(SCHEMA, "ANY (e.events) AND (e.user_id IS NULL OR e.user_id = j.user_id)\n   WHERE",
            "ANY (e.events)\n   WHERE",
            "webhook_outbox"),
-    Mutant(OUTBOX, "LANGUAGE plpgsql SECURITY DEFINER AS $$\nBEGIN\n  IF NOT",
-           "LANGUAGE plpgsql AS $$\nBEGIN\n  IF NOT",
+    Mutant(SCHEMA, "tell_of_endings() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET",
+           "tell_of_endings() RETURNS trigger LANGUAGE plpgsql SET",
            "webhook_outbox"),
-    Mutant(OUTBOX, "WHEN (NEW.breaker = 'open' AND OLD.breaker <> 'open')", "WHEN (NEW.breaker = 'open')",
+    Mutant(SCHEMA, "WHEN (NEW.breaker = 'open' AND OLD.breaker <> 'open')", "WHEN (NEW.breaker = 'open')",
            "webhook_outbox"),
-    Mutant(OUTBOX, "to_char($1 AT TIME ZONE 'UTC',", "to_char($1,", "webhook_outbox"),
-    Mutant(OUTBOX, "CREATE UNIQUE INDEX webhook_delivery_job", "CREATE INDEX webhook_delivery_job", "webhook_outbox"),
+    Mutant(SCHEMA, "to_char($1 AT TIME ZONE 'UTC',", "to_char($1,", "webhook_outbox"),
+    Mutant(SCHEMA, "CREATE UNIQUE INDEX webhook_delivery_job", "CREATE INDEX webhook_delivery_job", "webhook_outbox"),
     Mutant(BATCHES, "HAVING bool_and(j.finished_at IS NOT NULL)", "HAVING true", "webhook_outbox"),
     Mutant(BATCHES, "ON CONFLICT (batch_id, endpoint_id) WHERE batch_id IS NOT NULL DO NOTHING", "", "webhook_outbox"),
     Mutant(BATCHES, "AND (e.user_id IS NULL OR e.user_id = j.user_id)", "", "webhook_outbox"),
     Mutant(TAKE, "         FOR NO KEY UPDATE SKIP LOCKED) d", ") d", "deliveries"),
+    Mutant(TAKE, "FOR NO KEY UPDATE SKIP LOCKED) d", "FOR NO KEY UPDATE) d", "deliveries"),
     Mutant(TAKE, "AND next_at <= statement_timestamp()\n", "\n", "deliveries"),
     Mutant(TAKE, "lease_token = gen_random_uuid()", "lease_token = coalesce(d.lease_token, gen_random_uuid())",
            "deliveries"),

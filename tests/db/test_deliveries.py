@@ -64,6 +64,17 @@ def test_each_is_taken_by_one(connection: Connection, database: Database):
     assert set(ids) == messages
 
 
+def test_a_delivery_that_another_worker_is_claiming_is_passed_over(connection: Connection, database: Database):
+    put_message(connection, put_endpoint(connection))
+    connection.execute("SET lock_timeout = '5s'")
+    with database.connect(autocommit=False) as other:
+        [claimed] = Box(other).take()
+        assert Box(connection).take() == []
+        other.commit()
+    assert Box(connection).take() == []
+    assert claimed.attempts == 1
+
+
 def test_after_its_lease_it_is_due_again_with_the_same_id_and_body(connection: Connection, box: Box):
     put_message(connection, put_endpoint(connection))
     [first] = box.take()

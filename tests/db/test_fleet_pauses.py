@@ -115,12 +115,13 @@ def test_it_holds_behind_a_gate_too_and_for_answers_that_are_paid_for(
     assert len(worker.claim(keys=keys).jobs) == 2
 
 
-def test_two_pauses_of_one_job_have_to_end_both(worker: Worker, connection: Connection):
+@pytest.mark.parametrize("order", [(KIND, USER), (USER, KIND)], ids=["the kind first", "the user first"])
+def test_two_pauses_of_one_job_have_to_end_both(worker: Worker, connection: Connection, order: tuple[Extent, Extent]):
     put(connection)
     for extent in (KIND, USER):
         pause(connection, extent, by=ADA)
     aside(connection)
-    for last, extent in ((False, KIND), (True, USER)):
+    for last, extent in zip((False, True), order, strict=True):
         resume(connection, extent, by=ADA)
         aside(connection)
         assert (held(connection), len(claimed(worker))) == ((0, 1) if last else (1, 0))

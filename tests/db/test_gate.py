@@ -185,7 +185,7 @@ def test_a_permit_is_renewed_when_the_request_leaves(fleet: Fleet) -> None:
     assert renewed.wait is None
     assert renewed.permit >= begun.permit
     gate = fleet.gate()
-    assert (gate["calls"], gate["used"][-1]) == (1, 1)
+    assert (gate["head"], gate["calls"], gate["used"][-1]) == (renewed.permit, 1, 1)
     (call,) = calls(fleet.connection, claimed.id)
     assert abs(call["started_at"].timestamp() * 10 - renewed.permit) < 2
 
@@ -195,12 +195,15 @@ def test_a_permit_is_not_renewed_through_a_gate_that_has_closed(fleet: Fleet) ->
     first, second = fleet.claim().jobs
     fleet.begin(first)
     permit = fleet.begin(second).permit
-    fleet.end(first, "limited", wait=40)
+    fleet.end(first, "limited", wait=60)
     assert permit is not None
-    renewed = fleet.worker.store.renew_permit(second, 1, key_label="far-1", permit=permit)
+    fleet.pass_time(20)
+    gate, begun_calls = fleet.gate(), calls(fleet.connection, second.id)
+    renewed = fleet.worker.store.renew_permit(second, 1, key_label="far-1", permit=permit - 200)
     assert renewed is not None
     assert renewed.wait == pytest.approx(40, abs=5)
     assert renewed.reason == "it limited"
+    assert (fleet.gate(), calls(fleet.connection, second.id)) == (gate, begun_calls)  # the permit stays where it was
 
 
 def test_the_stamp_is_later_than_the_statement_by_the_wait_for_the_gate(fleet: Fleet, database: Database) -> None:
