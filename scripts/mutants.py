@@ -228,9 +228,9 @@ MUTANTS = [
     Mutant(FREE, "AND 'paused.kind.' || owner.kind NOT IN (SELECT name FROM paused)", "", "pauses"),
     Mutant(MOVE, "name = 'paused.provider.' || j.fallback_provider", "name = ''", "pauses"),
     # the audit trail
-    Mutant(AUDIT, "BEFORE UPDATE OR DELETE ON generation.audit_event", "BEFORE DELETE ON generation.audit_event",
+    Mutant(SCHEMA, "BEFORE UPDATE OR DELETE ON generation.audit_event", "BEFORE DELETE ON generation.audit_event",
            "audit_trail"),
-    Mutant(AUDIT, "BEFORE TRUNCATE ON generation.audit_event", "BEFORE TRUNCATE ON generation.worker_process",
+    Mutant(SCHEMA, "BEFORE TRUNCATE ON generation.audit_event", "BEFORE TRUNCATE ON generation.worker_process",
            "audit_trail"),
     # decisions
     Mutant(SETTLEMENT, "if not error.retry or job.attempt >= job.max_attempts:", "if not error.retry:", "settlement"),

@@ -38,8 +38,6 @@ from generation_worker.ports import (
 Row = dict[str, Any]
 
 
-
-
 def lane_columns(low_water_marks: Mapping[str, ClaimCursor]) -> dict[str, Any]:
     priorities, positions, ids = zip(*low_water_marks.values(), strict=True)
     return {

@@ -14,9 +14,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.browsed.watched import Complaints, watched
 from tests.support.database import Connection
 from tests.support.populated import Population
-from tests.web.served_api import Api
 from tests.web.conftest import MakeKey, key, population, served_alone
 from tests.web.registry import World
+from tests.web.served_api import Api
 
 __all__ = ["key", "population", "served_alone"]
 

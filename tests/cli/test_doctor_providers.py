@@ -59,7 +59,9 @@ def test_each_of_several_keys_is_looked_at(cli: Command, monkeypatch: pytest.Mon
     done = cli("doctor", "--json", "--only", "providers.gemini")
     assert [finding["status"] for finding in done.json] == ["ok", "fault"]
     wrong = label("another-key-that-is-wrong")
-    assert done.json[1]["detail"].startswith(f"{wrong}: Google refuses this key or project (400 INVALID_ARGUMENT: API key not valid")
+    assert done.json[1]["detail"].startswith(
+        f"{wrong}: Google refuses this key or project (400 INVALID_ARGUMENT: API key not valid"
+    )
     assert "GEMINI_API_KEY" in done.json[1]["remedy"]
     assert done.status == 1
 

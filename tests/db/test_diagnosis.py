@@ -161,12 +161,12 @@ def test_what_others_say_has_a_remedy_too(said: str, remedy: str):
 # the tables
 
 
-def test_tables_as_new_as_this_version(sessions: Sessions):
+def test_tables_as_new_as_this_version(sessions: ReadOnlySessions):
     assert examine_schema(Queries(sessions, schema=SCHEMA)) == ("ok", f"revision {HEAD}, in schema {SCHEMA}", None)
 
 
 def test_no_tables(empty_database: Database):
-    with closing(Sessions(empty_database.conninfo)) as sessions:
+    with closing(ReadOnlySessions(empty_database.conninfo)) as sessions:
         verdict = examine_schema(Queries(sessions, schema=SCHEMA))
     assert verdict == ("fault", f"there are no tables yet in the schema {SCHEMA}", "Run: generation-worker migrate")
 
@@ -175,7 +175,7 @@ def test_tables_in_another_schema(empty_database: Database):
     connection = empty_database.connect_direct()
     connection.execute("CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.generation_job ()")
     connection.execute("CREATE TABLE elsewhere.generation_worker_version ()")
-    with closing(Sessions(empty_database.conninfo)) as sessions:
+    with closing(ReadOnlySessions(empty_database.conninfo)) as sessions:
         verdict = examine_schema(Queries(sessions, schema=SCHEMA))
     assert verdict.status == "fault"
     assert "in the schema elsewhere" in verdict.detail
@@ -206,7 +206,7 @@ def test_revisions(place: SchemaPlace, revision: str | None, status: str, said: 
 # rights
 
 
-def test_the_owner_may_do_everything(sessions: Sessions, database: Database):
+def test_the_owner_may_do_everything(sessions: ReadOnlySessions, database: Database):
     queries = Queries(sessions, schema=SCHEMA)
     verdict = judge_rights(list_table_rights(queries, our_tables()), list_functions(queries), "web", schema=SCHEMA)
     assert verdict == ("ok", "web may do all that a worker does and owns the tables", None)
@@ -263,7 +263,7 @@ def test_without_tables_there_are_no_rights_to_lack():
 # dead rows
 
 
-def test_dead_rows_are_counted_where_they_are(sessions: Sessions, database: Database):
+def test_dead_rows_are_counted_where_they_are(sessions: ReadOnlySessions, database: Database):
     tables = list_table_health(Queries(sessions, schema=SCHEMA), our_tables())
     assert {table.name for table in tables} == set(our_tables())
     assert all(table.autovacuum for table in tables)

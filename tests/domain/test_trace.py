@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generation_worker.domain.job import attempt_span_id, read_traceparent, is_traceparent, job_span_id, trace_id_of
+from generation_worker.domain.job import attempt_span_id, is_traceparent, job_span_id, read_traceparent, trace_id_of
 from tests.support.jobs import NO_TRACEPARENTS, TRACEPARENT
 
 JOB = "0190a000-0000-7000-8000-000000000001"

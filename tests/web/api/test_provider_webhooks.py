@@ -103,7 +103,9 @@ def problem(answer: httpx.Response) -> tuple[int, str]:
     return said["status"], said["code"]
 
 
-def test_a_notice_is_taken_and_told_here_and_to_the_fleet(client: httpx.Client, inbox: Inbox, told: RecordedEvents) -> None:
+def test_a_notice_is_taken_and_told_here_and_to_the_fleet(
+    client: httpx.Client, inbox: Inbox, told: RecordedEvents
+) -> None:
     answer = client.post(PATH, content=BODY, headers=signed(BODY, "msg_1"))
     assert (answer.status_code, answer.content) == (204, b"")
     assert inbox.posted == inbox.sent == [Notice.of(ID, "msg_1")]
@@ -194,7 +196,9 @@ def test_so_many_bodies_are_held_at_once(client: httpx.Client, inbox: Inbox, mon
     assert client.post(PATH, content=BODY, headers=signed(BODY, "msg_1")).status_code == 204
 
 
-def test_a_body_that_breaks_off_leaves_the_server_as_it_was(client: httpx.Client, inbox: Inbox, told: RecordedEvents) -> None:
+def test_a_body_that_breaks_off_leaves_the_server_as_it_was(
+    client: httpx.Client, inbox: Inbox, told: RecordedEvents
+) -> None:
     head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf of"
     for _ in range(2 * BODIES):
         with socket.create_connection(("127.0.0.1", client.base_url.port or 0), timeout=30) as connection:
@@ -263,7 +267,9 @@ def test_only_providers_with_a_secret_have_a_path(serve: Serve, inbox: Inbox, ev
     assert serve().post(PATH, content=BODY, headers=signed(BODY, "msg_1")).status_code == 404
 
 
-def test_refusals_are_told_once_in_a_while(client: httpx.Client, told: RecordedEvents, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refusals_are_told_once_in_a_while(
+    client: httpx.Client, told: RecordedEvents, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for _ in range(5):
         client.post(PATH, content=BODY)
     client.post(PATH, content=b"", headers=signed(b"", "msg_1"))
