@@ -249,7 +249,8 @@ def _examine_rights(queries: Queries) -> Verdict:
     if not find_schema(queries).usable:
         return skipped(f"the schema {queries.schema} cannot be used, see database.schema")
     tables, functions = list_table_rights(queries, our_tables()), list_functions(queries)
-    return judge_rights(tables, functions, read_server(queries).role, schema=queries.schema)
+    place = find_schema(queries)
+    return judge_rights(tables, functions, place.role, schema=queries.schema, usable=place.usable or not tables)
 
 
 def _examine_access(queries: Queries) -> Verdict:

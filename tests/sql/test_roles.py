@@ -65,7 +65,8 @@ NOBODY_MAY = [
 
 
 QUESTIONS = (
-    "account", "account_entries", "list_tokens", "show_token", "list_events", "find_scan_end", "balances", "calls", "chosen_jobs",
+    "account", "account_entries", "list_tokens", "show_token", "list_events", "find_scan_end", "balances",
+    "calls", "chosen_jobs",
     "count_chosen_jobs", "count_jobs", "dead_letters", "duplicate_calls", "failures_by_code", "find_jobs",
     "fleet_settings", "functions", "gates", "history", "job", "job_attempts", "job_calls", "job_changes", "job_entries",
     "job_previews", "job_images", "job_pauses", "jobs_of_user", "lanes", "maintenance", "next_due", "oldest_snapshot",
