@@ -195,12 +195,14 @@ MUTANTS = [
            "jobs_changes"),
     Mutant(JOB_SQL, "status IN ('scheduled', 'rate_limited', 'processing')", "true", "jobs_changes"),
     Mutant(BULK, "    if chosen == Filter():", "    if False:", "bulk"),
-    Mutant(BULK, "(default + on_request) if chosen.worker is not None else default", "default + on_request", "bulk"),
+    Mutant(BULK, "(default + on_request) if chosen.worker is not None else default", "default + on_request",
+           "bulk"),
     Mutant(BULK, "    if chosen.status not in default + on_request:", "    if False:", "bulk"),
     Mutant(BULK, "except (RequestRefused, InvalidPayload) as error:", "except InvalidPayload as error:", "bulk"),
-    Mutant(CHOSEN, "\n                            AND (%(worker)s::text IS NULL OR j.locked_by = %(worker)s)", "", "bulk"),
-    Mutant(CHOSEN, "\n           WHEN 'replay' THEN NOT EXISTS (SELECT FROM generation.generation_job r WHERE r.retry_of = j.id) END",
-           "\n           WHEN 'replay' THEN true END", "bulk"),
+    Mutant(CHOSEN, f"\n{28 * ' '}AND (%(worker)s::text IS NULL OR j.locked_by = %(worker)s)", "", "bulk"),
+    Mutant(CHOSEN,
+           f"\n{11 * ' '}WHEN 'replay' THEN NOT EXISTS (SELECT FROM generation.generation_job r WHERE r.retry_of = j.id)",
+           f"\n{11 * ' '}WHEN 'replay' THEN true", "bulk"),
     *(
         Mutant(file, f'record(connection, by, "{action}"', f'(lambda *_, **__: 0)(connection, by, "{action}"', AUDITED)
         for file, action in (
@@ -209,7 +211,8 @@ MUTANTS = [
         )
     ),
     *(
-        Mutant(JOBS, f'record_change(together, by, "{action}"', f'(lambda *_, **__: 0)(together, by, "{action}"', AUDITED)
+        Mutant(JOBS, f'record_change(together, by, "{action}"', f'(lambda *_, **__: 0)(together, by, "{action}"',
+               AUDITED)
         for action in ("job.cancel", "job.replay", "job.run_next", "job.release")
     ),
     Mutant(CREDITS, "if actor is not None and not posting.duplicate:", "if False:", AUDITED),
