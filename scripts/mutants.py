@@ -190,7 +190,8 @@ MUTANTS = [
            "jobs_changes"),
     Mutant(JOB_SQL, "status IN ('scheduled', 'rate_limited', 'processing')", "true", "jobs_changes"),
     Mutant(BULK, "    if chosen == Filter():", "    if False:", "bulk"),
-    Mutant(BULK, "(default + on_request) if chosen.worker is not None else default", "default + on_request", "bulk"),
+    Mutant(BULK, "(default + on_request) if chosen.worker is not None else default", "default + on_request",
+           "bulk"),
     Mutant(BULK, "    if chosen.status not in default + on_request:", "    if False:", "bulk"),
     Mutant(BULK, "except (RequestRefused, InvalidPayload) as error:", "except InvalidPayload as error:", "bulk"),
     *(
@@ -209,7 +210,8 @@ MUTANTS = [
         )
     ),
     *(
-        Mutant(JOBS, f'record_change(together, by, "{action}"', f'(lambda *_, **__: 0)(together, by, "{action}"', AUDITED)
+        Mutant(JOBS, f'record_change(together, by, "{action}"', f'(lambda *_, **__: 0)(together, by, "{action}"',
+               AUDITED)
         for action in ("job.cancel", "job.replay", "job.run_next", "job.release")
     ),
     *(

@@ -22,7 +22,7 @@ from generation_worker.db.enqueue import (
     job_not_found,
 )
 from generation_worker.db.query import BEGINNING, FAR, HEAD, SAMPLE, Mark, Queries, Row, read_cursor, write_cursor
-from generation_worker.domain.estimate import Pace
+from generation_worker.domain.estimate import LanePace
 from generation_worker.domain.job import FINAL, Status
 from generation_worker.domain.refusals import (
     JobIsFinal,
@@ -93,7 +93,7 @@ class MovedJob(NamedTuple):
     position: datetime
 
 
-class Released(NamedTuple):
+class ReleasedJob(NamedTuple):
     """A job that was released."""
 
     status: Status
@@ -315,9 +315,9 @@ def queue_position(queries: Queries, job_id: UUID, *, cap: int = FAR) -> int | N
     return None if found is None else found["position"]
 
 
-def lane_pace(queries: Queries, provider: str) -> Pace:
+def lane_pace(queries: Queries, provider: str) -> LanePace:
     """How fast the lane of a provider has been in the last hour."""
-    return queries.one(Pace, "lane_pace", provider=provider, cap=PACE_SAMPLE)
+    return queries.one(LanePace, "lane_pace", provider=provider, cap=PACE_SAMPLE)
 
 
 # Change one job. Each change is recorded in the audit trail, in the same transaction.
@@ -369,7 +369,7 @@ def run_next(queries: Queries, job_id: UUID | str, *, by: Author) -> MovedJob:
     return MovedJob(**moved)
 
 
-def release_job(queries: Queries, job_id: UUID | str, *, by: Author) -> Released:
+def release_job(queries: Queries, job_id: UUID | str, *, by: Author) -> ReleasedJob:
     """Make a delayed job due now, or take a running job from its worker.
 
     The latter is for a worker that is stuck and still renews its leases: the job's lease expires, so that another
@@ -383,7 +383,7 @@ def release_job(queries: Queries, job_id: UUID | str, *, by: Author) -> Released
             _refuse(before, job_id, JobNotReleasable, "is neither delayed nor held by a worker")
         record_change(together, by, "job.release", f"job:{job_id}", before=before, after=after)
         together.execute("wake_workers")
-    return Released(after["status"], after["locked_by"])
+    return ReleasedJob(after["status"], after["locked_by"])
 
 
 def _refuse(state: Row | None, job_id: UUID | str, error: type[RequestRefused], why: str) -> NoReturn:

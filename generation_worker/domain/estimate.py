@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Pace(NamedTuple):
+class LanePace(NamedTuple):
     """The recent pace of a lane."""
 
     mean_seconds: float | None
@@ -20,7 +20,7 @@ class Pace(NamedTuple):
     """Until one of these gates may open; 0 if one is open."""
 
 
-def seconds_until_done(position: int, pace: Pace) -> float | None:
+def seconds_until_done(position: int, pace: LanePace) -> float | None:
     """For a job with ``position`` jobs before it in its lane; None if there is no basis for an estimate."""
     if pace.mean_seconds is None or pace.slots == 0:
         return None
@@ -32,7 +32,7 @@ def seconds_until_done(position: int, pace: Pace) -> float | None:
     return pace.shut_seconds + must_end_first / per_second + a_job
 
 
-def seconds_left(running: float, pace: Pace) -> float | None:
+def seconds_left(running: float, pace: LanePace) -> float | None:
     """For a job that has been running for ``running`` seconds; None if it already takes longer than the mean."""
     if pace.mean_seconds is None or running >= pace.mean_seconds:
         return None

@@ -118,7 +118,7 @@ class Job(NamedTuple):
     seconds_left: float
     """From the claim to the job's own deadline, by the database's clock."""
     key_label: str | None
-    """The provider's key that the claim has a permit for; None where nothing is limited, or nothing has to be asked."""
+    """The provider's key that the claim has a permit for; None without a limit, or if no call is needed."""
     permit: int | None
     """The decisecond, counted from the epoch, in which the permit counts."""
     cursor: ClaimCursor

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generation_worker.domain.estimate import Pace, seconds_left, seconds_until_done
+from generation_worker.domain.estimate import LanePace, seconds_left, seconds_until_done
 
-TEN = Pace(mean_seconds=10, slots=5, taken=5, per_minute=None, shut_seconds=0)
+TEN = LanePace(mean_seconds=10, slots=5, taken=5, per_minute=None, shut_seconds=0)
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ TEN = Pace(mean_seconds=10, slots=5, taken=5, per_minute=None, shut_seconds=0)
         (0, TEN._replace(taken=0, shut_seconds=30), 40),
     ],
 )
-def test_a_job_in_line(place: int, pace: Pace, expected: float):
+def test_a_job_in_line(place: int, pace: LanePace, expected: float):
     assert seconds_until_done(place, pace) == pytest.approx(expected)
 
 
@@ -41,7 +41,7 @@ def test_a_job_that_runs():
 
 @given(st.integers(0, 10_000), st.integers(1, 100), st.integers(0, 100), st.floats(0.01, 600))
 def test_who_stands_further_back_waits_longer(place: int, slots: int, taken: int, mean: float):
-    pace = Pace(mean, slots, taken, None, 0)
+    pace = LanePace(mean, slots, taken, None, 0)
     here, behind = seconds_until_done(place, pace), seconds_until_done(place + 1, pace)
     assert here is not None
     assert behind is not None

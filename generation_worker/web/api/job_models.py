@@ -72,7 +72,7 @@ class Accepted(AcceptedJob):
     )
 
 
-class JobError(BaseModel):
+class JobFailure(BaseModel):
     """Why the job failed."""
 
     code: str = Field(examples=["content_blocked"])
@@ -99,7 +99,7 @@ class JobSummary(JobUrls):
     batch_id: UUID | None
     batch_index: int
     retry_of: UUID | None
-    error: JobError | None
+    error: JobFailure | None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -179,7 +179,7 @@ class JobEvent(JobSummary):
     result: JobResult | None
 
 
-class Cancelled(JobUrls):
+class CancelledJob(JobUrls):
     """`cancelled` at once if it waited. A running job is asked to stop (202), and may still complete first."""
 
     id: UUID

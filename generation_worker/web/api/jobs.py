@@ -16,14 +16,14 @@ from generation_worker.db import jobs
 from generation_worker.db.audit_trail import Author
 from generation_worker.db.enqueue import EnqueuedJob, EnqueueRequest, job_not_found
 from generation_worker.db.query import FAR, Queries, Row, read_cursor, write_cursor
-from generation_worker.domain.estimate import Pace, seconds_left, seconds_until_done
+from generation_worker.domain.estimate import LanePace, seconds_left, seconds_until_done
 from generation_worker.domain.job import FINAL, Status, read_traceparent
 from generation_worker.domain.payload import ImageConversion, ImageProcessing, ImageRef, Kind, TextToImage
 from generation_worker.ports import Storage
 from generation_worker.web.api.job_models import (
     Accepted,
     AcceptedJob,
-    Cancelled,
+    CancelledJob,
     JobDetails,
     JobPage,
     JobSummary,
@@ -163,9 +163,9 @@ class LanePaces:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._cached: dict[str, tuple[float, Pace]] = {}
+        self._cached: dict[str, tuple[float, LanePace]] = {}
 
-    def of(self, queries: Queries, provider: str) -> Pace:
+    def of(self, queries: Queries, provider: str) -> LanePace:
         """The pace of the provider's lane. Raises StoreUnavailable."""
         now = time.monotonic()
         until, pace = self._cached.get(provider, (now, None))
@@ -184,7 +184,9 @@ Enqueuer = Annotated[Caller, needs("enqueue")]
 router = APIRouter(tags=["jobs"], route_class=GuardedRoute)
 READS = documented(401, 403, 404, 422, 429, 503)
 ENQUEUES = (401, 402, 403, 404, 408, 409, 413, 415, 422, 429, 503)
-STOPPING: dict[int | str, dict[str, Any]] = {202: {"model": Cancelled, "description": "It runs and was asked to stop."}}
+STOPPING: dict[int | str, dict[str, Any]] = {
+    202: {"model": CancelledJob, "description": "It runs and was asked to stop."}
+}
 
 
 @router.post(JOBS, status_code=202, responses=documented(400, *ENQUEUES))
@@ -267,11 +269,11 @@ def cancel_job(
     job_id: UUID,
     queries: Database,
     reason: ForTheRecord = None,
-) -> Cancelled:
+) -> CancelledJob:
     """Stop a job. What was charged is refunded."""
     status = jobs.cancel_for_user(queries, job_id, caller.user_id, by=Author(caller.name, reason))
     response.status_code = 200 if status == "cancelled" else 202
-    return Cancelled(id=job_id, status=status, **Links(request).job(job_id)._asdict())
+    return CancelledJob(id=job_id, status=status, **Links(request).job(job_id)._asdict())
 
 
 @router.post(JOBS + "/{job_id}/retry", status_code=202, responses=documented(*ENQUEUES))

@@ -18,7 +18,7 @@ from generation_worker.db.fleet import Gate, Pause, list_gates, pauses_of_job
 from generation_worker.db.jobs import JobRecord
 from generation_worker.db.query import FAR, Queries, Row
 from generation_worker.db.webhooks import SentMessage, list_deliveries
-from generation_worker.domain.estimate import Pace, span
+from generation_worker.domain.estimate import LanePace, span
 from generation_worker.domain.fleet import extent_of
 from generation_worker.domain.job import FINAL, NO_PROVIDER, WAITING, trace_id_of
 from generation_worker.domain.payload import ImageRef
@@ -256,7 +256,7 @@ def _as_text(state: Mapping[str, Any], name: str) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def wait_reasons(job: Row, pauses: Iterable[Pause], gates: Sequence[Gate], pace: Pace | None) -> list[WaitReason]:
+def wait_reasons(job: Row, pauses: Iterable[Pause], gates: Sequence[Gate], pace: LanePace | None) -> list[WaitReason]:
     """Why a job does not run, apart from the jobs before it. ``gates`` are those of all providers."""
     if job["status"] not in WAITING:
         return []
@@ -298,7 +298,7 @@ def _of_gates(provider: str, gates: Sequence[Gate]) -> Iterator[WaitReason]:
             yield WaitReason(text, f"{HOME}/providers")
 
 
-def _of_workers(provider: str, pace: Pace | None) -> Iterator[WaitReason]:
+def _of_workers(provider: str, pace: LanePace | None) -> Iterator[WaitReason]:
     if pace is not None and pace.slots == 0:
         what = "jobs without a provider" if provider == NO_PROVIDER else provider
         yield WaitReason(f"No living worker serves {what}.", f"{HOME}/workers")

@@ -326,7 +326,7 @@ def _count(
     queries: Queries, action: ActionName, filters: BulkFilters
 ) -> tuple[Mapping[str, int] | None, InvalidRequest | None]:
     if filters.filter == bulk.Filter():
-        return None, None  # the page asks for a condition
+        return None, None  # the page asks the visitor for a condition
     try:
         return bulk.count_jobs(queries, action, filters.filter), None
     except InvalidRequest as refusal:

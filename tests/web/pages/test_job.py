@@ -100,7 +100,7 @@ def test_a_place_in_line_and_what_keeps_it_there(sign_in: SignIn, connection: Co
     page = browser.open(at(job))
     [waits] = [each.text for each in page.tree.all("ul", class_="findings")]
     assert "Paused: user bob: owes" in waits
-    assert "nothing is asked with the key local-key for" in waits
+    assert "no calls with the key local-key for" in waits
     assert page.links["Paused: user bob: owes"] == "/dashboard/control"
 
 
