@@ -33,8 +33,9 @@ URLS = "generation_worker/domain/urls.py"
 FETCH = "generation_worker/fetch"
 TAKE, RECORD, BATCHES = (f"{QUERIES}/{name}.sql" for name in ("claim_deliveries", "record_delivery", "finish_batches"))
 HOOK = "generation_worker/domain/webhook.py"
-JOBS, BULK, WAKE, FLEET, PAUSES, CREDITS, TOKENS = (
-    f"generation_worker/db/{name}.py" for name in ("jobs", "bulk", "signals", "fleet", "fleet", "credits", "access")
+FLEET_SQL = "generation_worker/db/sql/fleet.sql"
+JOBS, BULK, FLEET, CREDITS, TOKENS = (
+    f"generation_worker/db/{name}.py" for name in ("jobs", "bulk", "fleet", "credits", "access")
 )
 TOUCH = f"{QUERIES}/touch_worker.sql"
 CHOSEN = "generation_worker/db/sql/bulk.sql"
@@ -69,11 +70,11 @@ class Mutant(NamedTuple):
 MUTANTS = [
     # balances that run low
     Mutant(SCHEMA, " AND a.balance_after - a.amount >= low.threshold", "",
-           "webhook_outbox"),
+           "webhooks_outbox"),
     Mutant(SCHEMA, " AND (e.user_id IS NULL OR e.user_id = a.user_id)", "",
-           "webhook_outbox"),
+           "webhooks_outbox"),
     Mutant(SCHEMA, "   WHERE e.disabled_at IS NULL;", "   WHERE true;",
-           "webhook_outbox"),
+           "webhooks_outbox"),
     # rows that are written by hand
     Mutant(SCHEMA, "octet_length(NEW.payload::text) > 262144", "false", "unclaimable"),
     Mutant(SCHEMA, "least(j.position, timestamptz '9999-01-01 00:00+00')", "j.position", "unclaimable"),
@@ -161,30 +162,31 @@ MUTANTS = [
     Mutant(MOVE, "EXISTS (SELECT FROM alive WHERE j.fallback_provider = ANY (alive.providers))", "true", "gate"),
     Mutant(SCHEMA, "WHEN head <= old_head THEN used\n", "WHEN false THEN used\n", "gate"),
     # pauses
-    Mutant(CLAIM, "name = 'paused' OR name = 'paused.provider.' || lane.provider", "name = 'paused'", "pauses"),
+    Mutant(CLAIM, "name = 'paused' OR name = 'paused.provider.' || lane.provider", "name = 'paused'", "fleet_pauses"),
     Mutant(CLAIM, "name = 'paused' OR name = 'paused.provider.' || lane.provider",
-           "name = 'paused.provider.' || lane.provider", "pauses"),
+           "name = 'paused.provider.' || lane.provider", "fleet_pauses"),
     Mutant(CLAIM, "NOT j.held\n       AND NOT ARRAY['paused.user.' || j.user_id, 'paused.kind.' || j.kind] &&",
-           "NOT j.held\n       AND NOT ARRAY['paused.user.' || j.user_id] &&", "pauses"),
+           "NOT j.held\n       AND NOT ARRAY['paused.user.' || j.user_id] &&", "fleet_pauses"),
     Mutant(CLAIM, "NOT j.held\n       AND NOT ARRAY['paused.user.' || j.user_id, 'paused.kind.' || j.kind] &&",
-           "NOT j.held\n       AND NOT ARRAY['paused.kind.' || j.kind] &&", "pauses"),
+           "NOT j.held\n       AND NOT ARRAY['paused.kind.' || j.kind] &&", "fleet_pauses"),
     Mutant(LIMITED, "AND j.has_answer\n       AND NOT ARRAY['paused.user.' || j.user_id, 'paused.kind.' || j.kind] &&",
-           "AND j.has_answer\n       AND NOT ARRAY['paused.kind.' || j.kind] &&", "pauses"),
-    Mutant(HOLD, " ORDER BY name FOR SHARE", "", "pauses"),
+           "AND j.has_answer\n       AND NOT ARRAY['paused.kind.' || j.kind] &&", "fleet_pauses"),
+    Mutant(HOLD, " ORDER BY name FOR SHARE", "", "fleet_pauses"),
     # control of a running fleet
     *(
         Mutant(file, "SELECT label, provider, generation.gate_limit(label, provider, calls), calls",
-               "SELECT label, provider, calls, calls", "live_limits")
+               "SELECT label, provider, calls, calls", "fleet_settings")
         for file in (REGISTER, TOUCH)
     ),
-    Mutant(TOUCH, "FROM limit_now n WHERE g.key_label = n.key_label", "FROM limit_now n WHERE false", "live_limits"),
-    Mutant(TOUCH, "'paused', 'woken')", "'paused')", "wake"),
-    Mutant(WAKE, "SELECT pg_notify('generation_worker', 'wake')", "SELECT 1", "wake"),
-    Mutant(WAKE, "DO UPDATE SET updated_at = clock_timestamp()", "DO NOTHING", "wake"),
-    Mutant(FLEET, "if problem := problem_with(name, value):", "if problem := None:", "live_limits"),
-    Mutant(FLEET, "        _check_key(cursor, name)\n", "", "live_limits"),
-    Mutant(FLEET, "AND g.calls_per_minute <> gate.calls", "", "live_limits"),
-    Mutant(FLEET, "with together(connection):\n        for name", "if True:\n        for name", "web/config_routes"),
+    Mutant(TOUCH, "FROM limit_now n WHERE g.key_label = n.key_label", "FROM limit_now n WHERE false", "fleet_settings"),
+    Mutant(TOUCH, "'paused', 'woken')", "'paused')", "fleet_wake"),
+    Mutant(FLEET_SQL, "SELECT pg_notify('generation.signals', 'wake')", "SELECT 1", "fleet_wake"),
+    Mutant(FLEET_SQL, "DO UPDATE SET updated_at = clock_timestamp()", "DO NOTHING", "fleet_wake"),
+    Mutant(FLEET, "if problem := problem_with(name, value):", "if problem := None:", "fleet_settings"),
+    Mutant(FLEET, "        _check_limited_key(together, name)\n", "", "fleet_settings"),
+    Mutant(FLEET_SQL, "AND g.calls_per_minute <> gate.calls", "", "fleet_settings"),
+    Mutant(FLEET, "with queries.transaction() as together:\n        for name",
+           "together = queries\n    if True:\n        for name", "web/api/control_config"),
     Mutant(JOB_SQL, "status IN ('pending', 'scheduled', 'rate_limited') FOR", "true FOR", "jobs_changes"),
     Mutant(JOB_SQL, "priority = CASE WHEN behind THEN front_priority ELSE j.priority END", "priority = j.priority",
            "jobs_changes"),
@@ -204,10 +206,8 @@ MUTANTS = [
         )
     ),
     *(
-        Mutant(file, f'record(connection, by, "{action}"', f'(lambda *_, **__: 0)(connection, by, "{action}"', AUDITED)
-        for file, action in (
-            (FLEET, "setting.set"), (FLEET, "setting.unset"), (PAUSES, "pause"), (PAUSES, "resume"),
-        )
+        Mutant(FLEET, f'record_change(together, by, "{action}"', f'(lambda *_, **__: 0)(together, by, "{action}"', AUDITED)
+        for action in ("setting.set", "setting.unset", "pause", "resume")
     ),
     *(
         Mutant(JOBS, f'record_change(together, by, "{action}"', f'(lambda *_, **__: 0)(together, by, "{action}"',
@@ -220,15 +220,15 @@ MUTANTS = [
         for action in ("token.create", "token.revoke")
     ),
     Mutant(CREDITS, "if by.actor is not None and not posting.duplicate:", "if False:", AUDITED),
-    Mutant(f"{WEB}/api/control.py", 'needs("operate", whole_fleet=True)', 'needs("operate")', "web/control_statuses"),
+    Mutant(f"{WEB}/api/control.py", 'needs("operate", whole_fleet=True)', 'needs("operate")', "web/api/control_statuses"),
     Mutant(f"{WEB}/api/control.py", 'needs("operate", whole_fleet=True)', 'needs("enqueue", whole_fleet=True)',
-           "web/control_statuses"),
+           "web/api/control_statuses"),
     Mutant(f"{WEB}/api/control.py", 'needs("admin", whole_fleet=True)', 'needs("operate", whole_fleet=True)',
-           "web/control_statuses"),
-    Mutant(f"{WEB}/api/control.py", 'needs("admin", whole_fleet=True)', 'needs("admin")', "web/control_statuses"),
-    Mutant(FREE, "AND 'paused.user.' || owner.user_id NOT IN (SELECT name FROM paused)", "", "pauses"),
-    Mutant(FREE, "AND 'paused.kind.' || owner.kind NOT IN (SELECT name FROM paused)", "", "pauses"),
-    Mutant(MOVE, "name = 'paused.provider.' || j.fallback_provider", "name = ''", "pauses"),
+           "web/api/control_statuses"),
+    Mutant(f"{WEB}/api/control.py", 'needs("admin", whole_fleet=True)', 'needs("admin")', "web/api/control_statuses"),
+    Mutant(FREE, "AND 'paused.user.' || owner.user_id NOT IN (SELECT name FROM paused)", "", "fleet_pauses"),
+    Mutant(FREE, "AND 'paused.kind.' || owner.kind NOT IN (SELECT name FROM paused)", "", "fleet_pauses"),
+    Mutant(MOVE, "name = 'paused.provider.' || j.fallback_provider", "name = ''", "fleet_pauses"),
     # the audit trail
     Mutant(SCHEMA, "BEFORE UPDATE OR DELETE ON generation.audit_event", "BEFORE DELETE ON generation.audit_event",
            "audit_trail"),
@@ -272,20 +272,20 @@ MUTANTS = [
     Mutant(f"{FETCH}/cache.py", "or found.st_mode & 0o022", "", "cache"),
     # telling the app
     Mutant(SCHEMA, "WHERE j.finished_at IS NOT NULL AND e.disabled_at IS NULL;", "WHERE j.finished_at IS NOT NULL;",
-           "webhook_outbox"),
+           "webhooks_outbox"),
     Mutant(SCHEMA, "ANY (e.events) AND (e.user_id IS NULL OR e.user_id = j.user_id)\n   WHERE",
            "ANY (e.events)\n   WHERE",
-           "webhook_outbox"),
+           "webhooks_outbox"),
     Mutant(SCHEMA, "tell_of_endings() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET",
            "tell_of_endings() RETURNS trigger LANGUAGE plpgsql SET",
-           "webhook_outbox"),
+           "webhooks_outbox"),
     Mutant(SCHEMA, "WHEN (NEW.breaker = 'open' AND OLD.breaker <> 'open')", "WHEN (NEW.breaker = 'open')",
-           "webhook_outbox"),
-    Mutant(SCHEMA, "to_char($1 AT TIME ZONE 'UTC',", "to_char($1,", "webhook_outbox"),
-    Mutant(SCHEMA, "CREATE UNIQUE INDEX webhook_delivery_job", "CREATE INDEX webhook_delivery_job", "webhook_outbox"),
-    Mutant(BATCHES, "HAVING bool_and(j.finished_at IS NOT NULL)", "HAVING true", "webhook_outbox"),
-    Mutant(BATCHES, "ON CONFLICT (batch_id, endpoint_id) WHERE batch_id IS NOT NULL DO NOTHING", "", "webhook_outbox"),
-    Mutant(BATCHES, "AND (e.user_id IS NULL OR e.user_id = j.user_id)", "", "webhook_outbox"),
+           "webhooks_outbox"),
+    Mutant(SCHEMA, "to_char($1 AT TIME ZONE 'UTC',", "to_char($1,", "webhooks_outbox"),
+    Mutant(SCHEMA, "CREATE UNIQUE INDEX webhook_delivery_job", "CREATE INDEX webhook_delivery_job", "webhooks_outbox"),
+    Mutant(BATCHES, "HAVING bool_and(j.finished_at IS NOT NULL)", "HAVING true", "webhooks_outbox"),
+    Mutant(BATCHES, "ON CONFLICT (batch_id, endpoint_id) WHERE batch_id IS NOT NULL DO NOTHING", "", "webhooks_outbox"),
+    Mutant(BATCHES, "AND (e.user_id IS NULL OR e.user_id = j.user_id)", "", "webhooks_outbox"),
     Mutant(TAKE, "         FOR NO KEY UPDATE SKIP LOCKED) d", ") d", "deliveries"),
     Mutant(TAKE, "FOR NO KEY UPDATE SKIP LOCKED) d", "FOR NO KEY UPDATE) d", "deliveries"),
     Mutant(TAKE, "AND next_at <= statement_timestamp()\n", "\n", "deliveries"),

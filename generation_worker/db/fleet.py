@@ -308,7 +308,7 @@ def resume(queries: Queries, extent: Extent, *, by: Author) -> bool:
 
 
 def park_paused_jobs(queries: Queries) -> Iterator[int]:
-    """Move paused jobs out of the claims' way, and jobs that are no longer paused back; yields how many, batch by batch.
+    """Move paused jobs out of the claims' way, and jobs that are no longer paused back; yields how many per batch.
 
     Needs connections in autocommit mode. Correctness does not depend on it, only how many rows a claim reads.
     """

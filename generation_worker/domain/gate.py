@@ -39,7 +39,7 @@ BREAKER = BreakerPolicy()
 
 
 def verdict_of(error: BaseException | None) -> Verdict | None:
-    """What an error, or success (None), means for the key. None: nothing, as the attempt was stopped or we have a bug."""
+    """What an error, or success (None), means for the key. None: nothing (a stopped attempt, or a bug of ours)."""
     match error:
         case GateClosed():
             return None

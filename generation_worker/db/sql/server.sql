@@ -1,4 +1,4 @@
--- What doctor, status and migrations ask of the server itself, and what connections say first.
+-- Facts about the server, for doctor, status and migrations, and the first statements of connections.
 
 -- name: server
 -- What kind of server this is and how it is set up, as far as a queue and its books depend on it. Values of settings are

@@ -47,7 +47,7 @@ class HealthPause(BaseModel):
     reason: str | None
 
 
-class DisabledEndpoint(BaseModel):
+class SilencedEndpoint(BaseModel):
     """A webhook endpoint to which nothing is sent until it is enabled."""
 
     id: str
@@ -71,7 +71,7 @@ class Health(BaseModel):
     unwritten: int
     listening: bool
     paused: list[HealthPause]
-    disabled_endpoints: list[DisabledEndpoint]
+    disabled_endpoints: list[SilencedEndpoint]
     uptime_seconds: float
 
 
@@ -90,7 +90,7 @@ class PauseView(BaseModel):
         return cls(what=extent.what, name=extent.name or None, since=pause.since, by=pause.by, reason=pause.reason)
 
 
-class Ended(RowModel):
+class EndedJobs(RowModel):
     """The jobs of the whole fleet that ended within a time span."""
 
     completed: int
@@ -119,8 +119,8 @@ class Stats(BaseModel):
     active_workers: int = Field(description="With a heartbeat within two minutes.")
     average_job_time: float | None = Field(description="Seconds, of the jobs completed within the last hour.")
     success_rate: float | None = Field(description="From 0 to 1, of the jobs that ended within the last hour.")
-    hour: Ended
-    day: Ended
+    hour: EndedJobs
+    day: EndedJobs
 
 
 class Front(RowModel):
@@ -339,8 +339,8 @@ def _read_stats(queries: Queries, *, active_workers: int) -> Stats:
         active_workers=active_workers,
         average_job_time=hour.mean_seconds,
         success_rate=hour.completed / ended if ended else None,
-        hour=Ended.model_validate(hour),
-        day=Ended.model_validate(spans["day"]),
+        hour=EndedJobs.model_validate(hour),
+        day=EndedJobs.model_validate(spans["day"]),
     )
 
 

@@ -76,7 +76,7 @@ class ValueForm(SettingForm):
     value: str = Field(min_length=1, max_length=1000, pattern=PRINTABLE)
 
 
-class SettingRow(NamedTuple):
+class FleetSettingRow(NamedTuple):
     """A setting of the whole fleet, as the page shows it."""
 
     name: str
@@ -148,7 +148,7 @@ def unset_setting(caller: Admin, form: Annotated[SettingForm, FormBody()], queri
     return go_back(form.back, f"{form.name} is no longer set: its default applies.", otherwise=CONTROL)
 
 
-def setting_rows(settings: Sequence[fleet.FleetSetting], own: Iterable[Any]) -> list[SettingRow]:
+def setting_rows(settings: Sequence[fleet.FleetSetting], own: Iterable[Any]) -> list[FleetSettingRow]:
     """The settings of the fleet. ``own`` are those of the process that answers, as ``config.describe`` returns them."""
     by_name = {row.name: row for row in settings if row.name.partition(".")[0] != PREFIX}
     own_by_name = {row.name: row for row in own}
@@ -156,16 +156,18 @@ def setting_rows(settings: Sequence[fleet.FleetSetting], own: Iterable[Any]) -> 
     return [_setting_row(name, by_name, own_by_name) for name in (*ALWAYS_SHOWN, *others)]
 
 
-def _setting_row(name: str, settings: Mapping[str, fleet.FleetSetting], own: Mapping[str, Any]) -> SettingRow:
+def _setting_row(name: str, settings: Mapping[str, fleet.FleetSetting], own: Mapping[str, Any]) -> FleetSettingRow:
     meaning = _meaning(name)
     if found := settings.get(name):
         unset = may_be_unset(name)
-        return SettingRow(name, meaning, _text(found.value), "the fleet", found.updated_by, found.updated_at, unset)
+        return FleetSettingRow(
+            name, meaning, _text(found.value), "the fleet", found.updated_by, found.updated_at, unset
+        )
     behind = own.get(OPTION_BEHIND.get(name, ""))
     if behind is None:
-        return SettingRow(name, meaning, None, "not set", None, None, False)
+        return FleetSettingRow(name, meaning, None, "not set", None, None, False)
     source = f"{behind.name} of the process that answers ({behind.source}); each worker has its own"
-    return SettingRow(name, meaning, _in_seconds(behind), source, None, None, False)
+    return FleetSettingRow(name, meaning, _in_seconds(behind), source, None, None, False)
 
 
 def _meaning(name: str) -> str:

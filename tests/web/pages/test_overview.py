@@ -100,7 +100,7 @@ def test_each_finding(wrong: dict[str, Any], level: str, says: str, link: str):
 
 
 def test_the_bad_ones_come_first():
-    wrong = {
+    wrong: dict[str, Any] = {
         "tasks": [task(last_error="no disk")],
         "gates": [row(provider="far", key_label="far-1", state="open", reason="401")],
     }
@@ -109,7 +109,8 @@ def test_the_bad_ones_come_first():
 
 def test_a_task_that_was_never_done_is_not_late():
     """A worker without a storage has nothing to sweep."""
-    found: list[Alert] = list_alerts(**{**WELL, "tasks": [task(seconds=None, overdue=86_400.0)]})
+    never: dict[str, Any] = {"tasks": [task(seconds=None, overdue=86_400.0)]}
+    found: list[Alert] = list_alerts(**{**WELL, **never})
     assert found == []
 
 
