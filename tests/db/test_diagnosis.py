@@ -23,6 +23,7 @@ from generation_worker.db.server import (
     list_table_health,
     list_table_rights,
 )
+from generation_worker.db.statements import in_schema, quoted
 from generation_worker.doctor import database as connecting
 from generation_worker.doctor.check import ReadOnlySessions, remedy_for, unreachable
 from generation_worker.doctor.database import examine_clock, examine_connection, examine_schema, judge_schema
@@ -34,7 +35,7 @@ from generation_worker.doctor.postgres import (
     our_tables,
 )
 from tests.db.test_server import GOOD
-from tests.support.database import Connection, Database
+from tests.support.database import SCHEMA, Connection, Database, queries_on
 
 HEAD = migrations.head()
 
@@ -47,10 +48,10 @@ def sessions(database: Database) -> Iterator[ReadOnlySessions]:
 
 @pytest.fixture
 def low(database: Database) -> Iterator[Connection]:
-    """A connection of a role that may use the schema and has no other rights."""
+    """A connection of a role that has no rights at all."""
     connection = database.connect_direct()
     role = sql.Identifier(f"low_{uuid4().hex[:8]}")
-    connection.execute(sql.SQL("CREATE ROLE {0}; GRANT USAGE ON SCHEMA generation TO {0}").format(role))
+    connection.execute(sql.SQL("CREATE ROLE {}").format(role))
     connection.execute(sql.SQL("SET ROLE {}").format(role))
     yield connection
     connection.execute("RESET ROLE")
@@ -62,9 +63,7 @@ def low(database: Database) -> Iterator[Connection]:
 
 def test_a_session_changes_nothing(sessions: ReadOnlySessions):
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction), sessions.connection() as connection:
-        connection.execute(
-            "INSERT INTO generation.worker_process (id, version, providers, concurrency) VALUES ('a', '1', '{}', 1)"
-        )
+        connection.execute(in_schema("DELETE FROM generation.worker_process", SCHEMA).encode())
 
 
 def test_a_question_that_takes_too_long_is_given_up_by_the_server(sessions: ReadOnlySessions):
@@ -163,13 +162,13 @@ def test_what_others_say_has_a_remedy_too(said: str, remedy: str):
 
 
 def test_tables_as_new_as_this_version(sessions: ReadOnlySessions):
-    assert examine_schema(Queries(sessions)) == ("ok", f"revision {HEAD}, in schema generation", None)
+    assert examine_schema(Queries(sessions, schema=SCHEMA)) == ("ok", f"revision {HEAD}, in schema {SCHEMA}", None)
 
 
 def test_no_tables(empty_database: Database):
     with closing(ReadOnlySessions(empty_database.conninfo)) as sessions:
-        verdict = examine_schema(Queries(sessions))
-    assert verdict == ("fault", "there are no tables yet in the schema generation", "Run: generation-worker migrate")
+        verdict = examine_schema(Queries(sessions, schema=SCHEMA))
+    assert verdict == ("fault", f"there are no tables yet in the schema {SCHEMA}", "Run: generation-worker migrate")
 
 
 def test_tables_in_another_schema(empty_database: Database):
@@ -177,7 +176,7 @@ def test_tables_in_another_schema(empty_database: Database):
     connection.execute("CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.generation_job ()")
     connection.execute("CREATE TABLE elsewhere.generation_worker_version ()")
     with closing(ReadOnlySessions(empty_database.conninfo)) as sessions:
-        verdict = examine_schema(Queries(sessions))
+        verdict = examine_schema(Queries(sessions, schema=SCHEMA))
     assert verdict.status == "fault"
     assert "in the schema elsewhere" in verdict.detail
     assert "DATABASE_SCHEMA=elsewhere" in (verdict.remedy or "")
@@ -193,6 +192,7 @@ PLACE = SchemaPlace("web", present=True, usable=True, has_tables=True, has_revis
         (PLACE, "9999", "warning", "newer than this version knows"),
         (PLACE._replace(has_revision=False), None, "fault", "are not those of this version"),
         (PLACE._replace(usable=False), None, "fault", "web may not use the schema generation"),
+        (PLACE._replace(present=False, usable=False, has_tables=False), None, "fault", "no tables yet"),
         (PLACE._replace(has_tables=False), HEAD, "fault", "no tables yet"),
     ],
 )
@@ -207,15 +207,15 @@ def test_revisions(place: SchemaPlace, revision: str | None, status: str, said: 
 
 
 def test_the_owner_may_do_everything(sessions: ReadOnlySessions, database: Database):
-    queries = Queries(sessions)
-    verdict = judge_rights(list_table_rights(queries, our_tables()), list_functions(queries), "web")
+    queries = Queries(sessions, schema=SCHEMA)
+    verdict = judge_rights(list_table_rights(queries, our_tables()), list_functions(queries), "web", schema=SCHEMA)
     assert verdict == ("ok", "web may do all that a worker does and owns the tables", None)
 
 
 def test_what_is_missing_is_granted_by_the_remedy(low: Connection, database: Database):
     def look() -> tuple[str, str]:
-        queries = Queries.on(low)
-        verdict = judge_rights(list_table_rights(queries, our_tables()), list_functions(queries), role)
+        queries = queries_on(low)
+        verdict = judge_rights(list_table_rights(queries, our_tables()), list_functions(queries), role, schema=SCHEMA)
         return verdict.status, verdict.remedy or ""
 
     [(role,)] = low.execute("SELECT current_user::text").fetchall()
@@ -227,11 +227,11 @@ def test_what_is_missing_is_granted_by_the_remedy(low: Connection, database: Dat
         owner.execute(statement.encode())
     assert look()[0] == "ok"
     owner.execute(f'REVOKE UPDATE ON generation_job FROM "{role}"'.encode())
-    assert look() == ("fault", f'GRANT UPDATE ON generation.generation_job TO "{role}"')
+    assert look() == ("fault", f'GRANT UPDATE ON {quoted(SCHEMA)}.generation_job TO "{role}"')
     owner.execute(f'GRANT UPDATE (status) ON generation_job TO "{role}"'.encode())
     assert look()[0] == "ok", "sql/roles.sql gives some columns only"
     owner.execute(f'REVOKE EXECUTE ON FUNCTION gate_window FROM "{role}"'.encode())
-    assert look() == ("fault", f'GRANT EXECUTE ON FUNCTION generation.gate_window TO "{role}"')
+    assert look() == ("fault", f'GRANT EXECUTE ON FUNCTION {quoted(SCHEMA)}.gate_window TO "{role}"')
 
 
 def test_the_functions_that_a_worker_needs_are_found_in_its_statements():
@@ -249,7 +249,7 @@ def test_rows_that_are_hidden(low: Connection, database: Database):
     owner = database.connect_direct()
     owner.execute("ALTER TABLE generation_job ENABLE ROW LEVEL SECURITY")
     try:
-        verdict = judge_rights(list_table_rights(Queries.on(low), our_tables()), [], "web")
+        verdict = judge_rights(list_table_rights(queries_on(low), our_tables()), [], "web")
     finally:
         owner.execute("ALTER TABLE generation_job DISABLE ROW LEVEL SECURITY")
     assert verdict.status == "fault"
@@ -264,17 +264,17 @@ def test_without_tables_there_are_no_rights_to_lack():
 
 
 def test_dead_rows_are_counted_where_they_are(sessions: ReadOnlySessions, database: Database):
-    tables = list_table_health(Queries(sessions), our_tables())
+    tables = list_table_health(Queries(sessions, schema=SCHEMA), our_tables())
     assert {table.name for table in tables} == set(our_tables())
     assert all(table.autovacuum for table in tables)
-    assert list_table_health(Queries(sessions), ["there_is_none"]) == []
+    assert list_table_health(Queries(sessions, schema=SCHEMA), ["there_is_none"]) == []
 
 
 def test_a_table_that_is_not_swept(sessions: ReadOnlySessions, database: Database):
     owner = database.connect_direct()
     owner.execute("ALTER TABLE job_attempt SET (autovacuum_enabled = off)")
     try:
-        verdict = judge_autovacuum(GOOD, list_table_health(Queries(sessions), our_tables()))
+        verdict = judge_autovacuum(GOOD, list_table_health(Queries(sessions, schema=SCHEMA), our_tables()))
     finally:
         owner.execute("ALTER TABLE job_attempt RESET (autovacuum_enabled)")
     assert (verdict.status, verdict.remedy) == ("fault", "ALTER TABLE job_attempt RESET (autovacuum_enabled)")

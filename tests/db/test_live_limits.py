@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from generation_worker.db.insights import Insights
 
 from generation_worker.db.audit_trail import Author
 from generation_worker.db.fleet import set_fleet_setting, unset_fleet_setting
-from generation_worker.db.insights import Insights
 from generation_worker.domain.refusals import InvalidRequest
 from generation_worker.ports import Key, WorkerInfo
 from tests.support.database import Connection

@@ -7,11 +7,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from generation_worker.db.insights import Insights
 
 from generation_worker.db.audit_trail import Author
 from generation_worker.db.bulk import ActionName, Filter, carry_out, count
 from generation_worker.db.fleet import pause
-from generation_worker.db.insights import Insights
 from generation_worker.db.jobs import release_job, run_next
 from generation_worker.domain.fleet import Extent
 from generation_worker.domain.refusals import InvalidRequest, JobNotFound, JobNotReleasable, JobNotWaiting

@@ -5,10 +5,10 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from generation_worker.db.insights import Insights
 
 from generation_worker.db.audit_trail import Author, Pause
 from generation_worker.db.fleet import BATCH, pause, pauses_of, put_aside, resume
-from generation_worker.db.insights import Insights
 from generation_worker.domain.fleet import EVERYTHING, Extent, extent_of
 from generation_worker.domain.refusals import InvalidRequest
 from generation_worker.ports import Key

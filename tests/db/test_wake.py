@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from generation_worker.db.insights import Insights
+
 from generation_worker.db.signals import PostgresSignals, wake
 from generation_worker.ports import WorkerInfo
 from tests.support.database import Connection, Database
