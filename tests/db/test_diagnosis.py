@@ -48,10 +48,10 @@ def sessions(database: Database) -> Iterator[ReadOnlySessions]:
 
 @pytest.fixture
 def low(database: Database) -> Iterator[Connection]:
-    """A connection of a role that may use the schema and has no other rights."""
+    """A connection of a role that has no rights at all."""
     connection = database.connect_direct()
     role = sql.Identifier(f"low_{uuid4().hex[:8]}")
-    connection.execute(sql.SQL("CREATE ROLE {0}; GRANT USAGE ON SCHEMA generation TO {0}").format(role))
+    connection.execute(sql.SQL("CREATE ROLE {}").format(role))
     connection.execute(sql.SQL("SET ROLE {}").format(role))
     yield connection
     connection.execute("RESET ROLE")

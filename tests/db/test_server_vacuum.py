@@ -150,7 +150,7 @@ def test_a_slot_in_use_is_no_matter_until_it_falls_behind():
     assert judge_holders([slot._replace(transactions=MANY)])[0].status == "warning"
 
 
-def test_each_that_is_too_old_is_reported():
+def test_each_that_is_too_old_is_told():
     other = HELD._replace(name="4712", seconds=FAR_TOO_LONG)
     assert [verdict.status for verdict in judge_holders([other, HELD, HELD._replace(seconds=1)])] == [
         "fault",
