@@ -72,7 +72,10 @@ def measure(sizes: Sizes, say: Say) -> Figures:
     with durable_server(**COUNTED) as server:
         found: Figures = {}
         for streams in (1, sizes.streams):
-            with server.database() as conninfo, psycopg.connect(conninfo, autocommit=True) as connection:
+            with (
+                server.database() as conninfo,
+                psycopg.connect(conninfo, autocommit=True, options="-c search_path=generation") as connection,
+            ):
                 prepare(connection, sizes)
                 with worker(conninfo) as (url, process):
                     say(f"{streams} streams, {sizes.per_second} jobs a second")

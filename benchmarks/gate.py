@@ -90,7 +90,7 @@ def measure(sizes: Sizes, say: Say) -> Figures:
 
 def fill(conninfo: str, sizes: Sizes) -> None:
     """Put the backlog there, of users who can pay for all of it."""
-    with psycopg.connect(conninfo, autocommit=True) as connection:
+    with psycopg.connect(conninfo, autocommit=True, options="-c search_path=generation") as connection:
         connection.execute("CREATE EXTENSION pg_stat_statements")
         connection.execute("SELECT offer_providers(ARRAY['gemini'])")
         connection.execute(GRANT, {"users": USERS, "credits": sizes.jobs})

@@ -53,7 +53,7 @@ SELECT sum(calls)::bigint, sum(total_exec_time) / sum(calls), max(max_exec_time)
 
 def figures_of(conninfo: str, seen: Figures, *, limit: int, seconds: float) -> Figures:
     """``seen`` is what the provider says at its end. Milliseconds for what statements and permits take."""
-    with psycopg.connect(conninfo, autocommit=True) as connection:
+    with psycopg.connect(conninfo, autocommit=True, options="-c search_path=generation") as connection:
         cursor = connection.execute(JOBS)
         [row] = cursor.fetchall()
         jobs = {column.name: int(value) for column, value in zip(cursor.description or (), row, strict=True)}

@@ -28,7 +28,10 @@ class Waits:
 
 def measure_pickup(server: Server, *, jobs: int, listen: bool) -> dict[str, Any]:
     """Enqueue one job at a time from here, and see when another process begins to work on it."""
-    with server.database() as conninfo, psycopg.connect(conninfo, autocommit=True) as connection:
+    with (
+        server.database() as conninfo,
+        psycopg.connect(conninfo, autocommit=True, options="-c search_path=generation") as connection,
+    ):
         connection.execute("SELECT offer_providers(ARRAY['local']), grant_credits('user-1', %s)", (jobs,))
         with noop_worker(conninfo, slots=5, listen=listen, note_starts=True) as worker:
             worker.answer()

@@ -98,7 +98,7 @@ def ask_peer(**orders: Any) -> dict[str, Any]:
 
 def jobs_per_second(conninfo: str, jobs: int) -> float:
     """From the first claim to the last settlement, after a look at the books: all done, all paid, nothing else."""
-    with psycopg.connect(conninfo, autocommit=True) as connection:
+    with psycopg.connect(conninfo, autocommit=True, options="-c search_path=generation") as connection:
         row = connection.execute(SPAN).fetchone()
         assert row is not None
         completed, seconds = row

@@ -120,7 +120,7 @@ def _of_the_gone(process: psutil.Process) -> float:
 
 def fill(conninfo: str, jobs: int, cost: int) -> None:
     """Enqueue ``jobs`` jobs of users who can pay for all of them."""
-    with psycopg.connect(conninfo, autocommit=True) as connection:
+    with psycopg.connect(conninfo, autocommit=True, options="-c search_path=generation") as connection:
         connection.execute("SELECT offer_providers(ARRAY['local'])")
         connection.execute(GRANT, {"users": USERS, "credits": max(1, jobs * cost)})
         connection.execute(FILL, {"users": USERS, "jobs": jobs, "cost": cost})

@@ -37,11 +37,8 @@ def psql(context: typer.Context) -> None:
         sys.stderr.write(f"Notice: a pooler takes no search path; begin with: SET {path.replace('=', ' = ', 1)};\n")
     else:
         params["options"] = f"{params.get('options', '')} -c {path}".strip()
-    os.execve(
-        program,
-        [program, "-d", make_conninfo(**{key: str(value) for key, value in params.items()}), *context.args],
-        environment,
-    )  # noqa: S606
+    conninfo = make_conninfo("", **params)
+    os.execve(program, [program, "-d", conninfo, *context.args], environment)  # noqa: S606 - psql takes the terminal
 
 
 def sql(

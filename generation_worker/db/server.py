@@ -133,17 +133,17 @@ def read_snapshot_age(queries: Queries) -> float:
 
 def list_table_health(queries: Queries, tables: Sequence[str]) -> list[TableHealth]:
     """Dead rows of those of ``tables`` that exist, the table with the most first."""
-    return queries.all(TableHealth, "table_health", tables=list(tables))
+    return queries.all(TableHealth, "table_health", schema=queries.schema, tables=list(tables))
 
 
 def list_table_rights(queries: Queries, tables: Sequence[str]) -> list[TableRights]:
     """The current role's rights on those of ``tables`` that exist."""
-    return queries.all(TableRights, "table_rights", tables=list(tables))
+    return queries.all(TableRights, "table_rights", schema=queries.schema, tables=list(tables))
 
 
 def list_functions(queries: Queries) -> list[Function]:
     """The functions in the schema of our tables, and whether this role may call them."""
-    return queries.all(Function, "functions")
+    return queries.all(Function, "functions", schema=queries.schema)
 
 
 def find_schema(queries: Queries) -> SchemaPlace:

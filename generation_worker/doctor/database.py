@@ -265,7 +265,8 @@ def _asked(look: Callable[[], Verdicts], name: str) -> Verdicts:
 
 def _rights(queries: Queries) -> Verdict:
     tables, functions = list_table_rights(queries, our_tables()), list_functions(queries)
-    return judge_rights(tables, functions, read_server(queries).role, schema=queries.schema)
+    place = find_schema(queries)
+    return judge_rights(tables, functions, place.role, schema=queries.schema, usable=place.usable or not tables)
 
 
 def _access(queries: Queries) -> Verdict:

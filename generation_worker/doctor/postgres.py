@@ -48,8 +48,14 @@ def needed_functions(functions: Sequence[Function]) -> list[Function]:
 
 
 def judge_rights(
-    tables: Sequence[TableRights], functions: Sequence[Function], role: str, *, schema: str = SCHEMA
+    tables: Sequence[TableRights],
+    functions: Sequence[Function],
+    role: str,
+    *,
+    schema: str = SCHEMA,
+    usable: bool = True,
 ) -> Verdict:
+    """``usable``: the role may use the schema at all."""
     if not tables:
         return skipped("there are no tables yet")
     hidden = [table.name for table in tables if table.hidden]
@@ -61,8 +67,10 @@ def judge_rights(
         )
     missing = {table.name: lacks for table in tables if (lacks := _lacking(table))}
     closed = [function.name for function in needed_functions(functions) if not function.allowed]
-    if missing or closed:
-        told = [*(f"{name} ({', '.join(lacks)})" for name, lacks in missing.items()), *closed]
+    if missing or closed or not usable:
+        shut = [] if usable else [f"schema {schema} (USAGE)"]
+        usage = [] if usable else [f'GRANT USAGE ON SCHEMA {quoted(schema)} TO "{role}"']
+        told = [*shut, *(f"{name} ({', '.join(lacks)})" for name, lacks in missing.items()), *closed]
         return fault(
             f"{role} lacks rights on {', '.join(told)}", "; ".join(_grants(missing, closed, role, quoted(schema)))
         )

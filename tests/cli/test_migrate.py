@@ -6,7 +6,7 @@ import pytest
 
 from generation_worker.db import migrations
 from tests.cli.conftest import Command
-from tests.support.database import Database
+from tests.support.database import SCHEMA, Database
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_it_brings_an_empty_database_up_and_says_what_it_did(process: Command, e
     done = process("migrate")
     assert (done.status, done.err) == (0, "")
     assert done.out.startswith("applied 0001\n")
-    assert f"The database is at revision {migrations.head()}.\nJobs may name: local.\n" in done.out
+    assert f"The schema {SCHEMA} is at revision {migrations.head()}.\nJobs may name: local.\n" in done.out
     assert ask(empty, "SELECT value FROM fleet_setting WHERE name = 'default_provider'") == "local"
 
 
@@ -38,7 +38,7 @@ def test_a_second_time_there_is_nothing_to_do(cli: Command, empty: Database):
 
 def test_to_a_revision_and_back(cli: Command, empty: Database):
     assert cli("migrate", "--to", "0001", "--json").json == {"applied": ["0001"], "revision": "0001", "providers": []}
-    assert cli("migrate", "--down", "base").out == "The database is at revision base.\n"
+    assert cli("migrate", "--down", "base").out == f"The schema {SCHEMA} is at revision base.\n"
     assert ask(empty, "SELECT to_regclass('generation_job')") is None
 
 

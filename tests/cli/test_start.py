@@ -13,7 +13,7 @@ from generation_worker import __version__
 from generation_worker.cli.app import COMMANDS, LazyCommand, command_line
 from generation_worker.db import migrations
 from tests.cli.conftest import ROOT, Command
-from tests.support.database import Connection, Database
+from tests.support.database import SCHEMA, Connection, Database
 
 HEAVY = {"fastapi", "uvicorn", "sqlalchemy", "alembic", "boto3", "botocore", "google", "replicate", "PIL"}
 OF_A_COMMAND = {"psycopg", "pydantic", "generation_worker.config", "generation_worker.db"}
@@ -159,14 +159,14 @@ def test_a_database_without_tables(cli: Command, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("DATABASE_URL", empty_database.conninfo)
     done = cli("status")
     assert done.status == 2
-    assert done.err == "Error: The database has no tables yet.\n       Run generation-worker migrate\n"
+    assert done.err == f"Error: The schema {SCHEMA} has no tables yet.\n       Run generation-worker migrate\n"
 
 
 def test_a_database_that_is_behind(cli: Command, connection: Connection):
-    connection.execute("UPDATE generation_worker_version SET version_num = '0001'")
+    connection.execute("UPDATE generation_worker_version SET version_num = '0000'")
     done = cli("status")
     assert done.status == 2
-    assert f"The database is at revision 0001; this version needs {migrations.head()}." in done.err
+    assert f"The schema {SCHEMA} is at revision 0000; this version needs {migrations.head()}." in done.err
     assert "Run generation-worker migrate" in done.err
 
 
@@ -175,7 +175,7 @@ def test_a_database_that_is_ahead_is_asked_with_a_notice(cli: Command, connectio
     connection.execute("UPDATE generation_worker_version SET version_num = '9999'")
     done = cli("status", "--json")
     assert (done.status, done.json["jobs"]["pending"]["count"]) == (0, 0)
-    assert done.err.startswith("Notice: the database is at revision 9999, newer than this version knows")
+    assert done.err.startswith(f"Notice: the schema {SCHEMA} is at revision 9999, newer than this version knows")
     assert "generation-worker migrate" in done.err
 
 
@@ -186,7 +186,7 @@ def test_tables_that_are_missing_are_not_a_traceback(cli: Command, connection: C
     finally:
         connection.execute("ALTER TABLE elsewhere RENAME TO worker_process")
     assert done.status == 2
-    assert 'relation "worker_process" does not exist' in done.err
+    assert f'relation "{SCHEMA}.worker_process" does not exist' in done.err
     assert "Run generation-worker migrate" in done.err
 
 

@@ -15,7 +15,7 @@ from psycopg import sql
 from generation_worker.db.connections import connect
 from generation_worker.db.statements import load_statements
 from generation_worker.domain.job import LANE_START, NO_PROVIDER, ClaimCursor
-from tests.support.database import Connection, Database
+from tests.support.database import OPTIONS, Connection, Database
 from tests.support.protocol import COMPLETED, GAVE_UP, Worker, set_prices
 from tests.support.servers import Server
 
@@ -80,7 +80,7 @@ def crowd(postgres: Server) -> Iterator[Database]:
     with postgres.temporary_database(f"generation_worker_crowd_{os.getpid()}") as addresses:
         database = Database(addresses)
         database.migrate()
-        with psycopg.connect(database.direct_conninfo) as connection:
+        with psycopg.connect(database.direct_conninfo, options=OPTIONS) as connection:
             connection.execute("SET LOCAL maintenance_work_mem = '128MB'")
             indexes = connection.execute(
                 "SELECT indexname, indexdef FROM pg_indexes"
@@ -91,7 +91,7 @@ def crowd(postgres: Server) -> Iterator[Database]:
             connection.execute(FILL.encode())
             for _, definition in indexes:
                 connection.execute(definition.encode())
-        with psycopg.connect(database.direct_conninfo, autocommit=True) as connection:
+        with psycopg.connect(database.direct_conninfo, autocommit=True, options=OPTIONS) as connection:
             connection.execute("VACUUM (ANALYZE) generation_job, credit_account")
         yield database
         database.close()
@@ -100,7 +100,7 @@ def crowd(postgres: Server) -> Iterator[Database]:
 @pytest.fixture
 def session(crowd: Database) -> Iterator[Connection]:
     """A connection whose changes are undone."""
-    with psycopg.connect(crowd.direct_conninfo) as connection:
+    with psycopg.connect(crowd.direct_conninfo, options=OPTIONS) as connection:
         yield connection
         connection.rollback()
 
@@ -228,7 +228,7 @@ def test_dead_rows_behind_the_low_water_mark_cost_nothing(session: Connection, m
 @pytest.fixture
 def prepared(database: Database) -> Iterator[Worker]:
     """A worker whose statements were prepared while every table was empty, and known to be."""
-    with connect(database.direct_conninfo, prepare=True) as connection:
+    with connect(database.direct_conninfo, prepare=True, options=OPTIONS) as connection:
         set_prices(connection)
         for table in ("generation_job", "credit_account", "credit_entry", "job_attempt"):
             connection.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)".encode())

@@ -14,8 +14,16 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from generation_worker.db import migrations
-from generation_worker.db.insights import Insights
-from generation_worker.db.server import Function, SchemaPlace, TableHealth
+from generation_worker.db.query import Queries
+from generation_worker.db.server import (
+    Function,
+    SchemaPlace,
+    TableHealth,
+    list_functions,
+    list_table_health,
+    list_table_rights,
+)
+from generation_worker.db.statements import in_schema, quoted
 from generation_worker.doctor import database as connecting
 from generation_worker.doctor.check import Sessions, remedy_for, unreachable
 from generation_worker.doctor.database import examine_clock, examine_connection, examine_schema, judge_schema
@@ -27,8 +35,7 @@ from generation_worker.doctor.postgres import (
     our_tables,
 )
 from tests.db.test_server import GOOD
-from tests.support.database import Connection, Database
-from tests.support.populated import SingleConnection
+from tests.support.database import SCHEMA, Connection, Database, queries_on
 
 HEAD = migrations.head()
 
@@ -56,9 +63,7 @@ def low(database: Database) -> Iterator[Connection]:
 
 def test_a_session_changes_nothing(sessions: Sessions):
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction), sessions.connection() as connection:
-        connection.execute(
-            "INSERT INTO worker_process (id, version, providers, concurrency) VALUES ('a', '1', '{}', 1)"
-        )
+        connection.execute(in_schema("DELETE FROM generation.worker_process", SCHEMA).encode())
 
 
 def test_a_question_that_takes_too_long_is_given_up_by_the_server(sessions: Sessions):
@@ -157,36 +162,38 @@ def test_what_others_say_has_a_remedy_too(said: str, remedy: str):
 
 
 def test_tables_as_new_as_this_version(sessions: Sessions):
-    assert examine_schema(sessions) == ("ok", f"revision {HEAD}, in schema public", None)
+    assert examine_schema(Queries(sessions, schema=SCHEMA)) == ("ok", f"revision {HEAD}, in schema {SCHEMA}", None)
 
 
 def test_no_tables(empty_database: Database):
     with closing(Sessions(empty_database.conninfo)) as sessions:
-        verdict = examine_schema(sessions)
-    assert verdict == ("fault", "there are no tables yet in schema public", "Run: generation-worker migrate")
+        verdict = examine_schema(Queries(sessions, schema=SCHEMA))
+    assert verdict == ("fault", f"there are no tables yet in the schema {SCHEMA}", "Run: generation-worker migrate")
 
 
 def test_tables_in_another_schema(empty_database: Database):
     connection = empty_database.connect_direct()
     connection.execute("CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.generation_job ()")
+    connection.execute("CREATE TABLE elsewhere.generation_worker_version ()")
     with closing(Sessions(empty_database.conninfo)) as sessions:
-        verdict = examine_schema(sessions)
+        verdict = examine_schema(Queries(sessions, schema=SCHEMA))
     assert verdict.status == "fault"
-    assert "in schema elsewhere" in verdict.detail
-    assert "?schema=elsewhere" in (verdict.remedy or "")
+    assert "in the schema elsewhere" in verdict.detail
+    assert "DATABASE_SCHEMA=elsewhere" in (verdict.remedy or "")
 
 
-PLACE = SchemaPlace("web", "public", '"$user", public', "generation_job", True, ["public"])
+PLACE = SchemaPlace("web", present=True, usable=True, has_tables=True, has_revision=True, elsewhere=[])
 
 
 @pytest.mark.parametrize(
     ("place", "revision", "status", "said"),
     [
-        (PLACE, "0001", "fault", f"at revision 0001, this version needs {HEAD}"),
+        (PLACE, "0000", "fault", f"at revision 0000, this version needs {HEAD}"),
         (PLACE, "9999", "warning", "newer than this version knows"),
-        (PLACE, "3f0a9c1d2b4e", "fault", "belongs to another program"),
-        (PLACE._replace(schema=None), None, "fault", "none of the schemas"),
-        (PLACE._replace(job_table=None, schemas=[]), HEAD, "fault", "no tables yet"),
+        (PLACE._replace(has_revision=False), None, "fault", "are not those of this version"),
+        (PLACE._replace(usable=False), None, "fault", "web may not use the schema generation"),
+        (PLACE._replace(present=False, usable=False, has_tables=False), None, "fault", "no tables yet"),
+        (PLACE._replace(has_tables=False), HEAD, "fault", "no tables yet"),
     ],
 )
 def test_revisions(place: SchemaPlace, revision: str | None, status: str, said: str):
@@ -200,15 +207,15 @@ def test_revisions(place: SchemaPlace, revision: str | None, status: str, said: 
 
 
 def test_the_owner_may_do_everything(sessions: Sessions, database: Database):
-    insights = Insights(sessions)
-    verdict = judge_rights(insights.table_rights(our_tables()), insights.functions(), "web")
+    queries = Queries(sessions, schema=SCHEMA)
+    verdict = judge_rights(list_table_rights(queries, our_tables()), list_functions(queries), "web", schema=SCHEMA)
     assert verdict == ("ok", "web may do all that a worker does and owns the tables", None)
 
 
 def test_what_is_missing_is_granted_by_the_remedy(low: Connection, database: Database):
     def look() -> tuple[str, str]:
-        insights = Insights(SingleConnection(low))
-        verdict = judge_rights(insights.table_rights(our_tables()), insights.functions(), role)
+        queries = queries_on(low)
+        verdict = judge_rights(list_table_rights(queries, our_tables()), list_functions(queries), role, schema=SCHEMA)
         return verdict.status, verdict.remedy or ""
 
     [(role,)] = low.execute("SELECT current_user::text").fetchall()
@@ -220,11 +227,11 @@ def test_what_is_missing_is_granted_by_the_remedy(low: Connection, database: Dat
         owner.execute(statement.encode())
     assert look()[0] == "ok"
     owner.execute(f'REVOKE UPDATE ON generation_job FROM "{role}"'.encode())
-    assert look() == ("fault", f'GRANT UPDATE ON generation_job TO "{role}"')
+    assert look() == ("fault", f'GRANT UPDATE ON {quoted(SCHEMA)}.generation_job TO "{role}"')
     owner.execute(f'GRANT UPDATE (status) ON generation_job TO "{role}"'.encode())
     assert look()[0] == "ok", "sql/roles.sql gives some columns only"
     owner.execute(f'REVOKE EXECUTE ON FUNCTION gate_window FROM "{role}"'.encode())
-    assert look() == ("fault", f'GRANT EXECUTE ON FUNCTION gate_window TO "{role}"')
+    assert look() == ("fault", f'GRANT EXECUTE ON FUNCTION {quoted(SCHEMA)}.gate_window TO "{role}"')
 
 
 def test_the_functions_that_a_worker_needs_are_found_in_its_statements():
@@ -242,7 +249,7 @@ def test_rows_that_are_hidden(low: Connection, database: Database):
     owner = database.connect_direct()
     owner.execute("ALTER TABLE generation_job ENABLE ROW LEVEL SECURITY")
     try:
-        verdict = judge_rights(Insights(SingleConnection(low)).table_rights(our_tables()), [], "web")
+        verdict = judge_rights(list_table_rights(queries_on(low), our_tables()), [], "web")
     finally:
         owner.execute("ALTER TABLE generation_job DISABLE ROW LEVEL SECURITY")
     assert verdict.status == "fault"
@@ -257,17 +264,17 @@ def test_without_tables_there_are_no_rights_to_lack():
 
 
 def test_dead_rows_are_counted_where_they_are(sessions: Sessions, database: Database):
-    tables = Insights(sessions).table_health(our_tables())
+    tables = list_table_health(Queries(sessions, schema=SCHEMA), our_tables())
     assert {table.name for table in tables} == set(our_tables())
     assert all(table.autovacuum for table in tables)
-    assert Insights(sessions).table_health(["there_is_none"]) == []
+    assert list_table_health(Queries(sessions, schema=SCHEMA), ["there_is_none"]) == []
 
 
 def test_a_table_that_is_not_swept(sessions: Sessions, database: Database):
     owner = database.connect_direct()
     owner.execute("ALTER TABLE job_attempt SET (autovacuum_enabled = off)")
     try:
-        verdict = judge_autovacuum(GOOD, Insights(sessions).table_health(our_tables()))
+        verdict = judge_autovacuum(GOOD, list_table_health(Queries(sessions, schema=SCHEMA), our_tables()))
     finally:
         owner.execute("ALTER TABLE job_attempt RESET (autovacuum_enabled)")
     assert (verdict.status, verdict.remedy) == ("fault", "ALTER TABLE job_attempt RESET (autovacuum_enabled)")

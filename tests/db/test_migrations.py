@@ -75,7 +75,7 @@ def test_the_tables_are_those_of_the_metadata(database: Database):
         "postgresql+psycopg://", creator=lambda: psycopg.connect(database.direct_conninfo), poolclass=NullPool
     )
     with engine.connect() as connection:
-        ours = MetaData()
+        ours = MetaData(schema=SCHEMA)
         for table in metadata.sorted_tables:
             table.to_metadata(ours, schema=SCHEMA)
         only_ours = {"include_name": lambda name, kind, _: kind != "schema" or name == SCHEMA, "include_schemas": True}

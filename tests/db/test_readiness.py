@@ -10,7 +10,7 @@ from psycopg.conninfo import make_conninfo
 
 from generation_worker.db import migrations as readiness
 from generation_worker.db.migrations import problems_of
-from tests.support.database import Database
+from tests.support.database import SCHEMA, Database
 
 
 def unheard(times: int, error: str) -> None:
@@ -18,18 +18,18 @@ def unheard(times: int, error: str) -> None:
 
 
 def test_a_migrated_database_has_no_problem(database: Database):
-    assert problems_of(database.conninfo, "the database", waiting=unheard) == []
+    assert problems_of(database.conninfo, "the database", schema=SCHEMA, waiting=unheard) == []
 
 
 def test_an_empty_database_names_the_command_that_helps(empty_database: Database):
-    assert problems_of(empty_database.conninfo, "the database", waiting=unheard) == [
-        "the schema is at nothing; run: generation-worker migrate"
+    assert problems_of(empty_database.conninfo, "the database", schema=SCHEMA, waiting=unheard) == [
+        f"the schema {SCHEMA} is at nothing; run: generation-worker migrate"
     ]
 
 
 def test_an_unknown_database_is_told_at_once_instead_of_waited_for(database: Database):
     elsewhere = make_conninfo(database.direct_conninfo, dbname="there_is_none")
-    [problem] = problems_of(elsewhere, "the database", waiting=unheard)
+    [problem] = problems_of(elsewhere, "the database", schema=SCHEMA, waiting=unheard)
     assert problem.startswith("the database does not answer: ")
     assert "does not exist" in problem
 
@@ -41,7 +41,7 @@ def test_another_isolation_is_refused_with_the_remedy(empty_database: Database):
                 sql.Identifier(connection.info.dbname)
             )
         )
-    problems = problems_of(empty_database.direct_conninfo, "the database", waiting=unheard)
+    problems = problems_of(empty_database.direct_conninfo, "the database", schema=SCHEMA, waiting=unheard)
     assert any("'serializable'" in problem and "ALTER ROLE" in problem for problem in problems)
 
 
@@ -51,7 +51,10 @@ def test_a_server_that_is_away_is_waited_for_and_says_why(monkeypatch: pytest.Mo
         port = closed_soon.getsockname()[1]
     told: list[str] = []
     [problem] = problems_of(
-        f"host=127.0.0.1 port={port} user=nobody", "the database", waiting=lambda _, error: told.append(error)
+        f"host=127.0.0.1 port={port} user=nobody",
+        "the database",
+        schema=SCHEMA,
+        waiting=lambda _, error: told.append(error),
     )
     assert "does not answer" in problem
     assert told

@@ -11,9 +11,11 @@ from psycopg_pool import ConnectionPool
 
 from generation_worker.db.connections import TookTooLong, open_pool, read_only
 from generation_worker.db.embedded import free_port
-from generation_worker.db.insights import Insights
+from generation_worker.db.fleet import count_jobs_by_status
+from generation_worker.db.query import Queries
+from generation_worker.db.statements import quoted
 from generation_worker.ports import StoreUnavailable
-from tests.support.database import Database
+from tests.support.database import SCHEMA, Database
 
 
 @pytest.fixture
@@ -25,7 +27,7 @@ def pool(database: Database) -> Iterator[ConnectionPool[Any]]:
 def test_questions_are_answered_again_and_again(pool: ConnectionPool[Any]) -> None:
     for _ in range(4):  # prepared statements begin with the third
         with read_only(pool, seconds=5) as lent:
-            assert Insights(lent).count_jobs()[0].jobs == 0
+            assert count_jobs_by_status(Queries(lent, schema=SCHEMA))[0].jobs == 0
 
 
 def test_nothing_can_be_changed(pool: ConnectionPool[Any]) -> None:
@@ -34,7 +36,7 @@ def test_nothing_can_be_changed(pool: ConnectionPool[Any]) -> None:
         read_only(pool, seconds=5) as lent,
         lent.connection() as connection,
     ):
-        connection.execute("DELETE FROM worker_process")
+        connection.execute(f"DELETE FROM {quoted(SCHEMA)}.worker_process".encode())
 
 
 def test_a_question_that_takes_too_long_is_given_up_and_the_next_one_is_not(pool: ConnectionPool[Any]) -> None:

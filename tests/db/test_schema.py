@@ -259,7 +259,7 @@ def test_default_privileges_let_nobody_in(generous: Database, role: str) -> None
        WHERE p.pronamespace = 'generation'::regnamespace AND a.grantee <> p.proowner
       UNION ALL
       SELECT t.typname FROM pg_type t, aclexplode(coalesce(t.typacl, acldefault('T', t.typowner))) a
-       WHERE t.typnamespace = 'generation'::regnamespace AND a.grantee <> t.typowner AND t.typname = 'planned_generation'
+       WHERE t.oid = 'generation.planned_generation'::regtype AND a.grantee <> t.typowner
     """
     assert owner.execute(granted.encode()).fetchall() == []
 

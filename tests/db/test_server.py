@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from generation_worker.db.insights import Insights
-from generation_worker.db.server import Server
+from generation_worker.db.query import Queries
+from generation_worker.db.server import Server, read_server
 from generation_worker.doctor.check import Sessions
 from generation_worker.doctor.postgres import judge_autovacuum, judge_connections, judge_durability, judge_server
 from tests.support.database import Database
@@ -49,7 +49,7 @@ def configure(database: Database, setting: str, value: str) -> None:
 
 
 def test_what_a_server_says_of_itself(sessions: Sessions, empty_database: Database):
-    found = Insights(sessions).server()
+    found = read_server(Queries(sessions))
     direct = empty_database.connect_direct()
     assert (found.database, found.role) == (direct.info.dbname, direct.info.user)
     assert found.version_number == direct.info.server_version
@@ -61,7 +61,7 @@ def test_what_a_server_says_of_itself(sessions: Sessions, empty_database: Databa
 def test_two_addresses_of_one_database_are_known_as_one(database: Database, empty_database: Database):
     def identity(conninfo: str) -> str:
         with closing(Sessions(conninfo)) as sessions:
-            return Insights(sessions).server().identity
+            return read_server(Queries(sessions)).identity
 
     assert identity(database.conninfo) == identity(database.direct_conninfo)
     assert identity(database.conninfo) != identity(empty_database.direct_conninfo)
@@ -78,21 +78,21 @@ def test_a_session_that_begins_wrong(
     empty_database: Database, sessions: Sessions, setting: str, value: str, remedy: str
 ):
     configure(empty_database, setting, value)
-    verdict = judge_server(Insights(sessions).server())
+    verdict = judge_server(read_server(Queries(sessions)))
     assert verdict.status == "fault"
     assert remedy in (verdict.remedy or "")
 
 
 def test_a_short_statement_timeout_is_seen_behind_our_own(empty_database: Database, sessions: Sessions):
     configure(empty_database, "statement_timeout", "1500ms")
-    verdict = judge_server(Insights(sessions).server())
+    verdict = judge_server(read_server(Queries(sessions)))
     assert verdict.status == "warning"
     assert "after 1.5 s" in verdict.detail
 
 
 def test_commits_that_may_be_lost(empty_database: Database, sessions: Sessions):
     configure(empty_database, "synchronous_commit", "off")
-    assert not Insights(sessions).server().keeps_commits
+    assert not read_server(Queries(sessions)).keeps_commits
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from generation_worker.db.statements import load_statements
 from generation_worker.domain.job import LANE_START
-from tests.support.database import Connection, Database
+from tests.support.database import OPTIONS, Connection, Database
 
 QUIET = """
 ALTER TABLE generation_job SET (autovacuum_enabled = off);
@@ -44,7 +44,7 @@ CLAIM: dict[str, Any] = {
 def surprised(empty_database: Database) -> Iterator[Connection]:
     """A connection to a database whose statistics say that nothing is pending, while 2,000 jobs are."""
     empty_database.migrate()
-    with psycopg.connect(empty_database.direct_conninfo, autocommit=True) as connection:
+    with psycopg.connect(empty_database.direct_conninfo, autocommit=True, options=OPTIONS) as connection:
         for statement in QUIET.split(";"):
             connection.execute(statement.encode())
         connection.execute(BURST)

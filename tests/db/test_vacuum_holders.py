@@ -11,12 +11,11 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from generation_worker.db.insights import Insights
-from generation_worker.db.server import VacuumHolder
+from generation_worker.db.query import Queries
+from generation_worker.db.server import VacuumHolder, list_vacuum_holders
 from generation_worker.doctor.check import Sessions
 from generation_worker.doctor.postgres import FAR_TOO_LONG, LONG, MANY, judge_holders
 from tests.support.database import Connection, Database
-from tests.support.populated import SingleConnection
 from tests.support.servers import embedded
 
 HELD = VacuumHolder(
@@ -34,9 +33,9 @@ HELD = VacuumHolder(
 
 
 @pytest.fixture
-def insights(database: Database) -> Iterator[Insights]:
+def queries(database: Database) -> Iterator[Queries]:
     with closing(Sessions(database.conninfo)) as sessions:
-        yield Insights(sessions)
+        yield Queries(sessions)
 
 
 @pytest.fixture
@@ -49,15 +48,15 @@ def pid(connection: Connection) -> str:
     return str(connection.info.backend_pid)
 
 
-def of(insights: Insights, connection: Connection) -> VacuumHolder | None:
-    found = insights.vacuum_holders(limit=100)
+def of(queries: Queries, connection: Connection) -> VacuumHolder | None:
+    found = list_vacuum_holders(queries, limit=100)
     return next((holder for holder in found if holder.name == pid(connection)), None)
 
 
-def test_an_open_snapshot_is_found_with_whose_it_is(insights: Insights, somebody: Connection):
+def test_an_open_snapshot_is_found_with_whose_it_is(queries: Queries, somebody: Connection):
     somebody.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
     somebody.execute("SELECT 'it''s my secret' AS \"a b\",\n  2, $$and mine$$")
-    holder = of(insights, somebody)
+    holder = of(queries, somebody)
     assert holder is not None
     assert (holder.kind, holder.application, holder.state) == ("transaction", "psql", "idle in transaction")
     assert holder.role == somebody.info.user
@@ -66,17 +65,17 @@ def test_an_open_snapshot_is_found_with_whose_it_is(insights: Insights, somebody
     assert (holder.seconds or -1) >= 0
 
 
-def test_a_transaction_that_wrote_holds_back_too(insights: Insights, somebody: Connection):
+def test_a_transaction_that_wrote_holds_back_too(queries: Queries, somebody: Connection):
     somebody.execute("BEGIN")
     somebody.execute("UPDATE fleet_setting SET updated_by = 'ada' WHERE name = 'seconds_per_credit'")
-    assert of(insights, somebody) is not None
+    assert of(queries, somebody) is not None
     somebody.execute("ROLLBACK")
-    assert of(insights, somebody) is None
+    assert of(queries, somebody) is None
 
 
-def test_who_is_only_connected_does_not(insights: Insights, somebody: Connection):
+def test_who_is_only_connected_does_not(queries: Queries, somebody: Connection):
     somebody.execute("SELECT 1")
-    assert of(insights, somebody) is None
+    assert of(queries, somebody) is None
 
 
 def test_of_other_roles_the_process_is_seen_by_anybody(database: Database, somebody: Connection):
@@ -86,7 +85,7 @@ def test_of_other_roles_the_process_is_seen_by_anybody(database: Database, someb
     nobody = database.connect_direct()
     nobody.execute(sql.SQL("CREATE ROLE {}").format(role))
     nobody.execute(sql.SQL("SET ROLE {}").format(role))
-    holder = of(Insights(SingleConnection(nobody)), somebody)
+    holder = of(Queries.on(nobody), somebody)
     assert holder is not None
     assert (holder.seconds, holder.state, holder.query) == (None, None, "<insufficient privilege>")
     assert (holder.transactions or 0) > 0
@@ -99,7 +98,7 @@ def test_prepared_transactions_and_slots_are_found():
         connection.execute("PREPARE TRANSACTION 'ada''s'")
         connection.execute("SELECT pg_create_physical_replication_slot('left_behind', true)")
         with closing(Sessions(url)) as sessions:
-            found = {holder.kind: holder for holder in Insights(sessions).vacuum_holders()}
+            found = {holder.kind: holder for holder in list_vacuum_holders(Queries(sessions))}
         connection.execute("ROLLBACK PREPARED 'ada''s'")
     prepared, slot = found["prepared transaction"], found["replication slot"]
     assert (prepared.name, prepared.role) == ("ada's", "postgres")

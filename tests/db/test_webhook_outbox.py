@@ -13,7 +13,7 @@ from psycopg import sql
 
 from generation_worker.db.ledger import find_violations
 from generation_worker.domain.job import Job
-from tests.support.database import Connection, Database, queries_on
+from tests.support.database import SCHEMA, Connection, Database, queries_on
 from tests.support.gates import FAR, Fleet
 from tests.support.jobs import balance, configure, enqueue, enqueue_all, grant, job, put_row
 from tests.support.protocol import BLOCKED, CANCELLED, COMPLETED, GAVE_UP, RETRY, Worker, cancel
@@ -187,6 +187,7 @@ def test_a_role_without_a_right_to_the_outbox_ends_jobs_all_the_same(
     put_endpoint(connection)
     waiting = enqueue(connection, cost=0)
     connection.execute(sql.SQL("CREATE ROLE {}").format(role))
+    connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(SCHEMA), role))
     connection.execute(sql.SQL("GRANT SELECT, UPDATE ON generation_job TO {}").format(role))
     try:
         other = database.connect_direct()

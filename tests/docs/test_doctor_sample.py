@@ -29,7 +29,7 @@ def doctor(directory: Path) -> str:
         address = server.conninfo()
         migrations.upgrade(address)
         with psycopg.connect(address) as connection:
-            connection.execute("UPDATE generation_worker_version SET version_num = '0001'")
+            connection.execute("UPDATE generation.generation_worker_version SET version_num = '0000'")
         done = subprocess.run(
             [sys.executable, "-m", "generation_worker", "doctor", "--only", ONLY],
             check=False,

@@ -23,6 +23,8 @@ SCHEMA = os.environ.get("TEST_DATABASE_SCHEMA", DEFAULT)
 PATH = f"{quoted(SCHEMA)},public"
 """What tests write into their statements need not name the schema. Sessions of the product have no such path."""
 
+OPTIONS = f"-c search_path={PATH}"
+"""The path as the server takes it at the start of a session."""
 NAMESPACE = f"'{quoted(SCHEMA)}'::regnamespace"
 """The schema as the catalogues know it."""
 
@@ -105,21 +107,21 @@ class Database:
         The first one is the same session in every test, made as new: what a session does first costs it the most.
         """
         if options or self.pooled or self._first_is_lent or not self._sessions_begin_as_usual():
-            path = {} if self.pooled else {"options": f"-c search_path={PATH}"}
+            path = {} if self.pooled else {"options": OPTIONS}
             return self._open(self.conninfo, path | options)
         if self._first is None:
-            self._first = _connect(self.conninfo, options=f"-c search_path={PATH}")
+            self._first = _connect(self.conninfo, options=OPTIONS)
         self._first_is_lent = True
         return self._first
 
     def connect_direct(self, **options: Any) -> Connection:
         """As `connect`, past the pooler: for what belongs to a session, such as LISTEN, SET or a temporary table."""
-        return self._open(self.direct_conninfo, {"options": f"-c search_path={PATH}"} | options)
+        return self._open(self.direct_conninfo, {"options": OPTIONS} | options)
 
     def migrate(self) -> None:
         """Make the tables, and remember how they look when new."""
         migrations.upgrade(self.direct_conninfo, schema=SCHEMA)
-        self._keeper = psycopg.connect(self.direct_conninfo, autocommit=True, options=f"-c search_path={PATH}")
+        self._keeper = psycopg.connect(self.direct_conninfo, autocommit=True, options=OPTIONS)
         if self.pooled:  # a pooler takes no options, and no session keeps its path
             self._keeper.execute(f"ALTER DATABASE {self._keeper.info.dbname} SET search_path = {PATH}".encode())
         self._keeper.execute(in_schema(RESET, SCHEMA).encode())

@@ -31,7 +31,9 @@ SELECT c.relname::text AS name, coalesce(s.n_live_tup, 0) AS live, coalesce(s.n_
        coalesce((SELECT option_value::bool FROM pg_options_to_table(c.reloptions)
                   WHERE option_name = 'autovacuum_enabled'), true) AS autovacuum,
        pg_total_relation_size(c.oid)::float8 AS bytes
-  FROM unnest(%(tables)s::text[]) AS t (name) JOIN pg_class c ON c.oid = to_regclass('generation.' || quote_ident(t.name))
+  FROM unnest(%(tables)s::text[]) AS t (name)
+  JOIN pg_class c ON c.relname = t.name
+  JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = %(schema)s
   LEFT JOIN pg_stat_user_tables s ON s.relid = c.oid
  ORDER BY dead DESC, c.relname
 
@@ -43,15 +45,18 @@ SELECT t.name, pg_get_userbyid(c.relowner)::text AS owner, pg_has_role(c.relowne
        ARRAY(SELECT r FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS r
               WHERE CASE r WHEN 'UPDATE' THEN has_any_column_privilege(c.oid, r) ELSE has_table_privilege(c.oid, r) END)
          AS rights
-  FROM unnest(%(tables)s::text[]) AS t (name) JOIN pg_class c ON c.oid = to_regclass('generation.' || quote_ident(t.name))
+  FROM unnest(%(tables)s::text[]) AS t (name)
+  JOIN pg_class c ON c.relname = t.name
+  JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = %(schema)s
  ORDER BY t.name
 
 -- name: functions
 -- The functions beside our tables, what they are made of, and whether the current role may call them. A definer's function
 -- calls others with the rights of its owner.
-SELECT p.proname::text AS name, coalesce(pg_get_function_sqlbody(p.oid), p.prosrc) AS source, p.prosecdef AS definer, has_function_privilege(p.oid, 'EXECUTE') AS allowed
-  FROM pg_proc p
- WHERE p.pronamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('generation.generation_job')) AND p.prokind = 'f'
+SELECT p.proname::text AS name, coalesce(pg_get_function_sqlbody(p.oid), p.prosrc) AS source, p.prosecdef AS definer,
+       has_function_privilege(p.oid, 'EXECUTE') AS allowed
+  FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace AND n.nspname = %(schema)s
+ WHERE p.prokind = 'f'
  ORDER BY p.proname
 
 -- name: vacuum_holders
