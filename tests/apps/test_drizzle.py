@@ -80,7 +80,7 @@ def test_it_neither_sees_nor_touches_the_queue(queue: Queue, tmp_path: Path, pac
 
 
 def test_version_1_without_a_filter_wants_to_drop_the_schema(queue: Queue, tmp_path: Path):
-    """From 1.0 on it looks at all schemas by default. What holds rows it does not drop unasked."""
+    """From 1.0 on it looks at all schemas by default. It asks before it drops what holds rows."""
     app = make(tmp_path, queue.address, DRIZZLE_1, NAIVE)
     kit(app, "push")
     queue.migrate()
@@ -88,6 +88,11 @@ def test_version_1_without_a_filter_wants_to_drop_the_schema(queue: Queue, tmp_p
     assert f'"kind": "schema", "entity": ["{SCHEMA}"]' in asked
     assert f'"kind": "table", "entity": ["{SCHEMA}", "generation_job"]' in asked
     queue.assert_untouched()
+    consent = re.findall(r"\{.*\}", asked)
+    # It drops tables one by one, until objects that depend on one of them stop it.
+    assert "DROP TABLE" in kit(app, "push", "--hints", f"[{','.join(consent)}]", status=1)
+    with pytest.raises(AssertionError):
+        queue.assert_untouched()
 
 
 @pytest.mark.parametrize("packages", [pytest.param(SOURCE, id="0.x"), pytest.param(DRIZZLE_1, id="1.0")])
