@@ -26,6 +26,7 @@ from generation_worker.db.connections import connect
 from generation_worker.db.embedded import EmbeddedPostgres
 from generation_worker.db.ledger import find_violations
 from generation_worker.db.query import Queries
+from generation_worker.db.statements import load_statements
 from generation_worker.demo.display import Display, NewsFeed, display_on
 from generation_worker.demo.report import (
     DemoReport,
@@ -55,9 +56,6 @@ MOST_SECONDS = 180.0
 """Seconds after which a scene that does not end is given up."""
 WIDTH = 150
 """Columns without a terminal."""
-EXAMPLE = (
-    """SELECT * FROM generation.enqueue_generation('text_to_image', 'ada', '{"prompt": "a red kite over the sea"}');"""
-)
 __all__ = ["run_demo"]
 
 
@@ -315,7 +313,8 @@ def run_demo(
 def next_steps(postgres: EmbeddedPostgres, page: str | None) -> dict[str, str]:
     """Commands and addresses to use while the worker goes on."""
     pages = {} if page is None else {"dashboard": f"{page}/dashboard", "health": f"{page}/health"}
-    return {**pages, "psql": postgres.psql_command(DATABASE), "enqueue": EXAMPLE}
+    example = load_statements()["demo_enqueue"].decode().partition("\n")[2].strip()
+    return {**pages, "psql": postgres.psql_command(DATABASE), "enqueue": f"{example};"}
 
 
 def _run_written(queries: Queries, statement: str, **values: str) -> None:

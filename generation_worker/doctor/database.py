@@ -246,11 +246,11 @@ def _query(run: Callable[[], Verdicts], name: str) -> Verdicts:
 
 
 def _examine_rights(queries: Queries) -> Verdict:
-    if not find_schema(queries).usable:
+    place = find_schema(queries)
+    if not place.usable:
         return skipped(f"the schema {queries.schema} cannot be used, see database.schema")
     tables, functions = list_table_rights(queries, our_tables()), list_functions(queries)
-    place = find_schema(queries)
-    return judge_rights(tables, functions, place.role, schema=queries.schema, usable=place.usable or not tables)
+    return judge_rights(tables, functions, place.role, schema=queries.schema)
 
 
 def _examine_access(queries: Queries) -> Verdict:

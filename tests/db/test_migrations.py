@@ -2,6 +2,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -78,8 +79,17 @@ def test_the_tables_are_those_of_the_metadata(database: Database):
         ours = MetaData(schema=SCHEMA)
         for table in metadata.sorted_tables:
             table.to_metadata(ours, schema=SCHEMA)
-        only_ours = {"include_name": lambda name, kind, _: kind != "schema" or name == SCHEMA, "include_schemas": True}
-        options = {"compare_type": True, "version_table": VERSION_TABLE, "version_table_schema": SCHEMA, **only_ours}
+
+        def is_ours(name: str | None, kind: str, _parents: Any) -> bool:
+            return kind != "schema" or name == SCHEMA
+
+        options = {
+            "compare_type": True,
+            "version_table": VERSION_TABLE,
+            "version_table_schema": SCHEMA,
+            "include_schemas": True,
+            "include_name": is_ours,
+        }
         context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, ours) == []
 

@@ -58,3 +58,7 @@ SELECT format('CREATE DATABASE %%I TEMPLATE %%I STRATEGY file_copy', %(name)s::t
 -- name: demo_rename_database
 -- As above.
 SELECT format('ALTER DATABASE %%I RENAME TO %%I', %(name)s::text, %(new)s::text) AS statement
+
+-- name: demo_enqueue
+-- What the demo shows to people, for psql; it is not run.
+SELECT * FROM generation.enqueue_generation('text_to_image', 'ada', '{"prompt": "a red kite over the sea"}')

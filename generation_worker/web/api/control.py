@@ -143,7 +143,7 @@ class BulkChange(Why):
     after: UUID | None = Field(default=None, description="`next` of the answer before.")
 
 
-class RefusedJob(BaseModel):
+class RefusedChange(BaseModel):
     """A job that was not changed."""
 
     id: UUID
@@ -157,7 +157,7 @@ class Changed(BaseModel):
     dry_run: bool
     jobs: int = Field(description="Number of changed jobs; in a dry run, of those that would be changed.")
     by_status: dict[Status, int] | None = Field(default=None, description="The same by status, in a dry run.")
-    refused: list[RefusedJob] = []
+    refused: list[RefusedChange] = []
     next: UUID | None = Field(
         default=None, description="There may be more: send the same again with this as `after`. Null: that was all."
     )
@@ -364,7 +364,7 @@ def _change_jobs(queries: Queries, action: bulk.ActionName, by: str, body: BulkC
         return Changed.model_validate({"dry_run": True, "jobs": sum(counts.values()), "by_status": counts})
     results, left = bulk.apply_for_request(queries, action, chosen, by=Author(by, body.reason), after=body.after)
     refused = [
-        RefusedJob(id=each.id, code=each.refused.code, message=each.refused.message) for each in results if each.refused
+        RefusedChange(id=each.id, code=each.refused.code, message=each.refused.message) for each in results if each.refused
     ]
     return Changed(dry_run=False, jobs=len(results) - len(refused), refused=refused, next=left)
 

@@ -64,7 +64,7 @@ def one_stream(database: Database, tmp_path: Path) -> Iterator[Api]:
 def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each of the API's statements was sent."""
     counted: Counter[str] = Counter()
-    fetch = Queries._fetch
+    fetch = Queries._fetch  # pyright: ignore[reportPrivateUsage]
 
     def counting(self: Queries, factory: Any, statement: str, values: Any) -> Any:
         counted[statement] += 1
