@@ -18,14 +18,19 @@ from generation_worker.web.api import control, credits, fleet, images, jobs, pro
 from generation_worker.web.api.stream_reader import StreamLimits, Streams
 from generation_worker.web.app import create_app
 from generation_worker.web.auth import Guard, KeyLimits
-from generation_worker.web.pages import access as access_pages
-from generation_worker.web.pages import control as control_pages
-from generation_worker.web.pages import credits as credit_pages
-from generation_worker.web.pages import fleet as fleet_pages
-from generation_worker.web.pages import job as job_pages
-from generation_worker.web.pages import jobs as jobs_pages
-from generation_worker.web.pages import overview, pictures, render, session
-from generation_worker.web.pages import webhooks as webhook_pages
+from generation_worker.web.pages import (
+    access as access_pages,
+    control as control_pages,
+    credits as credit_pages,
+    fleet as fleet_pages,
+    job as job_pages,
+    jobs as jobs_pages,
+    overview,
+    pictures,
+    render,
+    session,
+    webhooks as webhook_pages,
+)
 from generation_worker.worker.supervisor import Supervisor
 
 if TYPE_CHECKING:

@@ -10,20 +10,8 @@ from uuid import UUID
 
 import typer
 
+from generation_worker.cli import shell
 from generation_worker.cli.output import NOTHING, print_facts, print_json, print_table, span
-from generation_worker.cli.shell import (
-    FAILED,
-    CommandFailed,
-    JobId,
-    JobIds,
-    Json,
-    Limit,
-    Reason,
-    author,
-    database,
-    job_id,
-    one_job,
-)
 from generation_worker.config import parse_duration
 from generation_worker.db import bulk, jobs
 from generation_worker.db.bulk import ActionName, BulkResult, Filter
@@ -57,12 +45,12 @@ dead_app = typer.Typer(help="List failed jobs, and replay them.", no_args_is_hel
 
 
 @app.command("show")
-def show(job: JobId, as_json: Json = False) -> None:
+def show(job: shell.JobId, as_json: shell.Json = False) -> None:
     """Show a job with its attempts, provider calls, credits and place in line."""
-    with database() as queries:
-        record = jobs.find_job_record(queries, job_id(queries, job))
+    with shell.database() as queries:
+        record = jobs.find_job_record(queries, shell.job_id(queries, job))
     if record is None:
-        raise CommandFailed("job_not_found", f"There is no job {job}.")
+        raise shell.CommandFailed("job_not_found", f"There is no job {job}.")
     if as_json:
         print_json(record)
     else:
@@ -79,18 +67,18 @@ def cancel(
     batch: Batch = None,
     older_than: OlderThan = None,
     dry_run: DryRun = False,
-    reason: Reason = None,
-    as_json: Json = False,
+    reason: shell.Reason = None,
+    as_json: shell.Json = False,
 ) -> int:
     """Cancel a waiting job, or ask a running one to stop; what was charged is refunded. Or all jobs of the options."""
     chosen = _filter(status=status, kind=kind, provider=provider, user=user, batch=batch, older_than=older_than)
     if job is None:
         return _change_many("cancel", chosen, dry_run=dry_run, reason=reason, as_json=as_json)
     _check_alone(chosen, dry_run=dry_run)
-    with one_job(job) as (queries, found):
-        cancelled = jobs.cancel_job(queries, found, by=author(reason))
+    with shell.one_job(job) as (queries, found):
+        cancelled = jobs.cancel_job(queries, found, by=shell.author(reason))
     if cancelled.status in ("completed", "failed"):
-        raise CommandFailed("job_is_final", f"Job {found} is {cancelled.status} already; nothing was changed.")
+        raise shell.CommandFailed("job_is_final", f"Job {found} is {cancelled.status} already; nothing was changed.")
     if as_json:
         print_json({"id": found, **cancelled._asdict()})
     elif cancelled.status == "cancelled":
@@ -111,8 +99,8 @@ def release(
     worker: Annotated[str | None, typer.Option(help="All that this worker runs.")] = None,
     older_than: OlderThan = None,
     dry_run: DryRun = False,
-    reason: Reason = None,
-    as_json: Json = False,
+    reason: shell.Reason = None,
+    as_json: shell.Json = False,
 ) -> int:
     """Make a delayed job due now, or all jobs of the options; with --worker or --status processing, take jobs from a
     worker that is stuck: another one takes them over within seconds.
@@ -125,8 +113,8 @@ def release(
     if job is None:
         return _change_many("release", chosen, dry_run=dry_run, reason=reason, as_json=as_json)
     _check_alone(chosen, dry_run=dry_run)
-    with one_job(job) as (queries, found):
-        released = jobs.release_job(queries, found, by=author(reason))
+    with shell.one_job(job) as (queries, found):
+        released = jobs.release_job(queries, found, by=shell.author(reason))
     if as_json:
         print_json({"id": found, **released._asdict()})
     elif released.held_by is None:
@@ -137,10 +125,10 @@ def release(
 
 
 @app.command("run-next")
-def run_next(job: JobId, reason: Reason = None, as_json: Json = False) -> None:
+def run_next(job: shell.JobId, reason: shell.Reason = None, as_json: shell.Json = False) -> None:
     """Move a waiting job to the front of its lane, whatever it waits for."""
-    with one_job(job) as (queries, found):
-        moved = jobs.run_next(queries, found, by=author(reason))
+    with shell.one_job(job) as (queries, found):
+        moved = jobs.run_next(queries, found, by=shell.author(reason))
         pauses = pauses_of_job(queries, found)
     if as_json:
         print_json({"id": found, **moved._asdict(), "paused": pauses})
@@ -151,10 +139,10 @@ def run_next(job: JobId, reason: Reason = None, as_json: Json = False) -> None:
 
 
 @app.command("retry")
-def retry(job: JobId, reason: Reason = None, as_json: Json = False) -> None:
+def retry(job: shell.JobId, reason: shell.Reason = None, as_json: shell.Json = False) -> None:
     """Make a new job of one that failed or was cancelled, at today's price."""
-    with one_job(job) as (queries, found):
-        new = jobs.replay_job(queries, found, by=author(reason))
+    with shell.one_job(job) as (queries, found):
+        new = jobs.replay_job(queries, found, by=shell.author(reason))
     if as_json:
         print_json({"retry_of": found, **new._asdict()})
     else:
@@ -165,12 +153,12 @@ def retry(job: JobId, reason: Reason = None, as_json: Json = False) -> None:
 def list_dead(
     code: OnlyCode = None,
     user: OnlyUser = None,
-    limit: Limit = 50,
+    limit: shell.Limit = 50,
     cursor: Annotated[str | None, typer.Option(help="The cursor of the previous page.")] = None,
-    as_json: Json = False,
+    as_json: shell.Json = False,
 ) -> None:
     """List failed jobs, the latest first."""
-    with database() as queries:
+    with shell.database() as queries:
         page = jobs.list_dead_letters(queries, limit=limit, cursor=cursor, code=code, user=user)
     if as_json:
         print_json({"jobs": page.letters, "cursor": page.cursor})
@@ -180,7 +168,7 @@ def list_dead(
 
 @dead_app.command("replay")
 def replay_dead(
-    named: JobIds = None,
+    named: shell.JobIds = None,
     code: OnlyCode = None,
     user: OnlyUser = None,
     kind: Kind = None,
@@ -189,21 +177,21 @@ def replay_dead(
     older_than: OlderThan = None,
     limit: Annotated[int, typer.Option(min=1, help="Most jobs to replay.")] = 1000,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list them.")] = False,
-    reason: Reason = None,
-    as_json: Json = False,
+    reason: shell.Reason = None,
+    as_json: shell.Json = False,
 ) -> int:
     """Make new jobs of failed ones: of those named, or of all jobs of the options that were not replayed yet."""
     chosen = _filter(code=code, user=user, kind=kind, provider=provider, batch=batch, older_than=older_than)
     if bool(named) == (chosen != Filter()):
         raise typer.BadParameter("name jobs, or choose them by --code, --user and the like")
-    with database() as queries:
+    with shell.database() as queries:
         if named:
-            ids = [job_id(queries, text) for text in named]
+            ids = [shell.job_id(queries, text) for text in named]
         else:
             ids = list(islice(bulk.choose_jobs(queries, "replay", chosen), limit))
         results = [{"retry_of": job} if dry_run else _replay(queries, job, reason) for job in ids]
     _print_replays(results, dry_run=dry_run, as_json=as_json)
-    return FAILED if any("error" in result for result in results) else 0
+    return shell.FAILED if any("error" in result for result in results) else 0
 
 
 def _filter(
@@ -241,7 +229,7 @@ def _check_alone(chosen: Filter, *, dry_run: bool) -> None:
 
 def _change_many(action: ActionName, chosen: Filter, *, dry_run: bool, reason: str | None, as_json: bool) -> int:
     """Change all chosen jobs, or count them; the exit status."""
-    with database() as queries:
+    with shell.database() as queries:
         by_status = bulk.count_jobs(queries, action, chosen)
         expected = sum(by_status.values())
         if dry_run:
@@ -249,7 +237,7 @@ def _change_many(action: ActionName, chosen: Filter, *, dry_run: bool, reason: s
             text = f"{_number(expected)} would be {DONE[action]}{f' ({parts})' if len(by_status) > 1 else ''}"
             _print(text, {"dry_run": True, "jobs": expected, "by_status": by_status}, as_json=as_json)
             return 0
-        results = list(_with_progress(bulk.apply(queries, action, chosen, by=author(reason)), expected))
+        results = list(_with_progress(bulk.apply(queries, action, chosen, by=shell.author(reason)), expected))
     refused = [
         {"id": each.id, "code": each.refused.code, "message": str(each.refused)} for each in results if each.refused
     ]
@@ -258,7 +246,7 @@ def _change_many(action: ActionName, chosen: Filter, *, dry_run: bool, reason: s
     changed = len(results) - len(refused)
     result = {"dry_run": False, "jobs": changed, "refused": refused}
     _print(f"{_number(changed)} {DONE[action]}", result, as_json=as_json)
-    return FAILED if refused else 0
+    return shell.FAILED if refused else 0
 
 
 def _with_progress(results: Iterable[BulkResult], expected: int) -> Iterator[BulkResult]:
@@ -278,7 +266,7 @@ def _with_progress(results: Iterable[BulkResult], expected: int) -> Iterator[Bul
 def _replay(queries: Queries, job: UUID, reason: str | None) -> dict[str, Any]:
     """One job in a transaction of its own: a refusal, such as an empty account, does not affect the others."""
     try:
-        return {"retry_of": job, **jobs.replay_job(queries, job, by=author(reason))._asdict()}
+        return {"retry_of": job, **jobs.replay_job(queries, job, by=shell.author(reason))._asdict()}
     except (RequestRefused, InvalidPayload) as error:
         return {"retry_of": job, "error": {"code": error.code, "message": error.message}}
 

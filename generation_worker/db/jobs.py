@@ -22,15 +22,9 @@ from generation_worker.db.enqueue import (
     job_not_found,
 )
 from generation_worker.db.query import BEGINNING, FAR, HEAD, SAMPLE, Mark, Queries, Row, read_cursor, write_cursor
+from generation_worker.domain import refusals
 from generation_worker.domain.estimate import LanePace
 from generation_worker.domain.job import FINAL, Status
-from generation_worker.domain.refusals import (
-    JobIsFinal,
-    JobNotReleasable,
-    JobNotWaiting,
-    RequestRefused,
-    TooManyWaiting,
-)
 
 LIST_SCAN_LIMIT = 5_000
 """Most rows that one page of a filtered list reads."""
@@ -362,7 +356,7 @@ def run_next(queries: Queries, job_id: UUID | str, *, by: Author) -> MovedJob:
         before = together.row_or_none("lock_status", id=job_id)
         moved = together.row_or_none("run_next", id=job_id)
         if moved is None:
-            _refuse(before, job_id, JobNotWaiting, "runs, or has ended")
+            _refuse(before, job_id, refusals.JobNotWaiting, "runs, or has ended")
         old = {name: moved.pop(f"old_{name}") for name in MovedJob._fields}
         record_change(together, by, "job.run_next", f"job:{job_id}", before=old, after=moved)
         together.execute("wake_workers")
@@ -380,13 +374,13 @@ def release_job(queries: Queries, job_id: UUID | str, *, by: Author) -> Released
         before = together.row_or_none("lock_lease", id=job_id)
         after = together.row_or_none("release_job", id=job_id)
         if after is None:
-            _refuse(before, job_id, JobNotReleasable, "is neither delayed nor held by a worker")
+            _refuse(before, job_id, refusals.JobNotReleasable, "is neither delayed nor held by a worker")
         record_change(together, by, "job.release", f"job:{job_id}", before=before, after=after)
         together.execute("wake_workers")
     return ReleasedJob(after["status"], after["locked_by"])
 
 
-def _refuse(state: Row | None, job_id: UUID | str, error: type[RequestRefused], why: str) -> NoReturn:
+def _refuse(state: Row | None, job_id: UUID | str, error: type[refusals.RequestRefused], why: str) -> NoReturn:
     if state is None:
         raise job_not_found(job_id)
     raise error(f"job {job_id} is {state['status']}: it {why}")
@@ -428,7 +422,7 @@ def cancel_for_user(queries: Queries, job_id: UUID, user: str | None, *, by: Aut
         _owner_of(together, job_id, user)
         status = cancel_job(together, job_id, by=by).status
     if status in FINAL - {"cancelled"}:
-        raise JobIsFinal(f"job {job_id} is {status} already; nothing was changed")
+        raise refusals.JobIsFinal(f"job {job_id} is {status} already; nothing was changed")
     return status
 
 
@@ -441,7 +435,7 @@ def _enqueue_within_limit(
     if not all(job.duplicate for job in jobs):  # duplicates were counted when they were enqueued
         waiting = together.rows("count_waiting", user=user, cap=most_waiting + 1)[0]["waiting"]
         if waiting > most_waiting:
-            raise TooManyWaiting(
+            raise refusals.TooManyWaiting(
                 f"user {user} would have more than {most_waiting} jobs waiting", "Wait until some of them have ended."
             )
     return jobs

@@ -6,34 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from generation_worker import ports
 from generation_worker.db.connections import Runner
 from generation_worker.domain.fleet import PREFIX, concurrency_problem, extent_of, poll_problem
 from generation_worker.domain.gate import BREAKER, BreakerPolicy
 from generation_worker.domain.job import ClaimCursor, Job, Status
 from generation_worker.domain.settlement import Settlement
 from generation_worker.domain.webhook import LONGEST_FAILING, Judgement, Reply
-from generation_worker.ports import (
-    Admission,
-    CallBegun,
-    CallReport,
-    Claim,
-    Delivery,
-    DisabledEndpoint,
-    ExpiredJob,
-    FleetPause,
-    FleetState,
-    GateChange,
-    LimitedKey,
-    Promotion,
-    ReclaimedJob,
-    Recorded,
-    RefusedJob,
-    Renewal,
-    Staged,
-    StoredObject,
-    Suspect,
-    WorkerInfo,
-)
 
 Row = dict[str, Any]
 
@@ -51,12 +30,12 @@ def lane_columns(low_water_marks: Mapping[str, ClaimCursor]) -> dict[str, Any]:
 JOB_COLUMNS = [name for name in Job._fields if name != "cursor"]
 
 
-def claim_of(rows: list[Row]) -> Claim:
+def claim_of(rows: list[Row]) -> ports.Claim:
     closed = [row for row in rows if row["what"] == "closed"]
-    return Claim(
+    return ports.Claim(
         jobs=[job_of(row) for row in rows if row["what"] == "started"],
         refused=[
-            RefusedJob(row["id"], row["user_id"], row["age"], row["traceparent"])
+            ports.RefusedJob(row["id"], row["user_id"], row["age"], row["traceparent"])
             for row in rows
             if row["what"] == "refused"
         ],
@@ -71,28 +50,28 @@ def job_of(row: Row) -> Job:
     return Job(**values, cursor=ClaimCursor(row["priority"], row["position"], row["id"]))
 
 
-def news_of(version: str, settings: Mapping[str, Mapping[str, Any]], webhooks: Mapping[str, Any]) -> FleetState:
+def news_of(version: str, settings: Mapping[str, Mapping[str, Any]], webhooks: Mapping[str, Any]) -> ports.FleetState:
     """A value that somebody has written past the checks is as if it were not there: no worker may break over it."""
     values = {name: setting["value"] for name, setting in settings.items()}
     concurrency, poll_interval = values.get("concurrency"), values.get("poll_interval")
-    return FleetState(
+    return ports.FleetState(
         version,
         concurrency=None if concurrency_problem(concurrency) else concurrency,
         poll_interval=None if poll_problem(poll_interval) else poll_interval,
         pauses=tuple(_pause(name, each) for name, each in sorted(settings.items()) if name.startswith(PREFIX)),
         woken=settings["woken"]["since"] if "woken" in settings else None,
         webhooks=tuple(webhooks["events"]),
-        disabled=tuple(DisabledEndpoint(**each) for each in webhooks["disabled"]),
+        disabled=tuple(ports.DisabledEndpoint(**each) for each in webhooks["disabled"]),
     )
 
 
-def _pause(name: str, setting: Mapping[str, Any]) -> FleetPause:
+def _pause(name: str, setting: Mapping[str, Any]) -> ports.FleetPause:
     value = setting["value"]
     reason = value.get("reason") if isinstance(value, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    return FleetPause(str(extent_of(name)), setting["since"], setting["by"], reason)  # pyright: ignore[reportUnknownArgumentType]
+    return ports.FleetPause(str(extent_of(name)), setting["since"], setting["by"], reason)  # pyright: ignore[reportUnknownArgumentType]
 
 
-def key_columns(keys: Sequence[LimitedKey]) -> dict[str, list[Any]]:
+def key_columns(keys: Sequence[ports.LimitedKey]) -> dict[str, list[Any]]:
     labels, providers, limits = zip(*keys, strict=True) if keys else ((), (), ())
     return {"keys": list(labels), "key_providers": list(providers), "limits": list(limits)}
 
@@ -133,13 +112,13 @@ class PostgresStore(Runner):
         worker: str,
         low_water_marks: Mapping[str, ClaimCursor],
         *,
-        keys: Sequence[LimitedKey] = (),
+        keys: Sequence[ports.LimitedKey] = (),
         slots: int,
         lease: float,
         max_attempts: int,
         left_out: Sequence[str] = (),
         rehearse: str | None = None,
-    ) -> Claim:
+    ) -> ports.Claim:
         values = lane_columns(low_water_marks) | {
             "worker": worker,
             "left_out": list(left_out),
@@ -155,31 +134,31 @@ class PostgresStore(Runner):
 
     def find_suspects(
         self, low_water_marks: Mapping[str, ClaimCursor], *, limit: int, left_out: Sequence[str]
-    ) -> list[Suspect]:
+    ) -> list[ports.Suspect]:
         return self._all(
-            Suspect, "find_suspects", **lane_columns(low_water_marks), limit=limit, left_out=list(left_out)
+            ports.Suspect, "find_suspects", **lane_columns(low_water_marks), limit=limit, left_out=list(left_out)
         )
 
     def renew_leases(
         self, leases: Sequence[tuple[str, str]], *, lease: float, timeout: float, grace: float
-    ) -> dict[str, Renewal]:
+    ) -> dict[str, ports.Renewal]:
         mine = json.dumps([{"id": job_id, "token": token} for job_id, token in leases])
         rows = self._rows("renew_leases", leases=mine, lease=lease, timeout=timeout, grace=grace)
-        return {row["id"]: Renewal(row["renewed"], row["cancel_requested"]) for row in rows}
+        return {row["id"]: ports.Renewal(row["renewed"], row["cancel_requested"]) for row in rows}
 
     def settle_attempts(self, settlements: Sequence[tuple[Job, Settlement]]) -> dict[str, Status]:
         written = json.dumps([settlement_row(job, settlement) for job, settlement in settlements])
         return {row["id"]: row["status"] for row in self._rows("settle_attempts", settlements=written)}
 
-    def reclaim_jobs(self, *, limit: int, lease: float) -> list[ReclaimedJob]:
+    def reclaim_jobs(self, *, limit: int, lease: float) -> list[ports.ReclaimedJob]:
         rows = self._rows("reclaim_jobs", limit=limit, lease=lease)
-        return [ReclaimedJob(job_of(row), worker=row["locked_by"], held_for=row["held_for"]) for row in rows]
+        return [ports.ReclaimedJob(job_of(row), worker=row["locked_by"], held_for=row["held_for"]) for row in rows]
 
-    def promote_jobs(self, *, limit: int) -> Promotion:
-        return self._all(Promotion, "promote_jobs", limit=limit)[0]
+    def promote_jobs(self, *, limit: int) -> ports.Promotion:
+        return self._all(ports.Promotion, "promote_jobs", limit=limit)[0]
 
-    def expire_jobs(self, *, limit: int) -> list[ExpiredJob]:
-        return self._all(ExpiredJob, "expire_jobs", limit=limit)
+    def expire_jobs(self, *, limit: int) -> list[ports.ExpiredJob]:
+        return self._all(ports.ExpiredJob, "expire_jobs", limit=limit)
 
     def move_jobs(self, *, limit: int) -> int:
         return self._change("move_jobs", limit=limit)
@@ -187,7 +166,7 @@ class PostgresStore(Runner):
     def prune_jobs(self, *, retention: float, limit: int) -> int:
         return self._change("prune_jobs", retention=retention, limit=limit)
 
-    def begin_call(self, job: Job, *, provider: str, key_label: str, max_paid_calls: int) -> CallBegun:
+    def begin_call(self, job: Job, *, provider: str, key_label: str, max_paid_calls: int) -> ports.CallBegun:
         rows = self._rows(
             "begin_call",
             job_id=job.id,
@@ -197,24 +176,24 @@ class PostgresStore(Runner):
             permit=job.permit,
             max_paid_calls=max_paid_calls,
         )
-        return CallBegun(held=True, **rows[0]) if rows else CallBegun(False, False, 0, None)
+        return ports.CallBegun(held=True, **rows[0]) if rows else ports.CallBegun(False, False, 0, None)
 
     def remember_call(self, job: Job, number: int, provider_ref: str) -> None:
         self._change("remember_call", job_id=job.id, number=number, provider_ref=provider_ref)
 
-    def renew_permit(self, job: Job, number: int, *, key_label: str, permit: int) -> Admission | None:
+    def renew_permit(self, job: Job, number: int, *, key_label: str, permit: int) -> ports.Admission | None:
         return self._one_or_none(
-            Admission, "renew_permit", job_id=job.id, number=number, key_label=key_label, permit=permit
+            ports.Admission, "renew_permit", job_id=job.id, number=number, key_label=key_label, permit=permit
         )
 
     def return_permit(self, job: Job) -> None:
         self._change("return_permit", job_id=job.id, token=job.lease_token, key_label=job.key_label, permit=job.permit)
 
     def finish_call(
-        self, job: Job, number: int, report: CallReport, *, policy: BreakerPolicy = BREAKER
-    ) -> GateChange | None:
+        self, job: Job, number: int, report: ports.CallReport, *, policy: BreakerPolicy = BREAKER
+    ) -> ports.GateChange | None:
         return self._one_or_none(
-            GateChange,
+            ports.GateChange,
             "finish_call",
             job_id=job.id,
             number=number,
@@ -232,12 +211,12 @@ class PostgresStore(Runner):
             longest=policy.longest,
         )
 
-    def stage_image(self, job: Job, staged: Staged) -> bool:
+    def stage_image(self, job: Job, staged: ports.Staged) -> bool:
         values = {"provider": staged.provider, "model": staged.model, "bytes": staged.data}
         return self._change("stage_image", job_id=job.id, **values) > 0
 
-    def find_staged(self, job: Job) -> Staged | None:
-        return self._one_or_none(Staged, "find_staged", job_id=job.id)
+    def find_staged(self, job: Job) -> ports.Staged | None:
+        return self._one_or_none(ports.Staged, "find_staged", job_id=job.id)
 
     def discard_staged(self, job: Job) -> None:
         self._change("discard_staged", job_id=job.id)
@@ -261,7 +240,7 @@ class PostgresStore(Runner):
     def save_findings(self, name: str, found: Mapping[str, Any]) -> None:
         self._change("save_findings", name=name, found=json.dumps(dict(found)))
 
-    def find_orphans(self, objects: Sequence[tuple[str, StoredObject]], *, age: float) -> list[str]:
+    def find_orphans(self, objects: Sequence[tuple[str, ports.StoredObject]], *, age: float) -> list[str]:
         rows = self._rows(
             "find_orphans",
             keys=[stored.key for _, stored in objects],
@@ -271,7 +250,7 @@ class PostgresStore(Runner):
         )
         return [row["key"] for row in rows]
 
-    def find_stale_uploads(self, uploads: Sequence[StoredObject], *, age: float) -> list[str]:
+    def find_stale_uploads(self, uploads: Sequence[ports.StoredObject], *, age: float) -> list[str]:
         rows = self._rows(
             "find_stale_uploads",
             keys=[stored.key for stored in uploads],
@@ -287,7 +266,7 @@ class PostgresStore(Runner):
     def prune_swept(self, *, retention: float, limit: int) -> int:
         return self._change("prune_swept", retention=retention, limit=limit)
 
-    def register_worker(self, info: WorkerInfo) -> None:
+    def register_worker(self, info: ports.WorkerInfo) -> None:
         self._change(
             "register_worker",
             worker=info.id,
@@ -297,7 +276,9 @@ class PostgresStore(Runner):
             **key_columns(info.keys),
         )
 
-    def touch_worker(self, info: WorkerInfo, *, busy: int, stuck: int, known: str = "") -> FleetState | None:
+    def touch_worker(
+        self, info: ports.WorkerInfo, *, busy: int, stuck: int, known: str = ""
+    ) -> ports.FleetState | None:
         named: dict[str, Any] = {"worker": info.id, "concurrency": info.concurrency, **key_columns(info.keys)}
         rows = self._rows("touch_worker", **named, busy=busy, stuck=stuck, known=known)
         return news_of(**rows[0]) if rows else None
@@ -319,9 +300,9 @@ class PostgresStore(Runner):
 
     def claim_deliveries(
         self, *, slots: int, per_endpoint: int, failing_slots: int, busy: Mapping[str, int], lease: float
-    ) -> list[Delivery]:
+    ) -> list[ports.Delivery]:
         return self._all(
-            Delivery,
+            ports.Delivery,
             "claim_deliveries",
             slots=slots,
             per_endpoint=per_endpoint,
@@ -330,7 +311,7 @@ class PostgresStore(Runner):
             lease=lease,
         )
 
-    def record_delivery(self, delivery: Delivery, reply: Reply, judgement: Judgement) -> Recorded:
+    def record_delivery(self, delivery: ports.Delivery, reply: Reply, judgement: Judgement) -> ports.Recorded:
         rows = self._rows(
             "record_delivery",
             id=delivery.id,
@@ -343,7 +324,7 @@ class PostgresStore(Runner):
             gone=judgement.gone,
             longest_failing=LONGEST_FAILING,
         )
-        return Recorded(True, rows[0]["disabled_for"]) if rows else Recorded(False)
+        return ports.Recorded(True, rows[0]["disabled_for"]) if rows else ports.Recorded(False)
 
     def finish_batches(self, *, limit: int) -> int:
         return self._change("finish_batches", limit=limit)

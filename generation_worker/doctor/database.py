@@ -13,35 +13,12 @@ from psycopg.conninfo import conninfo_to_dict
 
 from generation_worker import wiring
 from generation_worker.config import DatabaseAddress, Settings
-from generation_worker.db import migrations
+from generation_worker.db import migrations, server
 from generation_worker.db.connections import connect
 from generation_worker.db.query import Queries
-from generation_worker.db.server import (
-    SchemaPlace,
-    find_backend,
-    find_revision,
-    find_schema,
-    list_functions,
-    list_open_doors,
-    list_table_health,
-    list_table_rights,
-    list_vacuum_holders,
-    read_clock,
-    read_server,
-)
 from generation_worker.db.statements import quoted
+from generation_worker.doctor import postgres
 from generation_worker.doctor.check import Check, ReadOnlySessions, Verdicts, skipped_check, unreachable
-from generation_worker.doctor.postgres import (
-    judge_autovacuum,
-    judge_connections,
-    judge_dead_rows,
-    judge_doors,
-    judge_durability,
-    judge_holders,
-    judge_rights,
-    judge_server,
-    our_tables,
-)
 from generation_worker.domain.estimate import span
 from generation_worker.domain.finding import Verdict, fault, ok, skipped, warning
 from generation_worker.domain.schema import SCHEMA
@@ -109,7 +86,7 @@ def find_pooling(conninfo: str) -> Pooling:
     """
     with ExitStack() as stack:
         clients = [stack.enter_context(connect(conninfo, prepare=False)) for _ in range(2)]
-        seen = [[find_backend(Queries.on(client)) for client in clients] for _ in range(ROUNDS)]
+        seen = [[server.find_backend(Queries.on(client)) for client in clients] for _ in range(ROUNDS)]
         announced = [client.info.backend_pid for client in clients]
     return Pooling(
         shared=any(len(set(found)) < len(found) or found != seen[0] for found in seen), proxied=announced != seen[0]
@@ -145,12 +122,12 @@ def judge_direct(found: Pooling) -> Verdict:
 
 def examine_schema(queries: Queries) -> Verdict:
     """Raises psycopg.Error, also if the role may not read the revision."""
-    place = find_schema(queries)
-    revision = find_revision(queries) if place.usable and place.has_revision else None
+    place = server.find_schema(queries)
+    revision = server.find_revision(queries) if place.usable and place.has_revision else None
     return judge_schema(place, revision, migrations.head(), schema=queries.schema)
 
 
-def judge_schema(place: SchemaPlace, revision: str | None, head: str, *, schema: str = SCHEMA) -> Verdict:
+def judge_schema(place: server.SchemaPlace, revision: str | None, head: str, *, schema: str = SCHEMA) -> Verdict:
     """``revision`` is None where there is none, ``head`` the one that this version needs."""
     if place.present and not place.usable:
         return fault(
@@ -187,7 +164,7 @@ def database_checks(settings: Settings, sessions: ReadOnlySessions | None) -> li
 
     return [
         check("connection", lambda: examine_connection(sessions, address.label, NAME), ()),
-        check("server", lambda: judge_server(read_server(queries))),
+        check("server", lambda: postgres.judge_server(server.read_server(queries))),
         check("schema", lambda: examine_schema(queries)),
         check("rights", lambda: _examine_rights(queries)),
         check("access", lambda: _examine_access(queries)),
@@ -199,11 +176,16 @@ def database_checks(settings: Settings, sessions: ReadOnlySessions | None) -> li
             lambda: _examine_listen(settings),
             (*REACHED, "database.pooling") if direct is None else DIRECT_OK,
         ),
-        check("snapshots", lambda: judge_holders(list_vacuum_holders(queries))),
-        check("autovacuum", lambda: judge_autovacuum(read_server(queries), list_table_health(queries, our_tables()))),
-        check("dead_rows", lambda: judge_dead_rows(list_table_health(queries, our_tables()))),
-        check("durability", lambda: judge_durability(read_server(queries))),
-        check("connections", lambda: judge_connections(read_server(queries))),
+        check("snapshots", lambda: postgres.judge_holders(server.list_vacuum_holders(queries))),
+        check(
+            "autovacuum",
+            lambda: postgres.judge_autovacuum(
+                server.read_server(queries), server.list_table_health(queries, postgres.our_tables())
+            ),
+        ),
+        check("dead_rows", lambda: postgres.judge_dead_rows(server.list_table_health(queries, postgres.our_tables()))),
+        check("durability", lambda: postgres.judge_durability(server.read_server(queries))),
+        check("connections", lambda: postgres.judge_connections(server.read_server(queries))),
         check("clock", lambda: examine_clock(sessions)),
         *([Check("database.sleep", lambda: ok(AWAKE))] if _sleeps(address) else []),
     ]
@@ -216,7 +198,7 @@ def _round_trip(connection: psycopg.Connection[Any]) -> float:
 def _clock(connection: psycopg.Connection[Any]) -> tuple[float, float]:
     """Seconds of a round trip, and how far our clock was ahead of the server's in its middle."""
     started, sent = time.time(), time.monotonic()
-    there = read_clock(Queries.on(connection))
+    there = server.read_clock(Queries.on(connection))
     trip = time.monotonic() - sent
     return trip, started + trip / 2 - there
 
@@ -229,7 +211,7 @@ def _is_public(address: str) -> bool:
         return False
 
 
-def _judge_absence(place: SchemaPlace, schema: str) -> Verdict:
+def _judge_absence(place: server.SchemaPlace, schema: str) -> Verdict:
     if place.elsewhere:
         return fault(
             f"the tables are in the schema {', '.join(place.elsewhere)}, and DATABASE_SCHEMA is {schema}",
@@ -246,16 +228,16 @@ def _query(run: Callable[[], Verdicts], name: str) -> Verdicts:
 
 
 def _examine_rights(queries: Queries) -> Verdict:
-    place = find_schema(queries)
+    place = server.find_schema(queries)
     if not place.usable:
         return skipped(f"the schema {queries.schema} cannot be used, see database.schema")
-    tables, functions = list_table_rights(queries, our_tables()), list_functions(queries)
-    return judge_rights(tables, functions, place.role, schema=queries.schema)
+    tables, functions = server.list_table_rights(queries, postgres.our_tables()), server.list_functions(queries)
+    return postgres.judge_rights(tables, functions, place.role, schema=queries.schema)
 
 
 def _examine_access(queries: Queries) -> Verdict:
-    doors = list_open_doors(queries, our_tables(), sorted(migrations.our_functions()))
-    return judge_doors(doors, schema=queries.schema)
+    doors = server.list_open_doors(queries, postgres.our_tables(), sorted(migrations.our_functions()))
+    return postgres.judge_doors(doors, schema=queries.schema)
 
 
 def _examine_direct(direct: DatabaseAddress | None, address: DatabaseAddress, sessions: ReadOnlySessions) -> Verdicts:
@@ -272,11 +254,11 @@ def _compare(direct: DatabaseAddress, sessions: ReadOnlySessions) -> Verdict:
         return found
     behind = ReadOnlySessions(direct.conninfo)
     try:
-        there = read_server(Queries(behind))
+        there = server.read_server(Queries(behind))
     finally:
         behind.close()
     try:
-        here = read_server(Queries(sessions))
+        here = server.read_server(Queries(sessions))
     except psycopg.Error:
         return found  # database.connection says why
     if here.identity != there.identity:

@@ -10,16 +10,7 @@ from psycopg import errors
 from generation_worker import __version__
 from generation_worker.config import ConfigurationError, Settings
 from generation_worker.config.settings import declarations
-from generation_worker.db.fleet import (
-    Gate,
-    LaneFront,
-    MaintenanceTask,
-    WorkerProcess,
-    list_gates,
-    list_lane_fronts,
-    list_maintenance_tasks,
-    list_workers,
-)
+from generation_worker.db import fleet
 from generation_worker.db.query import Queries
 from generation_worker.db.webhooks import Endpoint, list_endpoints
 from generation_worker.doctor.check import CORRECT, Check, ReadOnlySessions, Verdicts, skipped_check, unreachable
@@ -40,15 +31,15 @@ def fleet_checks(settings: Settings, sessions: ReadOnlySessions | None) -> list[
         return [skipped_check("fleet", "DATABASE_URL is not set")]
     queries = Queries(sessions, schema=settings.database_schema)
     return [
-        Check("fleet.workers", lambda: _query(lambda: judge_workers(list_workers(queries)))),
-        Check("fleet.lanes", lambda: _query(lambda: judge_lanes(list_lane_fronts(queries)))),
-        Check("fleet.gates", lambda: _query(lambda: judge_gates(list_gates(queries)))),
+        Check("fleet.workers", lambda: _query(lambda: judge_workers(fleet.list_workers(queries)))),
+        Check("fleet.lanes", lambda: _query(lambda: judge_lanes(fleet.list_lane_fronts(queries)))),
+        Check("fleet.gates", lambda: _query(lambda: judge_gates(fleet.list_gates(queries)))),
         Check("fleet.webhooks", lambda: _query(lambda: judge_endpoints(list_endpoints(queries)))),
-        Check("fleet.maintenance", lambda: _query(lambda: judge_maintenance(list_maintenance_tasks(queries)))),
+        Check("fleet.maintenance", lambda: _query(lambda: judge_maintenance(fleet.list_maintenance_tasks(queries)))),
     ]
 
 
-def judge_workers(workers: Sequence[WorkerProcess]) -> Verdict:
+def judge_workers(workers: Sequence[fleet.WorkerProcess]) -> Verdict:
     alive = [worker for worker in workers if worker.state != "silent"]
     silent = [worker for worker in workers if worker.state == "silent"]
     lost = f"; {len(silent)} fell silent within the last day, {silent[-1].id} the latest" if silent else ""
@@ -66,7 +57,7 @@ def judge_workers(workers: Sequence[WorkerProcess]) -> Verdict:
     return ok(f"{names}{lost}")
 
 
-def judge_lanes(fronts: Sequence[LaneFront]) -> list[Verdict]:
+def judge_lanes(fronts: Sequence[fleet.LaneFront]) -> list[Verdict]:
     alone = [front for front in fronts if not front.workers]
     if alone:
         return [
@@ -83,7 +74,7 @@ def judge_lanes(fronts: Sequence[LaneFront]) -> list[Verdict]:
     return [ok("nothing waits")]
 
 
-def judge_gates(gates: Sequence[Gate]) -> list[Verdict]:
+def judge_gates(gates: Sequence[fleet.Gate]) -> list[Verdict]:
     """A limit that is reached is normal; a breaker that is open is not."""
     broken = [gate for gate in gates if gate.state in ("open", "probing")]
     if broken:
@@ -108,7 +99,7 @@ def judge_endpoints(endpoints: Sequence[Endpoint]) -> list[Verdict]:
     return [ok(f"{len(endpoints)} endpoints, none is failing" if endpoints else "there are no endpoints")]
 
 
-def judge_maintenance(tasks: Sequence[MaintenanceTask]) -> list[Verdict]:
+def judge_maintenance(tasks: Sequence[fleet.MaintenanceTask]) -> list[Verdict]:
     """Tasks that failed, and violations that the hourly check of the ledger found."""
     failed = [
         warning(
@@ -156,7 +147,7 @@ def _trouble(endpoint: Endpoint) -> Verdict:
     )
 
 
-def _describe_worker(worker: WorkerProcess) -> str:
+def _describe_worker(worker: fleet.WorkerProcess) -> str:
     return f"{worker.id} ({worker.version}, {worker.state}, {worker.busy} of {worker.concurrency})"
 
 

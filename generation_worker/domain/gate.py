@@ -5,17 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from generation_worker.domain.errors import (
-    ContentBlocked,
-    GateClosed,
-    NoImage,
-    OutputRejected,
-    ProviderLimited,
-    ProviderRefused,
-    ProviderRejected,
-    ProviderTimedOut,
-    ProviderUnavailable,
-)
+from generation_worker.domain import errors
 
 Verdict = Literal["ok", "failed", "refused", "limited"]
 
@@ -41,15 +31,15 @@ BREAKER = BreakerPolicy()
 def verdict_of(error: BaseException | None) -> Verdict | None:
     """What an error, or success (None), means for the key. None: nothing (a stopped attempt, or a bug of ours)."""
     match error:
-        case GateClosed():
+        case errors.GateClosed():
             return None
-        case ProviderLimited():
+        case errors.ProviderLimited():
             return "limited"
-        case ProviderRefused():
+        case errors.ProviderRefused():
             return "refused"
-        case ProviderUnavailable() | ProviderTimedOut():
+        case errors.ProviderUnavailable() | errors.ProviderTimedOut():
             return "failed"
-        case None | ProviderRejected() | NoImage() | OutputRejected() | ContentBlocked():
+        case None | errors.ProviderRejected() | errors.NoImage() | errors.OutputRejected() | errors.ContentBlocked():
             return "ok"
         case _:
             return None

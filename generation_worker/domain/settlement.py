@@ -8,14 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from generation_worker.domain.errors import (
-    ContentBlocked,
-    JobError,
-    ProviderLimited,
-    ProviderRefused,
-    StorageUnavailable,
-    clean_message,
-)
+from generation_worker.domain import errors
 from generation_worker.domain.job import FINAL, MOST_ATTEMPTS, Job, Status
 
 
@@ -30,21 +23,21 @@ class Completed:
 class Failed:
     """The attempt failed. The error determines whether another attempt follows."""
 
-    error: JobError
+    error: errors.JobError
 
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
     """The provider's content rules do not allow the image."""
 
-    error: ContentBlocked
+    error: errors.ContentBlocked
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimited:
     """The provider accepts no call now, or none until an operator acts. No attempt is used up."""
 
-    error: ProviderLimited | ProviderRefused
+    error: errors.ProviderLimited | errors.ProviderRefused
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +62,11 @@ class Crashed:
 Outcome = Completed | Failed | Blocked | RateLimited | Cancelled | Released | Crashed
 
 
-def outcome_of(error: JobError) -> Outcome:
+def outcome_of(error: errors.JobError) -> Outcome:
     """The outcome that corresponds to an error."""
-    if isinstance(error, ContentBlocked):
+    if isinstance(error, errors.ContentBlocked):
         return Blocked(error)
-    if isinstance(error, ProviderLimited | ProviderRefused):
+    if isinstance(error, errors.ProviderLimited | errors.ProviderRefused):
         return RateLimited(error)
     return Failed(error)
 
@@ -183,8 +176,10 @@ def settle(job: Job, outcome: Outcome, policy: RetryPolicy, *, elapsed: float, s
             assert_never(outcome)
 
 
-def _after_failure(job: Job, error: JobError, policy: RetryPolicy, seconds_left: float, spread: float) -> Settlement:
-    if isinstance(error, StorageUnavailable) and error.kept and job.max_attempts < MOST_ATTEMPTS:
+def _after_failure(
+    job: Job, error: errors.JobError, policy: RetryPolicy, seconds_left: float, spread: float
+) -> Settlement:
+    if isinstance(error, errors.StorageUnavailable) and error.kept and job.max_attempts < MOST_ATTEMPTS:
         return _after_kept(job, error, policy, seconds_left, spread)
     if not error.retry or job.attempt >= job.max_attempts:
         return _fail("failed", error.code, error.message)
@@ -195,7 +190,7 @@ def _after_failure(job: Job, error: JobError, policy: RetryPolicy, seconds_left:
 
 
 def _after_kept(
-    job: Job, error: StorageUnavailable, policy: RetryPolicy, seconds_left: float, spread: float
+    job: Job, error: errors.StorageUnavailable, policy: RetryPolicy, seconds_left: float, spread: float
 ) -> Settlement:
     """A paid image is tried until it is stored: only the deadline or the table's bound on attempts ends that."""
     if seconds_left < LAST_MOMENT:
@@ -203,12 +198,21 @@ def _after_kept(
     left = MOST_ATTEMPTS - job.max_attempts
     delay = wait_for_storage(job.attempt, policy, attempts_left=left, seconds_left=seconds_left, spread=spread)
     return Settlement(
-        "failed", "scheduled", delay, allowance=1, error_code=error.code, error_message=clean_message(error.message)
+        "failed",
+        "scheduled",
+        delay,
+        allowance=1,
+        error_code=error.code,
+        error_message=errors.clean_message(error.message),
     )
 
 
 def _after_limit(
-    job: Job, error: ProviderLimited | ProviderRefused, policy: RetryPolicy, seconds_left: float, spread: float
+    job: Job,
+    error: errors.ProviderLimited | errors.ProviderRefused,
+    policy: RetryPolicy,
+    seconds_left: float,
+    spread: float,
 ) -> Settlement:
     if job.waits >= policy.max_waits:
         return _fail("rate_limited", error.code, f"Still limited after {job.waits} waits: {error.message}")
@@ -231,7 +235,7 @@ def _after_crash(job: Job, crash: Crashed, policy: RetryPolicy, seconds_left: fl
     if delay >= seconds_left:
         return _too_late("crashed", message, crash_step=1)
     return Settlement(
-        "crashed", "scheduled", delay, crash_step=1, error_code=code, error_message=clean_message(message)
+        "crashed", "scheduled", delay, crash_step=1, error_code=code, error_message=errors.clean_message(message)
     )
 
 
@@ -247,4 +251,6 @@ def _too_late(outcome: str, message: str, crash_step: int = 0) -> Settlement:
 
 
 def _fail(outcome: str, code: str, message: str, crash_step: int = 0) -> Settlement:
-    return Settlement(outcome, "failed", crash_step=crash_step, error_code=code, error_message=clean_message(message))
+    return Settlement(
+        outcome, "failed", crash_step=crash_step, error_code=code, error_message=errors.clean_message(message)
+    )

@@ -29,25 +29,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from generation_worker.domain.errors import (
-    AttemptStopped,
-    CallLost,
-    InternalError,
-    JobError,
-    OutputRejected,
-    ProviderRejected,
-    ProviderUnavailable,
-)
+from generation_worker.domain import errors
 from generation_worker.domain.finding import Verdict
 from generation_worker.ports import Control, Generated, GenerationRequest
-from generation_worker.providers.gemini_answers import (
-    ErrorDetails,
-    ErrorResponse,
-    error_verdict,
-    job_error,
-    model_verdict,
-    read_response,
-)
+from generation_worker.providers import gemini_answers
 from generation_worker.providers.http import CallWatch, DeadlineControl, ResponseTooLarge, use_watch
 
 if TYPE_CHECKING:
@@ -100,12 +85,12 @@ class GeminiProvider:
         """Make one call; the table above lists how it can end."""
         control.check()
         if request.resume is not None:
-            raise CallLost("Gemini stores no responses: the response to the earlier call is lost.")
+            raise errors.CallLost("Gemini stores no responses: the response to the earlier call is lost.")
         client = self._warm_client()
         limit = min(self._timeout, control.seconds_left())
         watch = CallWatch(control, limit=limit, most_bytes=LARGEST_RESPONSE, paid=True)
         body = self._watched(lambda: client.generate(self.model, request, watch.limit), watch)
-        return read_response(body, self.model)
+        return gemini_answers.read_response(body, self.model)
 
     def check(self, *, seconds: float) -> Verdict:
         """Look up the model with this key, which costs nothing."""
@@ -113,30 +98,34 @@ class GeminiProvider:
         watch = CallWatch(DeadlineControl(seconds), limit=min(self._timeout, seconds), most_bytes=LARGEST_RESPONSE)
         try:
             model = self._watched(lambda: client.get_model(self.model, watch.limit), watch)
-        except JobError as error:
-            return error_verdict(error, self.key_label)
-        return model_verdict(model, self.key_label, self.model)
+        except errors.JobError as error:
+            return gemini_answers.error_verdict(error, self.key_label)
+        return gemini_answers.model_verdict(model, self.key_label, self.model)
 
     def _watched(self, call: Callable[[], Response], watch: CallWatch) -> Response:
         try:
             with use_watch(watch):
                 return call()
-        except (JobError, AttemptStopped):
+        except (errors.JobError, errors.AttemptStopped):
             raise
         except Exception as error:  # noqa: BLE001 - the SDK and three libraries below it raise anything
             caught = error.with_traceback(None)
         # Outside the handler: as its context, the library's error would keep the request and the key alive.
         raise self._failure(caught, watch)
 
-    def _failure(self, error: Exception, watch: CallWatch) -> JobError:
+    def _failure(self, error: Exception, watch: CallWatch) -> errors.JobError:
         """The job error for ``error``. Its own text is dropped: it can contain headers, and so the key."""
         if watch.status not in (None, 200):
             # Without an ErrorResponse the SDK could not read the body: the status alone decides.
-            response = error if isinstance(error, ErrorResponse) else ErrorResponse(watch.status, None, {})
-            details = ErrorDetails.read(response.code, response.body, response.headers, key=self._key)
-            return job_error(details, self.model, datetime.now(UTC))
+            response = (
+                error
+                if isinstance(error, gemini_answers.ErrorResponse)
+                else gemini_answers.ErrorResponse(watch.status, None, {})
+            )
+            details = gemini_answers.ErrorDetails.read(response.code, response.body, response.headers, key=self._key)
+            return gemini_answers.job_error(details, self.model, datetime.now(UTC))
         if isinstance(error, ResponseTooLarge):
-            return OutputRejected(f"Gemini's response is larger than {LARGEST_RESPONSE // 1_000_000} MB.")
+            return errors.OutputRejected(f"Gemini's response is larger than {LARGEST_RESPONSE // 1_000_000} MB.")
         watch.check()
         return _without_response(type(error), watch)
 
@@ -158,14 +147,14 @@ class GeminiProvider:
         )
 
 
-def _without_response(error: type[Exception], watch: CallWatch) -> JobError:
+def _without_response(error: type[Exception], watch: CallWatch) -> errors.JobError:
     """The error of a call without a response: how far the call came says more than the library's exception."""
     if watch.sent:
-        return ProviderUnavailable(
+        return errors.ProviderUnavailable(
             f"The connection to Gemini ended in the middle of the response ({error.__name__}).", spent=True
         )
     if error.__module__.startswith(("httpcore2", "httpx2")):
-        return ProviderUnavailable(f"The request did not reach Gemini ({error.__name__}).")
+        return errors.ProviderUnavailable(f"The request did not reach Gemini ({error.__name__}).")
     if issubclass(error, ValueError):
-        return ProviderRejected(f"The SDK cannot encode the request ({error.__name__}).")
-    return InternalError(f"{error.__name__} before the request to Gemini was sent.")
+        return errors.ProviderRejected(f"The SDK cannot encode the request ({error.__name__}).")
+    return errors.InternalError(f"{error.__name__} before the request to Gemini was sent.")

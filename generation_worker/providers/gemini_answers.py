@@ -14,17 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, Self
 
-from generation_worker.domain.errors import (
-    ContentBlocked,
-    JobError,
-    NoImage,
-    OutputRejected,
-    ProviderLimited,
-    ProviderRefused,
-    ProviderRejected,
-    ProviderTimedOut,
-    ProviderUnavailable,
-)
+from generation_worker.domain import errors
 from generation_worker.domain.finding import Verdict, fault, ok, warning
 from generation_worker.ports import Generated
 from generation_worker.providers.http import Json, daily_quota_wait, object_in, objects_in, retry_wait
@@ -125,22 +115,22 @@ def read_response(body: str, model: str) -> Generated:
     )
 
 
-def job_error(details: ErrorDetails, model: str, now: datetime) -> JobError:
+def job_error(details: ErrorDetails, model: str, now: datetime) -> errors.JobError:
     """The error for a response with a status other than 200. ``now`` is for waits that are given as a date."""
     code = details.code
     if code == 429:
         return _limited(details, now)
     if code == 404:
-        return ProviderRejected(f"Gemini has no model {model!r} for this key ({details}).")
+        return errors.ProviderRejected(f"Gemini has no model {model!r} for this key ({details}).")
     if code == 504:
-        return ProviderTimedOut(f"Gemini did not finish the request in time ({details}).")
+        return errors.ProviderTimedOut(f"Gemini did not finish the request in time ({details}).")
     if code < 300:
-        return ProviderUnavailable(f"Gemini's response has an unknown status ({details}).", spent=True)
+        return errors.ProviderUnavailable(f"Gemini's response has an unknown status ({details}).", spent=True)
     if code >= 500 or code in OVERLOADED:
-        return ProviderUnavailable(f"Gemini is temporarily unavailable ({details}).")
+        return errors.ProviderUnavailable(f"Gemini is temporarily unavailable ({details}).")
     if _operator_must_act(details):
-        return ProviderRefused(f"Google refuses this key or project ({details}).")
-    return ProviderRejected(f"Gemini rejected the request ({details}).")
+        return errors.ProviderRefused(f"Google refuses this key or project ({details}).")
+    return errors.ProviderRejected(f"Gemini rejected the request ({details}).")
 
 
 METHOD = "generateContent"
@@ -169,15 +159,15 @@ def model_verdict(found: ModelInfo, key_label: str, model: str) -> Verdict:
     return ok(f"{key_label}: the key is accepted, {model}{also} is there")
 
 
-def error_verdict(error: JobError, key_label: str) -> Verdict:
+def error_verdict(error: errors.JobError, key_label: str) -> Verdict:
     """The verdict on a lookup that failed with ``error``."""
     problem = f"{key_label}: {error.message}"
     match error:
-        case ProviderLimited():
+        case errors.ProviderLimited():
             return warning(problem, LIMIT_REMEDY)
-        case ProviderRefused():
+        case errors.ProviderRefused():
             return fault(problem, KEY_REMEDY)
-        case ProviderRejected():
+        case errors.ProviderRejected():
             return fault(problem, MODEL_REMEDY)
         case _:
             return fault(problem, NETWORK_REMEDY)
@@ -185,29 +175,29 @@ def error_verdict(error: JobError, key_label: str) -> Verdict:
 
 def _parsed(body: str) -> Json:
     if not body or body.isspace():
-        raise NoImage("Gemini's response was empty.")
+        raise errors.NoImage("Gemini's response was empty.")
     try:
         return object_in(json.loads(body))
     except (ValueError, RecursionError):
         pass
-    raise ProviderUnavailable(f"Gemini's response of {len(body)} characters is not complete JSON.", spent=True)
+    raise errors.ProviderUnavailable(f"Gemini's response of {len(body)} characters is not complete JSON.", spent=True)
 
 
-def _prompt_refusal(response: Json) -> JobError | None:
+def _prompt_refusal(response: Json) -> errors.JobError | None:
     """The error if the prompt itself was blocked: no model ran, so nothing is charged."""
     reason = _word(object_in(response.get("promptFeedback")).get("blockReason"))
     if reason is None:
         return None
     why = BLOCKED.get(reason, "for an unknown reason")
-    return ContentBlocked(f"Gemini blocked the prompt: {why} ({reason}).", spent=False)
+    return errors.ContentBlocked(f"Gemini blocked the prompt: {why} ({reason}).", spent=False)
 
 
-def _image_refusal(reasons: list[str]) -> JobError | None:
+def _image_refusal(reasons: list[str]) -> errors.JobError | None:
     for reason in reasons:
         if reason == ACCOUNT_LIMITED:
-            return ProviderRefused(f"Google has limited this account ({reason}).")
+            return errors.ProviderRefused(f"Google has limited this account ({reason}).")
         if reason in BLOCKED:
-            return ContentBlocked(f"Gemini blocked the image: {BLOCKED[reason]} ({reason}).", spent=True)
+            return errors.ContentBlocked(f"Gemini blocked the image: {BLOCKED[reason]} ({reason}).", spent=True)
     return None
 
 
@@ -220,11 +210,13 @@ def _first_image(parts: list[Json]) -> str | None:
     return None
 
 
-def _no_image(parts: list[Json], reasons: list[str]) -> JobError:
+def _no_image(parts: list[Json], reasons: list[str]) -> errors.JobError:
     """The model's text is counted, not quoted: it is private to the user and must not reach a log."""
     letters = sum(len(text) for part in parts if isinstance(text := part.get("text"), str) and not part.get("thought"))
     content = f"{letters} characters of text" if letters else "nothing"
-    return NoImage(f"Gemini answered with {content} instead of an image ({', '.join(reasons) or 'no reason given'}).")
+    return errors.NoImage(
+        f"Gemini answered with {content} instead of an image ({', '.join(reasons) or 'no reason given'})."
+    )
 
 
 def _decoded(encoded: str) -> bytes:
@@ -232,7 +224,7 @@ def _decoded(encoded: str) -> bytes:
         return base64.b64decode(encoded, altchars=b"-_" if "-" in encoded or "_" in encoded else None, validate=True)
     except (binascii.Error, ValueError):
         pass
-    raise OutputRejected(f"Gemini's image of {len(encoded)} characters is not valid base64.")
+    raise errors.OutputRejected(f"Gemini's image of {len(encoded)} characters is not valid base64.")
 
 
 def _usage(usage: Json) -> dict[str, int]:
@@ -275,13 +267,15 @@ def _operator_must_act(details: ErrorDetails) -> bool:
     )
 
 
-def _limited(details: ErrorDetails, now: datetime) -> ProviderLimited:
+def _limited(details: ErrorDetails, now: datetime) -> errors.ProviderLimited:
     """The quota decides before the delay: a daily quota can come with a delay of seconds."""
     which = ", ".join(details.quotas) or "quota not named"
     if any("PerDay" in quota for quota in details.quotas):
-        return ProviderLimited(f"Google's daily limit is reached ({which}).", wait=daily_quota_wait(now), scope="day")
+        return errors.ProviderLimited(
+            f"Google's daily limit is reached ({which}).", wait=daily_quota_wait(now), scope="day"
+        )
     wait = retry_wait(details.retry_delay, details.retry_after, now)
-    return ProviderLimited(f"Google's rate limit is reached ({which}).", wait=wait)
+    return errors.ProviderLimited(f"Google's rate limit is reached ({which}).", wait=wait)
 
 
 def _quotas(detail: Json, key: str) -> Iterator[str]:

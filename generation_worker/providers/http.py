@@ -15,15 +15,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from generation_worker.domain.errors import (
-    AttemptStopped,
-    AttemptTimedOut,
-    GateClosed,
-    JobError,
-    OutputRejected,
-    ProviderTimedOut,
-    ProviderUnavailable,
-)
+from generation_worker.domain import errors
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -68,13 +60,13 @@ class NoResponse(Exception):
         self.sent = sent
         self.timed_out = timed_out
 
-    def to_paid_call(self, provider: str) -> JobError:
+    def to_paid_call(self, provider: str) -> errors.JobError:
         """The error of a paid request: ``provider`` may be working on it."""
         if not self.sent:
-            return ProviderUnavailable(f"The request did not reach {provider} ({self}).")
+            return errors.ProviderUnavailable(f"The request did not reach {provider} ({self}).")
         if self.timed_out:
-            return ProviderTimedOut(f"{provider} did not answer in time.")
-        return ProviderUnavailable(
+            return errors.ProviderTimedOut(f"{provider} did not answer in time.")
+        return errors.ProviderUnavailable(
             f"The connection to {provider} ended in the middle of the response ({self}).", spent=True
         )
 
@@ -133,13 +125,15 @@ class HttpCalls:
                 plain = {**headers, "Accept-Encoding": "identity"}  # the size of compressed data cannot be bounded
                 response = client.request(method, url, headers=plain, **content)
                 return HttpResponse(response.status_code, response.headers, self._redacted(response.content))
-        except (AttemptStopped, AttemptTimedOut, GateClosed):
+        except (errors.AttemptStopped, errors.AttemptTimedOut, errors.GateClosed):
             raise
         except ResponseTooLarge:
             megabytes = most_bytes // 1_000_000
-            failure: Exception = OutputRejected(f"{self._provider}'s response is larger than {megabytes} MB.")
+            failure: Exception = errors.OutputRejected(f"{self._provider}'s response is larger than {megabytes} MB.")
         except Exception as error:  # noqa: BLE001 - whatever the libraries raise: there is no response
-            failure = NoResponse(type(error).__name__, sent=watch.sent, timed_out=isinstance(error, ProviderTimedOut))
+            failure = NoResponse(
+                type(error).__name__, sent=watch.sent, timed_out=isinstance(error, errors.ProviderTimedOut)
+            )
         # Outside the handler: as its context, the library's error would keep the request and the secret alive.
         raise failure
 
@@ -207,7 +201,7 @@ class CallWatch:
         self._control.check()
         if self._clock() >= self._deadline:
             what = "did not answer" if self.sent else "did not take the request"
-            raise ProviderTimedOut(f"The provider {what} within {round(self.limit, 1):g} s.", spent=self.sent)
+            raise errors.ProviderTimedOut(f"The provider {what} within {round(self.limit, 1):g} s.", spent=self.sent)
 
     def before_write(self) -> None:
         """Ask for the permit before the first byte is sent. Raises GateClosed, and what ``check`` raises."""

@@ -12,14 +12,7 @@ from dataclasses import dataclass
 from threading import Event
 from typing import NoReturn, Self
 
-from generation_worker.domain.errors import (
-    ContentBlocked,
-    NoImage,
-    ProviderLimited,
-    ProviderRejected,
-    ProviderTimedOut,
-    ProviderUnavailable,
-)
+from generation_worker.domain import errors
 from generation_worker.domain.finding import Verdict, ok, warning
 from generation_worker.ports import Control, Generated, GenerationRequest
 
@@ -98,7 +91,7 @@ def _size(request: GenerationRequest) -> tuple[int, int]:
     side = SIDES.get(request.image_size or "512")
     across, _, down = (request.aspect_ratio or "1:1").partition(":")
     if side is None or not (across.isdecimal() and down.isdecimal() and int(across) and int(down)):
-        raise ProviderRejected(
+        raise errors.ProviderRejected(
             f"no such size or aspect ratio: {request.image_size}, {request.aspect_ratio}; sizes are {', '.join(SIDES)}"
         )
     scale = side / max(int(across), int(down))
@@ -167,27 +160,27 @@ def _seconds(word: str, text: str) -> float:
 
 
 def _unavailable(fault: InjectedFault, _: Control) -> NoReturn:
-    raise ProviderUnavailable(f"503: {fault}")
+    raise errors.ProviderUnavailable(f"503: {fault}")
 
 
 def _rejected(fault: InjectedFault, _: Control) -> NoReturn:
-    raise ProviderRejected(f"400: {fault}")
+    raise errors.ProviderRejected(f"400: {fault}")
 
 
 def _blocked(fault: InjectedFault, _: Control) -> NoReturn:
-    raise ContentBlocked(f"blocked: {fault}")
+    raise errors.ContentBlocked(f"blocked: {fault}")
 
 
 def _limited(fault: InjectedFault, _: Control) -> NoReturn:
-    raise ProviderLimited(f"429: {fault}", wait=fault.seconds)
+    raise errors.ProviderLimited(f"429: {fault}", wait=fault.seconds)
 
 
 def _timeout(fault: InjectedFault, _: Control) -> NoReturn:
-    raise ProviderTimedOut(f"no answer: {fault}")
+    raise errors.ProviderTimedOut(f"no answer: {fault}")
 
 
 def _no_image(fault: InjectedFault, _: Control) -> NoReturn:
-    raise NoImage(f"an answer without an image: {fault}")
+    raise errors.NoImage(f"an answer without an image: {fault}")
 
 
 def _not_an_image(*_: object) -> bytes:

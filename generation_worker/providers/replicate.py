@@ -37,30 +37,12 @@ from typing import Annotated, Any, NamedTuple, Self
 from pydantic import BaseModel, StringConstraints, ValidationError
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from generation_worker.domain.errors import (
-    AttemptTimedOut,
-    CallLost,
-    CancelRequested,
-    JobError,
-    ProviderLimited,
-    ProviderRefused,
-    ProviderRejected,
-    ProviderUnavailable,
-)
+from generation_worker.domain import errors
 from generation_worker.domain.finding import Verdict, fault, ok, warning
 from generation_worker.domain.webhook import Notice, NoticeRefused, SignatureInvalid
 from generation_worker.ports import Control, Generated, GenerationRequest, Picture
+from generation_worker.providers import replicate_http
 from generation_worker.providers.http import DeadlineControl, HttpResponse, Json, NoResponse, object_in
-from generation_worker.providers.replicate_http import (
-    ID,
-    OPERATOR_MUST_ACT,
-    UNSEEN,
-    Prediction,
-    ReplicateHttp,
-    decode_data_uri,
-    requested_wait,
-    response_error,
-)
 
 REPLICATE = "https://api.replicate.com"
 SHORTEST_RUN, LONGEST_RUN = 5, 1800
@@ -105,7 +87,9 @@ class ReplicateProvider:
             raise ValueError("the Replicate token must be printable ASCII without spaces around it: copy it again")
         self.key_label = "replicate-" + hashlib.sha256(token.encode()).hexdigest()[:8]
         self.model = model
-        self._http = ReplicateHttp(token=token, base_url=base_url or REPLICATE, timeout=timeout, threads=threads)
+        self._http = replicate_http.ReplicateHttp(
+            token=token, base_url=base_url or REPLICATE, timeout=timeout, threads=threads
+        )
         self._webhook = webhook
         self._poll_interval = PollInterval.of_polls(longest_pause, notified=webhook is not None)
 
@@ -125,11 +109,15 @@ class ReplicateProvider:
         control.check()
         http = self._http
         resumed = request.resume is not None
-        created = Prediction(request.resume, UNSEEN) if request.resume else self._create(http, request, control)
+        created = (
+            replicate_http.Prediction(request.resume, replicate_http.UNSEEN)
+            if request.resume
+            else self._create(http, request, control)
+        )
         ended = await_end(http, created, control, self._poll_interval)
         address = ended.picture(resumed=resumed)
         is_data = address[:5].lower() == "data:"
-        data = decode_data_uri(address) if is_data else download(http, address, control)
+        data = replicate_http.decode_data_uri(address) if is_data else download(http, address, control)
         return Generated(data, ended.model or self.model, ended.id, ended.usage)
 
     def check(self, *, seconds: float) -> Verdict:
@@ -137,14 +125,16 @@ class ReplicateProvider:
         try:
             account = _read(self._http, "/v1/account", self.model, seconds / 2)
             found = _read(self._http, _model_path(self.model), self.model, seconds / 2)
-        except JobError as error:
+        except errors.JobError as error:
             return _error_verdict(error, self.key_label)
         owner = account.get("username")
         if not isinstance(owner, str) or not found:
             return fault(f"{self.key_label}: the response is not from Replicate's API", ADDRESS_REMEDY)
         return ok(f"{self.key_label}: the token of {owner[:100]} is accepted, {self.model} is there")
 
-    def _create(self, http: ReplicateHttp, request: GenerationRequest, control: Control) -> Prediction:
+    def _create(
+        self, http: replicate_http.ReplicateHttp, request: GenerationRequest, control: Control
+    ) -> replicate_http.Prediction:
         inputs = model_input(request, lambda picture: self._uploaded(http, picture, control))
         path, body = creation(self.model, inputs, self._webhook)
         seconds = min(max(int(control.seconds_left()), SHORTEST_RUN), LONGEST_RUN)
@@ -153,27 +143,27 @@ class ReplicateProvider:
         except NoResponse as error:
             raise error.to_paid_call("Replicate") from None
         if not 200 <= response.status < 300:
-            raise response_error(response, self.model, datetime.now(UTC))
-        created = Prediction.read(response.json())
+            raise replicate_http.response_error(response, self.model, datetime.now(UTC))
+        created = replicate_http.Prediction.read(response.json())
         if created is None:
-            raise ProviderUnavailable("Replicate's response to the request is not a prediction.", spent=True)
+            raise errors.ProviderUnavailable("Replicate's response to the request is not a prediction.", spent=True)
         control.remember(created.id)
         return created
 
-    def _uploaded(self, http: ReplicateHttp, picture: Picture, control: Control) -> str:
+    def _uploaded(self, http: replicate_http.ReplicateHttp, picture: Picture, control: Control) -> str:
         """Upload an input picture, which is free, and return its address."""
         name = f"input.{picture.content_type.rpartition('/')[2]}"
         try:
             response = http.upload(name, picture, control)
         except NoResponse as error:
-            raise ProviderUnavailable(f"An input could not be uploaded to Replicate ({error}).") from None
+            raise errors.ProviderUnavailable(f"An input could not be uploaded to Replicate ({error}).") from None
         if not 200 <= response.status < 300:
-            refusal = response_error(response, self.model, datetime.now(UTC))
+            refusal = replicate_http.response_error(response, self.model, datetime.now(UTC))
             refusal.spent = False
             raise refusal
         address = object_in(object_in(response.json()).get("urls")).get("get")
         if not isinstance(address, str):
-            raise ProviderUnavailable("Replicate accepted an uploaded input but returned no address for it.")
+            raise errors.ProviderUnavailable("Replicate accepted an uploaded input but returned no address for it.")
         return address
 
 
@@ -210,7 +200,7 @@ class ReplicateWebhook:
 class _WebhookBody(BaseModel):
     """The part of the body that is read. Nesting beyond 200 levels, anywhere in the body, is rejected."""
 
-    id: Annotated[str, StringConstraints(pattern=f"^{ID.pattern}$")]
+    id: Annotated[str, StringConstraints(pattern=f"^{replicate_http.ID.pattern}$")]
 
 
 def _is_signed(secret: Webhook, headers: Mapping[str, str], body: bytes) -> bool:
@@ -287,21 +277,23 @@ class Backoff:
     def pause(self, response: HttpResponse | None = None, *, wake_on: str | None = None) -> None:
         """Raises what ``Control.pause`` raises. A wait that a 429 names is not shortened by a notice."""
         if response is not None and response.status == 429:
-            wait = requested_wait(response, datetime.now(UTC)) or 0.0
+            wait = replicate_http.requested_wait(response, datetime.now(UTC)) or 0.0
             self._control.pause(max(self._next, min(wait, LONGEST_WAIT)))
         else:
             self._control.pause(self._next, wake_on=wake_on)
         self._next = min(self._next * GROWTH, self._longest)
 
 
-def await_end(http: ReplicateHttp, created: Prediction, control: Control, interval: PollInterval) -> Prediction:
+def await_end(
+    http: replicate_http.ReplicateHttp, created: replicate_http.Prediction, control: Control, interval: PollInterval
+) -> replicate_http.Prediction:
     """Poll until the prediction has ended; cancel it at Replicate if the job is cancelled or its time is up.
 
     Raises CallLost, ProviderRefused, and what ``Control.pause`` raises.
     """
     current, polls, retries = created, Backoff(control, interval), Backoff(control)
     try:
-        if created.running and created.status != UNSEEN:
+        if created.running and created.status != replicate_http.UNSEEN:
             polls.pause(wake_on=created.id)
         while current.running:
             response = _poll(http, created.id, control)
@@ -310,13 +302,13 @@ def await_end(http: ReplicateHttp, created: Prediction, control: Control, interv
             if current.running:
                 # A failed poll is repeated soon: the notice that triggered it does not come again.
                 (polls if seen else retries).pause(response, wake_on=created.id)
-    except (CancelRequested, AttemptTimedOut):
+    except (errors.CancelRequested, errors.AttemptTimedOut):
         _cancel(http, created.id)
         raise
     return current
 
 
-def download(http: ReplicateHttp, address: str, control: Control) -> bytes:
+def download(http: replicate_http.ReplicateHttp, address: str, control: Control) -> bytes:
     """The file at ``address``. Raises CallLost if it is gone, OutputRejected, and what ``Control.pause`` raises."""
     backoff, missing = Backoff(control), 0
     while True:
@@ -325,38 +317,38 @@ def download(http: ReplicateHttp, address: str, control: Control) -> bytes:
             return response.body
         missing += response is not None and response.status in GONE
         if missing == MISSING_LIMIT:
-            raise CallLost("Replicate made the picture, but its file is gone.")
+            raise errors.CallLost("Replicate made the picture, but its file is gone.")
         backoff.pause(response)
 
 
-def _poll(http: ReplicateHttp, prediction_id: str, control: Control) -> HttpResponse | None:
+def _poll(http: replicate_http.ReplicateHttp, prediction_id: str, control: Control) -> HttpResponse | None:
     try:
         return http.prediction(prediction_id, control)
     except NoResponse:
         return None
 
 
-def _prediction_in(response: HttpResponse | None) -> Prediction | None:
+def _prediction_in(response: HttpResponse | None) -> replicate_http.Prediction | None:
     """None if the response does not contain the prediction's state, which is no reason to give it up."""
     if response is None:
         return None
     if response.status in (404, 410):
-        raise CallLost(f"Replicate no longer knows the prediction ({response.status}).")
-    if response.status in OPERATOR_MUST_ACT:
-        raise response_error(response, "", datetime.now(UTC))
-    return Prediction.read(response.json()) if response.status == 200 else None
+        raise errors.CallLost(f"Replicate no longer knows the prediction ({response.status}).")
+    if response.status in replicate_http.OPERATOR_MUST_ACT:
+        raise replicate_http.response_error(response, "", datetime.now(UTC))
+    return replicate_http.Prediction.read(response.json()) if response.status == 200 else None
 
 
-def _fetch(http: ReplicateHttp, address: str, control: Control) -> HttpResponse | None:
+def _fetch(http: replicate_http.ReplicateHttp, address: str, control: Control) -> HttpResponse | None:
     try:
         return http.download(address, control)
     except NoResponse:
         return None
 
 
-def _cancel(http: ReplicateHttp, prediction_id: str) -> None:
+def _cancel(http: replicate_http.ReplicateHttp, prediction_id: str) -> None:
     """Best effort: Replicate may charge for it anyway, and Cancel-After ends it if this request does not arrive."""
-    with suppress(NoResponse, JobError):
+    with suppress(NoResponse, errors.JobError):
         http.cancel(prediction_id, DeadlineControl(CANCEL_TIMEOUT))
 
 
@@ -378,25 +370,25 @@ def _model_path(model: str) -> str:
     return f"/v1/models/{name}/versions/{version}" if version else f"/v1/models/{name}"
 
 
-def _read(http: ReplicateHttp, path: str, model: str, seconds: float) -> Json:
+def _read(http: replicate_http.ReplicateHttp, path: str, model: str, seconds: float) -> Json:
     """Raises ProviderError."""
     try:
         response = http.get(path, DeadlineControl(seconds))
     except NoResponse as error:
         raise error.to_paid_call("Replicate") from None
     if response.status != 200:
-        raise response_error(response, model, datetime.now(UTC))
+        raise replicate_http.response_error(response, model, datetime.now(UTC))
     return object_in(response.json())
 
 
-def _error_verdict(error: JobError, key_label: str) -> Verdict:
+def _error_verdict(error: errors.JobError, key_label: str) -> Verdict:
     problem = f"{key_label}: {error.message}"
     match error:
-        case ProviderLimited():
+        case errors.ProviderLimited():
             return warning(problem, LIMIT_REMEDY)
-        case ProviderRefused():
+        case errors.ProviderRefused():
             return fault(problem, ACCESS_REMEDY)
-        case ProviderRejected():
+        case errors.ProviderRejected():
             return fault(problem, MODEL_REMEDY)
         case _:
             return fault(problem, NETWORK_REMEDY)

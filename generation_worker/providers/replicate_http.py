@@ -11,17 +11,7 @@ from datetime import datetime
 from typing import Any, Self, cast
 from urllib.parse import unquote_to_bytes, urljoin, urlsplit
 
-from generation_worker.domain.errors import (
-    CallLost,
-    ContentBlocked,
-    JobError,
-    NoImage,
-    OutputRejected,
-    ProviderLimited,
-    ProviderRefused,
-    ProviderRejected,
-    ProviderUnavailable,
-)
+from generation_worker.domain import errors
 from generation_worker.ports import Control, Picture
 from generation_worker.providers.http import HttpCalls, HttpResponse, Json, object_in, objects_in, retry_wait
 
@@ -91,7 +81,7 @@ class ReplicateHttp:
             if not (300 <= response.status < 400 and "location" in response.headers):
                 return response
             url = urljoin(url, response.headers["location"])
-        raise OutputRejected(f"The address of Replicate's picture redirects more than {MOST_REDIRECTS} times.")
+        raise errors.OutputRejected(f"The address of Replicate's picture redirects more than {MOST_REDIRECTS} times.")
 
     def close(self) -> None:
         self._calls.close()
@@ -105,7 +95,7 @@ class ReplicateHttp:
                 return
         except ValueError:
             pass
-        raise OutputRejected("The address of Replicate's picture is not an https URL.")
+        raise errors.OutputRejected("The address of Replicate's picture is not an https URL.")
 
     def _request(
         self,
@@ -164,14 +154,14 @@ class Prediction:
             case "succeeded" if self.pictures:
                 return self.pictures[0]
             case "succeeded" if self.data_removed:
-                raise CallLost("Replicate has deleted the picture: it keeps pictures for an hour.")
+                raise errors.CallLost("Replicate has deleted the picture: it keeps pictures for an hour.")
             case "succeeded":
-                raise NoImage("The prediction succeeded without a picture.")
+                raise errors.NoImage("The prediction succeeded without a picture.")
             case "failed":
                 raise _failure(self.error)
             case _:
                 # Replicate charges for a prediction that was cancelled while it was running.
-                kind = CallLost if resumed else ProviderUnavailable
+                kind = errors.CallLost if resumed else errors.ProviderUnavailable
                 raise kind(f"The prediction was {self.status} at Replicate.", spent=self.status == "canceled")
 
 
@@ -184,25 +174,27 @@ def decode_data_uri(uri: str) -> bytes:
             return base64.b64decode(data, validate=True) if head.lower().endswith(";base64") else data
     except (ValueError, binascii.Error):
         pass
-    raise OutputRejected("Replicate's picture is an invalid data: URI.")
+    raise errors.OutputRejected("Replicate's picture is an invalid data: URI.")
 
 
-def response_error(response: HttpResponse, model: str, now: datetime) -> JobError:
+def response_error(response: HttpResponse, model: str, now: datetime) -> errors.JobError:
     """The error for a response that is not a prediction. ``now`` is for waits that are given as a date."""
     code, body = response.status, object_in(response.json())
     summary = _summary(code, body)
     if code == 429:
-        return ProviderLimited(f"Replicate's rate limit is reached ({summary}).", wait=requested_wait(response, now))
+        return errors.ProviderLimited(
+            f"Replicate's rate limit is reached ({summary}).", wait=requested_wait(response, now)
+        )
     if code in OPERATOR_MUST_ACT or 300 <= code < 400:
-        return ProviderRefused(f"Replicate refuses this token ({summary}).")
+        return errors.ProviderRefused(f"Replicate refuses this token ({summary}).")
     if code == 404:
-        return ProviderRejected(f"Replicate has no model {model!r} for this token ({summary}).")
+        return errors.ProviderRejected(f"Replicate has no model {model!r} for this token ({summary}).")
     if code == 422:
-        return ProviderRejected(f"The model rejected the request ({summary}).{_invalid_fields(body)}")
+        return errors.ProviderRejected(f"The model rejected the request ({summary}).{_invalid_fields(body)}")
     if 400 <= code < 500 and code not in (408, 425):
-        return ProviderRejected(f"Replicate rejected the request ({summary}).")
+        return errors.ProviderRejected(f"Replicate rejected the request ({summary}).")
     # Spent: a gateway can give up on a request that Replicate served nevertheless.
-    return ProviderUnavailable(f"Replicate is temporarily unavailable ({summary}).", spent=True)
+    return errors.ProviderUnavailable(f"Replicate is temporarily unavailable ({summary}).", spent=True)
 
 
 def requested_wait(response: HttpResponse, now: datetime) -> float | None:
@@ -218,10 +210,10 @@ def requested_wait(response: HttpResponse, now: datetime) -> float | None:
     return None
 
 
-def _failure(reason: str) -> JobError:
+def _failure(reason: str) -> errors.JobError:
     if BLOCKED.search(reason):
-        return ContentBlocked(f"The model blocked the content: {reason}", spent=True)
-    return ProviderUnavailable(f"The prediction failed: {reason or 'Replicate gives no reason'}", spent=True)
+        return errors.ContentBlocked(f"The model blocked the content: {reason}", spent=True)
+    return errors.ProviderUnavailable(f"The prediction failed: {reason or 'Replicate gives no reason'}", spent=True)
 
 
 def _addresses(output: object) -> Iterator[str]:

@@ -7,39 +7,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from generation_worker.domain.errors import (
-    AttemptStopped,
-    CancelRequested,
-    InputNotFound,
-    InputRejected,
-    InputUnavailable,
-    InternalError,
-    JobError,
-    OutputRejected,
-    StorageUnavailable,
-    clean_message,
-)
+from generation_worker import ports
+from generation_worker.domain import errors
 from generation_worker.domain.gate import BREAKER, BreakerPolicy
 from generation_worker.domain.payload import Generation, ImageProcessing, ImageRef, Payload, parse_payload
 from generation_worker.domain.settlement import Cancelled, Completed, Outcome, Released, outcome_of
 from generation_worker.events import Events
-from generation_worker.ports import (
-    Fetcher,
-    GenerationRequest,
-    Images,
-    Picture,
-    Rendered,
-    Staged,
-    Storage,
-    Store,
-    StoreUnavailable,
-)
-from generation_worker.worker.image_keys import (
-    content_type_of,
-    describe_image,
-    image_key_prefix,
-    thumbnail_key_beside,
-)
+from generation_worker.worker import image_keys
 from generation_worker.worker.image_store import ImageStore
 from generation_worker.worker.lease import Lease
 from generation_worker.worker.paid_call import PaidCalls, ProviderKeys
@@ -56,11 +30,11 @@ Work = Callable[[Lease], Outcome]
 class Attempt:
     """Runs attempts. There is one for the whole worker, and it keeps nothing between jobs."""
 
-    store: Store
+    store: ports.Store
     keys: ProviderKeys
-    storage: Storage
-    fetcher: Fetcher
-    images: Images
+    storage: ports.Storage
+    fetcher: ports.Fetcher
+    images: ports.Images
     events: Events
     max_paid_calls: int
     breaker: BreakerPolicy = BREAKER
@@ -70,7 +44,7 @@ class Attempt:
         """Work on the job. Every error becomes an outcome."""
         outcome = self._outcome(lease)
         if lease.job.permit is not None and not isinstance(outcome, Completed):
-            with suppress(StoreUnavailable):  # a permit that is not returned expires with its minute
+            with suppress(ports.StoreUnavailable):  # a permit that is not returned expires with its minute
                 self.store.return_permit(lease.job)
         return outcome
 
@@ -78,17 +52,17 @@ class Attempt:
         try:
             lease.check()
             return Completed(self._result(lease))
-        except JobError as error:
+        except errors.JobError as error:
             return outcome_of(error)
-        except CancelRequested:
+        except errors.CancelRequested:
             return Cancelled()
-        except AttemptStopped:
+        except errors.AttemptStopped:
             return Released()  # if the lease is lost, the fence keeps this from being written
-        except StoreUnavailable:
+        except ports.StoreUnavailable:
             return Released()
         except BaseException as error:  # noqa: BLE001 - a fault of the worker must end the attempt, not the thread
             self.events.emit("attempt.broke", **lease.job.tags, exc_info=error)
-            return outcome_of(InternalError(f"{type(error).__name__} in the worker; its log has the details."))
+            return outcome_of(errors.InternalError(f"{type(error).__name__} in the worker; its log has the details."))
 
     def _result(self, lease: Lease) -> dict[str, Any]:
         job = lease.job
@@ -112,10 +86,10 @@ class Attempt:
     def _generate(self, lease: Lease, payload: Generation) -> dict[str, Any]:
         calls = PaidCalls(self.store, self.events, self.keys, self.max_paid_calls, self.breaker, self.hints)
         call, generated = calls.make(lease, self._request(lease, payload))
-        paid = Staged(generated.data, lease.job.provider, clean_message(generated.model))
+        paid = ports.Staged(generated.data, lease.job.provider, errors.clean_message(generated.model))
         try:
             rendered = self._render(paid, payload)
-        except OutputRejected as error:
+        except errors.OutputRejected as error:
             call.reject(error)
             raise
         except BaseException:
@@ -123,8 +97,8 @@ class Attempt:
             raise
         return _result_of(self._image_store.put_paid(lease, rendered, paid, staged=False), paid)
 
-    def _request(self, lease: Lease, payload: Generation) -> GenerationRequest:
-        return GenerationRequest(
+    def _request(self, lease: Lease, payload: Generation) -> ports.GenerationRequest:
+        return ports.GenerationRequest(
             job_id=lease.job.id,
             attempt=lease.job.attempt + lease.job.waits,
             prompt=payload.filled_prompt,
@@ -133,15 +107,15 @@ class Attempt:
             image_size=payload.image_size,
         )
 
-    def _render(self, paid: Staged, payload: Generation) -> Rendered:
+    def _render(self, paid: ports.Staged, payload: Generation) -> ports.Rendered:
         try:
             return self.images.render(paid.data, payload.output)
-        except InputRejected as error:
-            raise OutputRejected(f"The provider's answer cannot be used: {error.message}") from error
+        except errors.InputRejected as error:
+            raise errors.OutputRejected(f"The provider's answer cannot be used: {error.message}") from error
 
     # inputs
 
-    def _open_input(self, lease: Lease, ref: ImageRef) -> Picture:
+    def _open_input(self, lease: Lease, ref: ImageRef) -> ports.Picture:
         lease.check()  # each input may take long
         return self.images.open(self._load(lease, ref))
 
@@ -151,21 +125,21 @@ class Attempt:
         assert ref.key is not None
         try:
             data = self.storage.get(ref.key)
-        except StorageUnavailable as error:
-            raise InputUnavailable(error.message) from error
+        except errors.StorageUnavailable as error:
+            raise errors.InputUnavailable(error.message) from error
         if data is None:
-            raise InputNotFound(f"There is no object under the key {ref.key!r}.")
+            raise errors.InputNotFound(f"There is no object under the key {ref.key!r}.")
         return data
 
     # images of an earlier attempt
 
-    def _store_staged(self, lease: Lease, payload: Payload, staged: Staged) -> dict[str, Any]:
+    def _store_staged(self, lease: Lease, payload: Payload, staged: ports.Staged) -> dict[str, Any]:
         """Store an image that an earlier attempt paid for and could not store."""
         assert not isinstance(payload, ImageProcessing)
         self.events.emit("image.found", **lease.job.tags)
         try:
             rendered = self._render(staged, payload)
-        except OutputRejected:
+        except errors.OutputRejected:
             self._image_store.discard(lease.job)
             raise
         return _result_of(self._image_store.put_paid(lease, rendered, staged, staged=True), staged)
@@ -174,28 +148,32 @@ class Attempt:
         """The result of an earlier attempt that stored its image and crashed before it was settled."""
         try:
             return self._search_storage(lease)
-        except StorageUnavailable as error:
+        except errors.StorageUnavailable as error:
             # The image may be there, so nothing else is tried.
-            raise StorageUnavailable(error.message, kept=True) from error
+            raise errors.StorageUnavailable(error.message, kept=True) from error
 
     def _search_storage(self, lease: Lease) -> dict[str, Any] | None:
         job = lease.job
-        for key, _ in self.storage.keys(image_key_prefix(job), start_after="", limit=MOST_FOUND):
+        for key, _ in self.storage.keys(image_keys.image_key_prefix(job), start_after="", limit=MOST_FOUND):
             lease.check()
-            content_type, data = content_type_of(key), self.storage.get(key)
+            content_type, data = image_keys.content_type_of(key), self.storage.get(key)
             if content_type is None or data is None:
                 continue
             try:
                 opened = self.images.open(data)
-            except InputRejected:
+            except errors.InputRejected:
                 continue  # not an image, so no attempt has stored it
-            picture = Picture(data, content_type, opened.width, opened.height)
-            thumbnail_key = thumbnail_key_beside(key)
+            picture = ports.Picture(data, content_type, opened.width, opened.height)
+            thumbnail_key = image_keys.thumbnail_key_beside(key)
             thumbnail = thumbnail_key if self.storage.get(thumbnail_key) is not None else None
             self.events.emit("image.found", **job.tags)
-            return {"images": [describe_image(key, picture, thumbnail)], "provider": job.provider, "model": None}
+            return {
+                "images": [image_keys.describe_image(key, picture, thumbnail)],
+                "provider": job.provider,
+                "model": None,
+            }
         return None
 
 
-def _result_of(image: dict[str, Any], paid: Staged) -> dict[str, Any]:
+def _result_of(image: dict[str, Any], paid: ports.Staged) -> dict[str, Any]:
     return {"images": [image], "provider": paid.provider, "model": paid.model}

@@ -8,13 +8,7 @@ from typing import Any
 
 from tenacity import Retrying, retry_if_exception_type, wait_exponential
 
-from generation_worker.domain.errors import (
-    AttemptTimedOut,
-    CancelRequested,
-    LeaseLost,
-    ShuttingDown,
-    StorageUnavailable,
-)
+from generation_worker.domain import errors
 from generation_worker.domain.job import Job
 from generation_worker.events import Events
 from generation_worker.ports import Picture, Rendered, Staged, Storage, Store, StoreUnavailable
@@ -61,13 +55,13 @@ class ImageStore:
         while True:
             try:
                 stored = self.put(lease, rendered, patience=PATIENCE)
-            except (StorageUnavailable, AttemptTimedOut, LeaseLost, ShuttingDown) as error:
+            except (errors.StorageUnavailable, errors.AttemptTimedOut, errors.LeaseLost, errors.ShuttingDown) as error:
                 if staged or self.stage(lease.job, paid):
-                    why = error.message if isinstance(error, StorageUnavailable) else "The attempt had to end."
-                    raise StorageUnavailable(f"{why} The image is kept, and stored later.", kept=True) from error
-                if not isinstance(error, StorageUnavailable):
+                    why = error.message if isinstance(error, errors.StorageUnavailable) else "The attempt had to end."
+                    raise errors.StorageUnavailable(f"{why} The image is kept, and stored later.", kept=True) from error
+                if not isinstance(error, errors.StorageUnavailable):
                     raise
-            except CancelRequested:
+            except errors.CancelRequested:
                 raise
             except BaseException:
                 self.stage(lease.job, paid)  # after a fault of the worker, the next attempt finds the image there
@@ -100,7 +94,7 @@ class ImageStore:
     def _put(self, lease: Lease, key: str, picture: Picture, until: float) -> None:
         """Continue while the database does not answer: if the lease is lost then, the next attempt finds the image."""
         for attempt in Retrying(
-            retry=retry_if_exception_type(StorageUnavailable),
+            retry=retry_if_exception_type(errors.StorageUnavailable),
             wait=wait_exponential(multiplier=0.2, max=10),
             stop=lambda _: lease.elapsed() >= until or lease.seconds_left() <= 0,
             sleep=lambda seconds: lease.pause(seconds, proof=False),

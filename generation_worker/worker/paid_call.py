@@ -11,36 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from generation_worker.domain.errors import (
-    AttemptStopped,
-    AttemptTimedOut,
-    CallLost,
-    CancelRequested,
-    GateClosed,
-    InternalError,
-    JobError,
-    LeaseLost,
-    PaidCallsExhausted,
-    ProviderLimited,
-    ProviderNotConfigured,
-    ProviderRefused,
-    ProviderTimedOut,
-    ProviderUnavailable,
-)
+from generation_worker import ports
+from generation_worker.domain import errors
 from generation_worker.domain.gate import FRESH, BreakerPolicy, verdict_of
 from generation_worker.domain.job import Job
 from generation_worker.events import Events
-from generation_worker.ports import (
-    CallBegun,
-    CallReport,
-    GateChange,
-    Generated,
-    GenerationRequest,
-    Provider,
-    Store,
-    StoreBusy,
-    StoreUnavailable,
-)
 from generation_worker.worker.lease import Clock, Lease
 from generation_worker.worker.signals import HintSubscription, ProviderHints
 
@@ -51,8 +26,8 @@ WAIT_FOR_KEY_HOLDER = 10.0
 class ProviderKeys:
     """The adapters of a worker, one for each key of a provider. The preferred provider comes first."""
 
-    def __init__(self, adapters: Sequence[Provider]) -> None:
-        self._adapters: dict[str, dict[str, Provider]] = {}
+    def __init__(self, adapters: Sequence[ports.Provider]) -> None:
+        self._adapters: dict[str, dict[str, ports.Provider]] = {}
         for adapter in adapters:
             self._adapters.setdefault(adapter.name, {})[adapter.key_label] = adapter
 
@@ -60,7 +35,7 @@ class ProviderKeys:
     def providers(self) -> tuple[str, ...]:
         return tuple(self._adapters)
 
-    def find(self, provider: str, key_label: str | None) -> Provider | None:
+    def find(self, provider: str, key_label: str | None) -> ports.Provider | None:
         """The adapter with this key; the provider's first one if ``key_label`` is None or not held here."""
         by_key = self._adapters.get(provider, {})
         return by_key.get(key_label or "") or next(iter(by_key.values()), None)
@@ -73,21 +48,21 @@ class ProviderKeys:
 class PaidCalls:
     """Begins paid calls. It keeps nothing between them."""
 
-    store: Store
+    store: ports.Store
     events: Events
     keys: ProviderKeys
     max_paid_calls: int
     breaker: BreakerPolicy
     hints: ProviderHints = field(default_factory=ProviderHints)
 
-    def make(self, lease: Lease, request: GenerationRequest) -> tuple[PaidCall, Generated]:
+    def make(self, lease: Lease, request: ports.GenerationRequest) -> tuple[PaidCall, ports.Generated]:
         """One answer by one call; by another call, within the bound, if the provider has lost the answer it kept."""
         lost: str | None = None
         while True:
             call = self._begin(lease)
             try:
                 return call, call.make(request)
-            except CallLost:
+            except errors.CallLost:
                 if call.resume in (None, lost):
                     raise
                 lost = call.resume
@@ -97,7 +72,7 @@ class PaidCalls:
         job = lease.job
         provider = self.keys.find(job.provider, job.key_label)
         if provider is None:
-            raise ProviderNotConfigured(f"This worker has no provider {job.provider!r}.")
+            raise errors.ProviderNotConfigured(f"This worker has no provider {job.provider!r}.")
         sent_at = time.monotonic()
         begun = self.store.begin_call(
             job, provider=provider.name, key_label=provider.key_label, max_paid_calls=self.max_paid_calls
@@ -118,18 +93,20 @@ class PaidCalls:
             finish=finish,
         )
 
-    def _check_begun(self, begun: CallBegun, provider: Provider) -> None:
+    def _check_begun(self, begun: ports.CallBegun, provider: ports.Provider) -> None:
         """Raises LeaseLost, CancelRequested, GateClosed or PaidCallsExhausted if the call must not be made."""
         if not begun.held:
-            raise LeaseLost
+            raise errors.LeaseLost
         if begun.cancel_requested:
-            raise CancelRequested
+            raise errors.CancelRequested
         if begun.wait is not None:
             raise _gate_closed(provider.key_label, begun.reason, begun.wait)
         if begun.number is None:
-            raise PaidCallsExhausted(f"{begun.paid} calls were or may have been paid; no more are allowed for one job.")
+            raise errors.PaidCallsExhausted(
+                f"{begun.paid} calls were or may have been paid; no more are allowed for one job."
+            )
 
-    def _key_holder(self, provider: Provider, begun: CallBegun) -> Provider:
+    def _key_holder(self, provider: ports.Provider, begun: ports.CallBegun) -> ports.Provider:
         """The adapter with the key that the call was made with: only that key can fetch the kept answer.
 
         Raises GateClosed if another worker holds it. A key that no worker holds was replaced, most likely by another
@@ -137,25 +114,25 @@ class PaidCalls:
         """
         label = begun.key_label or provider.key_label
         if not self.keys.has(provider.name, label) and begun.key_is_held:
-            raise GateClosed(
+            raise errors.GateClosed(
                 f"The answer is kept for the key {label}, which another worker holds.", wait=WAIT_FOR_KEY_HOLDER
             )
         return self.keys.find(provider.name, label) or provider
 
-    def _finish(self, job: Job, number: int, report: CallReport) -> GateChange | None:
+    def _finish(self, job: Job, number: int, report: ports.CallReport) -> ports.GateChange | None:
         """Record the end even while the gate's row is locked; the next call reports the same verdict to the gate."""
         try:
             return self.store.finish_call(job, number, report, policy=self.breaker)
-        except StoreBusy:
+        except ports.StoreBusy:
             return self.store.finish_call(job, number, replace(report, verdict=None), policy=self.breaker)
 
 
-ANSWER_MAY_BE_KEPT = (AttemptTimedOut, ProviderRefused, InternalError)
+ANSWER_MAY_BE_KEPT = (errors.AttemptTimedOut, errors.ProviderRefused, errors.InternalError)
 """Errors after which the provider may still have the image: the call stays open for the next attempt."""
 RETRY_WRITE_EVERY = 5.0
 """Seconds: the longest pause while the provider's id is not written, because a crash would lose what is paid."""
 
-Finish = Callable[[int, CallReport], GateChange | None]
+Finish = Callable[[int, ports.CallReport], ports.GateChange | None]
 
 
 class PaidCall:
@@ -167,11 +144,11 @@ class PaidCall:
     def __init__(
         self,
         lease: Lease,
-        store: Store,
+        store: ports.Store,
         events: Events,
-        begun: CallBegun,
+        begun: ports.CallBegun,
         *,
-        provider: Provider,
+        provider: ports.Provider,
         sent_at: float,
         hints: ProviderHints,
         finish: Finish,
@@ -194,7 +171,7 @@ class PaidCall:
         self._ref = begun.resume
         self._ref_is_written = True
 
-    def make(self, request: GenerationRequest) -> Generated:
+    def make(self, request: ports.GenerationRequest) -> ports.Generated:
         """Raises what the provider raises. The end of the call is recorded in each case."""
         try:
             generated = self._provider.generate(replace(request, resume=self.resume), self)
@@ -206,7 +183,7 @@ class PaidCall:
         self._report(True, generated=generated)
         return generated
 
-    def reject(self, error: JobError) -> None:
+    def reject(self, error: errors.JobError) -> None:
         """Record that the paid answer cannot be used, so that no later attempt fetches it again."""
         self._events.emit("answer.rejected", **self._lease.job.tags, error=str(error))
         self._report(True, error)
@@ -256,17 +233,19 @@ class PaidCall:
     # the end of the call
 
     def _end(self, error: BaseException) -> None:
-        is_final = isinstance(error, JobError | CancelRequested) and not isinstance(error, ANSWER_MAY_BE_KEPT)
+        is_final = isinstance(error, errors.JobError | errors.CancelRequested) and not isinstance(
+            error, ANSWER_MAY_BE_KEPT
+        )
         if self._ref is not None and not is_final:
             self._write_ref()  # the call stays open, and the next attempt resumes it
         else:
             self._report(_spent(error), error)
 
     def _report(
-        self, spent: bool | None, error: BaseException | None = None, generated: Generated | None = None
+        self, spent: bool | None, error: BaseException | None = None, generated: ports.Generated | None = None
     ) -> None:
-        is_job_error = isinstance(error, JobError)
-        report = CallReport(
+        is_job_error = isinstance(error, errors.JobError)
+        report = ports.CallReport(
             milliseconds=self._milliseconds(),
             spent=spent,
             error_code=error.code if is_job_error else error and type(error).__name__,
@@ -274,7 +253,7 @@ class PaidCall:
             provider_ref=(generated and generated.provider_ref) or self._ref,
             usage=generated and generated.usage,
             verdict=verdict_of(error),
-            wait=error.wait if isinstance(error, ProviderLimited) else None,
+            wait=error.wait if isinstance(error, errors.ProviderLimited) else None,
             reason=error.message if is_job_error else None,
         )
         try:
@@ -285,15 +264,15 @@ class PaidCall:
         else:
             self._apply(change, error)
 
-    def _apply(self, change: GateChange | None, error: BaseException | None) -> None:
+    def _apply(self, change: ports.GateChange | None, error: BaseException | None) -> None:
         """Emit how the gate has changed, and let the job wait for it only if there is no alternative."""
         if change is None:
             return
-        if isinstance(error, ProviderLimited | ProviderRefused):
+        if isinstance(error, errors.ProviderLimited | errors.ProviderRefused):
             error.wait = 0.0 if change.has_alternative else max(error.wait or 0.0, change.closed_for or 0.0)
         if change.breaker != change.breaker_before:
             name = "breaker.closed" if change.breaker == "closed" else "breaker.opened"
-        elif isinstance(error, ProviderLimited):
+        elif isinstance(error, errors.ProviderLimited):
             name = "gate.closed"
         else:
             return
@@ -321,17 +300,17 @@ def _outcome_of_call(error: BaseException | None) -> str:
     """``ok``, the error's code, or ``stopped`` if the worker did not wait for the end."""
     if error is None:
         return "ok"
-    if isinstance(error, AttemptStopped):
+    if isinstance(error, errors.AttemptStopped):
         return "stopped"
-    return error.code if isinstance(error, JobError) else InternalError.code
+    return error.code if isinstance(error, errors.JobError) else errors.InternalError.code
 
 
 def _spent(error: BaseException) -> bool | None:
     """Whether the call was paid; None if that is not known, because no answer came, or none that shows it."""
-    if not isinstance(error, JobError):
+    if not isinstance(error, errors.JobError):
         return None
-    no_answer = isinstance(error, ProviderTimedOut | ProviderUnavailable) and error.spent
-    return None if no_answer or isinstance(error, AttemptTimedOut) else error.spent
+    no_answer = isinstance(error, errors.ProviderTimedOut | errors.ProviderUnavailable) and error.spent
+    return None if no_answer or isinstance(error, errors.AttemptTimedOut) else error.spent
 
 
 MOST_RENEWALS = 3
@@ -346,7 +325,7 @@ class Permit:
 
     def __init__(
         self,
-        store: Store,
+        store: ports.Store,
         job: Job,
         *,
         key_label: str,
@@ -372,13 +351,13 @@ class Permit:
         sent_at = self._clock()
         try:
             admission = self._store.renew_permit(self._job, number, key_label=self._key_label, permit=decisecond)
-        except StoreUnavailable as error:
-            raise GateClosed("The database did not answer just before the request.", wait=1.0) from error
+        except ports.StoreUnavailable as error:
+            raise errors.GateClosed("The database did not answer just before the request.", wait=1.0) from error
         if admission is not None and admission.wait is not None:
             raise _gate_closed(self._key_label, admission.reason, admission.wait)
         self._decisecond = admission and admission.permit
         self._stamped_at = sent_at + (admission.stamped_after if admission else 0.0)
 
 
-def _gate_closed(key_label: str, reason: str | None, wait: float) -> GateClosed:
-    return GateClosed(f"The gate of {key_label} is closed: {reason}", wait=wait)
+def _gate_closed(key_label: str, reason: str | None, wait: float) -> errors.GateClosed:
+    return errors.GateClosed(f"The gate of {key_label} is closed: {reason}", wait=wait)

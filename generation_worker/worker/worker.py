@@ -9,20 +9,11 @@ from functools import partial
 
 from generation_worker.events import Events
 from generation_worker.ports import FleetState, Signals, Storage, Store, StoreUnavailable
+from generation_worker.worker import maintenance
 from generation_worker.worker.attempt import Work
 from generation_worker.worker.courier import Courier
 from generation_worker.worker.lease import BEATS_PER_LEASE, Heartbeat, Lease, LeaseBook
 from generation_worker.worker.loop import Loop
-from generation_worker.worker.maintenance import (
-    SWEEP_TASK,
-    Maintenance,
-    Task,
-    expire_jobs,
-    park_paused_jobs,
-    prune,
-    reclaim_jobs,
-    sweep,
-)
 from generation_worker.worker.poller import Poller
 from generation_worker.worker.pool import ThreadPool
 from generation_worker.worker.settings import WorkerOptions
@@ -44,7 +35,7 @@ class WorkerDependencies:
     events: Events
     storage: Storage | None = None
     """Is swept; None if objects are not to be deleted."""
-    slow_tasks: Sequence[Task] = ()
+    slow_tasks: Sequence[maintenance.Task] = ()
     """Further maintenance tasks that may take long."""
     hints: ProviderHints = field(default_factory=ProviderHints)
     courier: Courier | None = None
@@ -69,7 +60,7 @@ class Worker:
         self.heartbeat = self._build_heartbeat()
         self.listener = self._build_listener()
         self.poller = self._build_poller()
-        self.maintenance = Maintenance(self.store, self._tasks(), self.events)
+        self.maintenance = maintenance.Maintenance(self.store, self._tasks(), self.events)
         self.slow_maintenance = self._build_slow_maintenance()
 
     def start(self) -> None:
@@ -196,25 +187,29 @@ class Worker:
             listening=lambda: self.listener.live,
         )
 
-    def _tasks(self) -> list[Task]:
+    def _tasks(self) -> list[maintenance.Task]:
         settings, store, events = self.settings, self.store, self.events
         beat = settings.lease / BEATS_PER_LEASE
-        reclaim = partial(reclaim_jobs, store, self.settler, events, timeout=settings.timeout)
+        reclaim = partial(maintenance.reclaim_jobs, store, self.settler, events, timeout=settings.timeout)
         return [
-            Task("reclaim", min(10.0, beat), reclaim),
-            Task("expire", min(30.0, settings.lease / 2), partial(expire_jobs, store, events)),
-            Task("hold", beat, partial(park_paused_jobs, store, events)),
-            Task("prune", settings.cleanup_interval, partial(prune, store, events, retention=settings.retention)),
+            maintenance.Task("reclaim", min(10.0, beat), reclaim),
+            maintenance.Task("expire", min(30.0, settings.lease / 2), partial(maintenance.expire_jobs, store, events)),
+            maintenance.Task("hold", beat, partial(maintenance.park_paused_jobs, store, events)),
+            maintenance.Task(
+                "prune",
+                settings.cleanup_interval,
+                partial(maintenance.prune, store, events, retention=settings.retention),
+            ),
         ]
 
-    def _build_slow_maintenance(self) -> Maintenance | None:
+    def _build_slow_maintenance(self) -> maintenance.Maintenance | None:
         """On a thread of its own: jobs of dead workers must be reclaimed also while a storage does not answer."""
         tasks = [*self._sweep_tasks(), *self._dependencies.slow_tasks]
-        return Maintenance(self.store, tasks, self.events, name=SWEEP_TASK) if tasks else None
+        return maintenance.Maintenance(self.store, tasks, self.events, name=maintenance.SWEEP_TASK) if tasks else None
 
-    def _sweep_tasks(self) -> list[Task]:
+    def _sweep_tasks(self) -> list[maintenance.Task]:
         storage, settings = self._dependencies.storage, self.settings
         if storage is None:
             return []
-        run = partial(sweep, self.store, storage, self.events, keep_uploads=settings.keep_uploads)
-        return [Task(SWEEP_TASK, settings.cleanup_interval, run)]
+        run = partial(maintenance.sweep, self.store, storage, self.events, keep_uploads=settings.keep_uploads)
+        return [maintenance.Task(maintenance.SWEEP_TASK, settings.cleanup_interval, run)]

@@ -4,8 +4,7 @@ from urllib.parse import quote
 
 import certifi
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
 from generation_worker.config import ConfigurationError, DatabaseAddress, parse_database_url

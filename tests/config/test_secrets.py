@@ -3,8 +3,7 @@
 import string
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from generation_worker.config import ConfigurationError, describe, load_settings
 

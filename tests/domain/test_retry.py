@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from generation_worker.domain.settlement import FIRST_WAIT_IN_SECONDS, RetryPolicy, backoff, wait_for_limit
 from tests.domain.jobs import POLICIES, SPREADS

@@ -3,8 +3,7 @@ from __future__ import annotations
 from uuid import uuid4
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from generation_worker.domain.job import attempt_span_id, is_traceparent, job_span_id, read_traceparent, trace_id_of
 from tests.support.jobs import NO_TRACEPARENTS, TRACEPARENT

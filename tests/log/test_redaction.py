@@ -7,8 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from generation_worker.log.redaction import hide_secrets, is_secret_key, known_secrets, redact
 from generation_worker.log.setup import configure, get_logger

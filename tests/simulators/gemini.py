@@ -21,8 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.canaries.values import GEMINI_KEY
-from tests.simulators import gemini_bodies as bodies
-from tests.simulators import replies
+from tests.simulators import gemini_bodies as bodies, replies
 from tests.simulators.arrivals import Arrivals
 from tests.simulators.pictures import picture
 from tests.simulators.replies import Reply, json_reply

@@ -18,8 +18,7 @@ from itertools import count
 from typing import Any
 
 from tests.canaries.values import REPLICATE_TOKEN
-from tests.simulators import replicate_bodies as bodies
-from tests.simulators import replies
+from tests.simulators import replicate_bodies as bodies, replies
 from tests.simulators.arrivals import Arrivals
 from tests.simulators.pictures import picture
 from tests.simulators.replicate_hooks import SECRET, Hook, Hooks

@@ -9,8 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import requests
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from generation_worker.domain.errors import InputRejected, StorageUnavailable
 from generation_worker.storage.disk import is_valid_key

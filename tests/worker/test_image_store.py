@@ -19,8 +19,7 @@ from generation_worker.worker.image_keys import image_key
 from generation_worker.worker.lease import Lease
 from generation_worker.worker.paid_call import ProviderKeys
 from tests.domain.jobs import a_job
-from tests.worker.scripted_store import RecordedEvents, ScriptedStore, unavailable
-from tests.worker.scripted_store import lease as new_lease
+from tests.worker.scripted_store import RecordedEvents, ScriptedStore, lease as new_lease, unavailable
 from tests.worker.scripted_tools import (
     IMAGE,
     ScriptedFetcher,

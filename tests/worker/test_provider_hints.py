@@ -6,8 +6,7 @@ import string
 import threading
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from generation_worker.domain.webhook import Notice
 from generation_worker.worker import signals as noticed

@@ -14,9 +14,7 @@ from generation_worker.domain.job import Job, Status
 from generation_worker.domain.settlement import Completed, Outcome, Released, Settlement
 from generation_worker.events import Events
 from generation_worker.ports import Claim, RefusedJob, StoreUnavailable
-from generation_worker.worker import loop as loops
-from generation_worker.worker import supervisor as shutdown
-from generation_worker.worker import supervisor as supervisors
+from generation_worker.worker import loop as loops, supervisor as shutdown, supervisor as supervisors
 from generation_worker.worker.lease import Lease
 from generation_worker.worker.settings import Ending
 from generation_worker.worker.supervisor import Supervisor

@@ -364,7 +364,9 @@ def _change_jobs(queries: Queries, action: bulk.ActionName, by: str, body: BulkC
         return Changed.model_validate({"dry_run": True, "jobs": sum(counts.values()), "by_status": counts})
     results, left = bulk.apply_for_request(queries, action, chosen, by=Author(by, body.reason), after=body.after)
     refused = [
-        RefusedChange(id=each.id, code=each.refused.code, message=each.refused.message) for each in results if each.refused
+        RefusedChange(id=each.id, code=each.refused.code, message=each.refused.message)
+        for each in results
+        if each.refused
     ]
     return Changed(dry_run=False, jobs=len(results) - len(refused), refused=refused, next=left)
 

@@ -20,31 +20,11 @@ from generation_worker.domain.estimate import LanePace, seconds_left, seconds_un
 from generation_worker.domain.job import FINAL, Status, read_traceparent
 from generation_worker.domain.payload import ImageConversion, ImageProcessing, ImageRef, Kind, TextToImage
 from generation_worker.ports import Storage
-from generation_worker.web.api.job_models import (
-    Accepted,
-    AcceptedJob,
-    CancelledJob,
-    JobDetails,
-    JobPage,
-    JobSummary,
-    details,
-    summary,
-)
+from generation_worker.web import requests
+from generation_worker.web.api import job_models
 from generation_worker.web.app import Database, part
 from generation_worker.web.auth import Caller, GuardedRoute, needs
 from generation_worker.web.problems import Problem, documented
-from generation_worker.web.requests import (
-    BATCHES,
-    JOBS,
-    Cursor,
-    ForTheRecord,
-    IdempotencyKey,
-    Links,
-    Moment,
-    RequestModel,
-    Traceparent,
-    UserId,
-)
 from generation_worker.worker.image_keys import IMAGE_KEY, upload_folder
 
 PACE_SECONDS = 2.0
@@ -56,10 +36,10 @@ PROVIDER = r"^[a-z0-9_.-]+$"
 Provider = Annotated[str, Field(min_length=1, max_length=100, pattern=PROVIDER, examples=["gemini"])]
 
 
-class EnqueueCommon(RequestModel):
+class EnqueueCommon(requests.RequestModel):
     """The fields of every kind of job. The price is the fleet's; no caller can set it."""
 
-    user_id: UserId | None = Field(
+    user_id: requests.UserId | None = Field(
         default=None, description="Who gets the image and pays. May be left out with a key that is bound to a user."
     )
     provider: Provider | None = Field(default=None, description="By default the fleet's default provider.")
@@ -74,8 +54,10 @@ class EnqueueCommon(RequestModel):
         description="Lower goes first. A value below 0, before all usual jobs, needs the scope `operate`.",
     )
     count: int = Field(default=1, strict=True, ge=1, le=100, description="Images; above 1 they make a batch.")
-    run_at: Moment | None = Field(default=None, description="Earliest start.")
-    deadline_at: Moment | None = Field(default=None, description="Latest end; by default a day after `run_at`.")
+    run_at: requests.Moment | None = Field(default=None, description="Earliest start.")
+    deadline_at: requests.Moment | None = Field(
+        default=None, description="Latest end; by default a day after `run_at`."
+    )
 
 
 class EnqueueTextToImage(EnqueueCommon):
@@ -134,14 +116,14 @@ EnqueueBody = Annotated[
 ]
 
 
-class JobFilters(RequestModel):
+class JobFilters(requests.RequestModel):
     """Which jobs to list."""
 
-    user_id: UserId | None = Field(default=None, description="Of this user only.")
+    user_id: requests.UserId | None = Field(default=None, description="Of this user only.")
     status: list[Status] | None = Field(default=None, max_length=7, description="In one of these states.")
     kind: Kind | None = None
     limit: int = Field(default=20, ge=1, le=100, description="Most jobs of one page.")
-    cursor: Cursor | None = None
+    cursor: requests.Cursor | None = None
 
 
 class Batch(BaseModel):
@@ -152,7 +134,7 @@ class Batch(BaseModel):
     total: int
     done: bool = Field(description="Every job has ended, whether completed, failed or cancelled.")
     counts: dict[Status, int] = Field(description="How many jobs are in each state.", examples=[{"completed": 4}])
-    jobs: list[JobSummary]
+    jobs: list[job_models.JobSummary]
 
 
 class LanePaces:
@@ -185,11 +167,11 @@ router = APIRouter(tags=["jobs"], route_class=GuardedRoute)
 READS = documented(401, 403, 404, 422, 429, 503)
 ENQUEUES = (401, 402, 403, 404, 408, 409, 413, 415, 422, 429, 503)
 STOPPING: dict[int | str, dict[str, Any]] = {
-    202: {"model": CancelledJob, "description": "It runs and was asked to stop."}
+    202: {"model": job_models.CancelledJob, "description": "It runs and was asked to stop."}
 }
 
 
-@router.post(JOBS, status_code=202, responses=documented(400, *ENQUEUES))
+@router.post(requests.JOBS, status_code=202, responses=documented(400, *ENQUEUES))
 def enqueue_job(
     request: Request,
     response: Response,
@@ -198,9 +180,9 @@ def enqueue_job(
     queries: Database,
     paces: Paces,
     private_urls: Annotated[bool, part("fetch_allow_private")],
-    idempotency_key: IdempotencyKey = None,
-    traceparent: Traceparent = None,
-) -> Accepted:
+    idempotency_key: requests.IdempotencyKey = None,
+    traceparent: requests.Traceparent = None,
+) -> job_models.Accepted:
     """Put a job in line, or with `count` a batch. It is charged when its work starts, and only for an image."""
     user_id = caller.acting_for(body.user_id)
     if user_id is None:
@@ -223,8 +205,10 @@ def enqueue_job(
     return _accepted(request, response, queries, paces, enqueued)
 
 
-@router.get(JOBS, responses=READS)
-def list_jobs(request: Request, caller: Reader, filters: Annotated[JobFilters, Query()], queries: Database) -> JobPage:
+@router.get(requests.JOBS, responses=READS)
+def list_jobs(
+    request: Request, caller: Reader, filters: Annotated[JobFilters, Query()], queries: Database
+) -> job_models.JobPage:
     """The latest jobs first, a page at a time."""
     found = jobs.list_jobs(
         queries,
@@ -234,25 +218,25 @@ def list_jobs(request: Request, caller: Reader, filters: Annotated[JobFilters, Q
         before=read_cursor(filters.cursor),
         limit=filters.limit,
     )
-    links = Links(request)
-    return JobPage(
-        jobs=[summary(row, links) for row in found.jobs],
+    links = requests.Links(request)
+    return job_models.JobPage(
+        jobs=[job_models.summary(row, links) for row in found.jobs],
         next_cursor=None if found.next is None else write_cursor(found.next),
     )
 
 
-@router.get(JOBS + "/{job_id}", responses=READS)
+@router.get(requests.JOBS + "/{job_id}", responses=READS)
 def show_job(
     request: Request, caller: Reader, job_id: UUID, queries: Database, paces: Paces, storage: ImageStorage
-) -> JobDetails:
+) -> job_models.JobDetails:
     """One job: its place in line, its attempts, and links to its images that are made anew each time."""
     row = jobs.find_job(queries, job_id, caller.user_id)
     if row is None:
         raise job_not_found(job_id)
     position, eta = estimate(queries, paces, row)
-    return details(
+    return job_models.details(
         row,
-        Links(request),
+        requests.Links(request),
         storage,
         queue_position=position,
         eta_seconds=eta,
@@ -261,22 +245,22 @@ def show_job(
     )
 
 
-@router.delete(JOBS + "/{job_id}", responses={**STOPPING, **documented(401, 403, 404, 409, 422, 429, 503)})
+@router.delete(requests.JOBS + "/{job_id}", responses={**STOPPING, **documented(401, 403, 404, 409, 422, 429, 503)})
 def cancel_job(
     request: Request,
     response: Response,
     caller: Enqueuer,
     job_id: UUID,
     queries: Database,
-    reason: ForTheRecord = None,
-) -> CancelledJob:
+    reason: requests.ForTheRecord = None,
+) -> job_models.CancelledJob:
     """Stop a job. What was charged is refunded."""
     status = jobs.cancel_for_user(queries, job_id, caller.user_id, by=Author(caller.name, reason))
     response.status_code = 200 if status == "cancelled" else 202
-    return CancelledJob(id=job_id, status=status, **Links(request).job(job_id)._asdict())
+    return job_models.CancelledJob(id=job_id, status=status, **requests.Links(request).job(job_id)._asdict())
 
 
-@router.post(JOBS + "/{job_id}/retry", status_code=202, responses=documented(*ENQUEUES))
+@router.post(requests.JOBS + "/{job_id}/retry", status_code=202, responses=documented(*ENQUEUES))
 def retry_job(
     request: Request,
     response: Response,
@@ -284,29 +268,29 @@ def retry_job(
     job_id: UUID,
     queries: Database,
     paces: Paces,
-    reason: ForTheRecord = None,
-) -> Accepted:
+    reason: requests.ForTheRecord = None,
+) -> job_models.Accepted:
     """Make a new job of one that failed or was cancelled, at today's price. A second retry returns the same new job."""
     by = Author(caller.name, reason)
     new = jobs.replay_for_user(queries, job_id, caller.user_id, most_waiting=caller.most_waiting, by=by)
     return _accepted(request, response, queries, paces, [new])
 
 
-@router.get(BATCHES + "/{batch_id}", responses=READS)
+@router.get(requests.BATCHES + "/{batch_id}", responses=READS)
 def show_batch(request: Request, caller: Reader, batch_id: UUID, queries: Database) -> Batch:
     """A batch with all its jobs."""
     found = jobs.list_batch(queries, batch_id, caller.user_id)
     if not found:
         raise Problem(404, "batch_not_found", f"There is no batch {batch_id}.")
     counts = Counter[Status](row["status"] for row in found)
-    links = Links(request)
+    links = requests.Links(request)
     return Batch(
         id=batch_id,
         events_url=links.batch_events(batch_id),
         total=len(found),
         done=set(counts) <= FINAL,
         counts=dict(counts),
-        jobs=[summary(row, links) for row in found],
+        jobs=[job_models.summary(row, links) for row in found],
     )
 
 
@@ -363,14 +347,14 @@ def estimate(queries: Queries, paces: LanePaces, row: Row) -> tuple[int | None, 
 
 def _accepted(
     request: Request, response: Response, queries: Queries, paces: LanePaces, enqueued: Sequence[EnqueuedJob]
-) -> Accepted:
-    first, links = enqueued[0], Links(request)
+) -> job_models.Accepted:
+    first, links = enqueued[0], requests.Links(request)
     row = jobs.find_job(queries, first.id)
     position, eta = (None, None) if row is None else estimate(queries, paces, row)
     response.headers["Location"] = links.job(first.id).status_url
     response.headers["Retry-After"] = str(round(min(max(eta or 2, 1), 60)))
-    all_jobs = [AcceptedJob(id=job.id, status=job.status, **links.job(job.id)._asdict()) for job in enqueued]
-    return Accepted(
+    all_jobs = [job_models.AcceptedJob(id=job.id, status=job.status, **links.job(job.id)._asdict()) for job in enqueued]
+    return job_models.Accepted(
         **all_jobs[0].model_dump(),
         queue_position=position,
         eta_seconds=eta,

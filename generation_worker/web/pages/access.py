@@ -16,8 +16,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote, urlencode
 
-from fastapi import APIRouter, Path, Query, Request, Response
-from fastapi import Form as FormBody
+from fastapi import APIRouter, Form as FormBody, Path, Query, Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from generation_worker.db.access import list_tokens, revoke_token

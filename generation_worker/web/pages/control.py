@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, NamedTuple
 
-from fastapi import APIRouter, Request, Response
-from fastapi import Form as FormBody
+from fastapi import APIRouter, Form as FormBody, Request, Response
 from pydantic import Field, model_validator
 
 from generation_worker.db import fleet

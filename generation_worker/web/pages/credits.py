@@ -6,8 +6,7 @@ import secrets
 from collections.abc import Iterable
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response
-from fastapi import Form as FormBody
+from fastapi import APIRouter, Form as FormBody, Path, Query, Request, Response
 from pydantic import Field
 
 from generation_worker.db import credits, fleet, jobs

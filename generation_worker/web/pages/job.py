@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
-from fastapi import Form as FormBody
+from fastapi import APIRouter, Form as FormBody, Request, Response
 
 from generation_worker.db import jobs
 from generation_worker.db.audit_trail import AuditEvent, Author

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response
-from fastapi import Form as FormBody
+from fastapi import APIRouter, Form as FormBody, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import Field
 

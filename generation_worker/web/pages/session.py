@@ -16,8 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import parse_qs, quote
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Response, Security
-from fastapi import Form as FormBody
+from fastapi import APIRouter, Depends, FastAPI, Form as FormBody, Request, Response, Security
 from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 from pydantic import Field

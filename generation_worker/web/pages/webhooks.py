@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response
-from fastapi import Form as FormBody
+from fastapi import APIRouter, Form as FormBody, Query, Request, Response
 from pydantic import BeforeValidator, Field
 
 from generation_worker.db import webhooks

@@ -30,8 +30,7 @@ from tests.providers.replicate.helpers import Control, a_picture, fox, make_prov
 from tests.simulators import replies
 from tests.simulators.pictures import picture
 from tests.simulators.replicate import TOKEN, ReplicateSimulator
-from tests.simulators.replicate_bodies import MODEL, prediction, problem, succeeded, throttled
-from tests.simulators.replicate_bodies import failed as failed_body
+from tests.simulators.replicate_bodies import MODEL, failed as failed_body, prediction, problem, succeeded, throttled
 from tests.simulators.replies import body_of, html_reply, json_reply, raw_reply
 from tests.simulators.server import SimulatorServer
 

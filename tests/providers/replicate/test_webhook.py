@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from replicate.webhook import Webhooks, WebhookSigningSecret
 from standardwebhooks import Webhook
 

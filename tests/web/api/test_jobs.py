@@ -11,8 +11,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from generation_worker.db.audit_trail import Author
 from generation_worker.db.fleet import pause, resume

@@ -25,8 +25,7 @@ from generation_worker.db.query import Queries, Row
 from generation_worker.db.streams import JobChanges, ReadPoint, StreamStart
 from generation_worker.events import Events
 from generation_worker.web import app as server
-from generation_worker.web.api import stream_reader as streams
-from generation_worker.web.api import streams as event_stream
+from generation_worker.web.api import stream_reader as streams, streams as event_stream
 from generation_worker.web.api.stream_reader import MOST_ENDED, MOST_JOBS, REPORTED, Stream, StreamUpdate
 from tests.support import jobs
 from tests.support.database import Connection, Database, queries_on

@@ -9,8 +9,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from generation_worker.web.api import stream_reader as streams
-from generation_worker.web.api import streams as event_stream
+from generation_worker.web.api import stream_reader as streams, streams as event_stream
 from tests.support import jobs
 from tests.support.database import Connection, Database
 from tests.support.listening import Crowd, Listener

@@ -7,14 +7,12 @@ from typing import Annotated
 
 import httpx
 import pytest
-from fastapi import APIRouter, Request, Response
-from fastapi import Form as FormBody
+from fastapi import APIRouter, Form as FormBody, Request, Response
 
 from generation_worker.db.query import Queries
 from generation_worker.web.app import WebServer, create_app
 from generation_worker.web.auth import Caller, Guard
-from generation_worker.web.pages import render as assets
-from generation_worker.web.pages import session
+from generation_worker.web.pages import render as assets, session
 from generation_worker.web.pages.render import go_back, render
 from generation_worker.web.pages.session import (
     MOST_BYTES,
