@@ -11,9 +11,7 @@ from generation_worker.config import ConfigurationError, Settings
 from generation_worker.domain.fleet import HIGHEST_CONCURRENCY
 from generation_worker.domain.webhook import webhook_address
 from generation_worker.ports import LimitedKey, Provider
-from generation_worker.providers.gemini import GeminiProvider
-from generation_worker.providers.local import InjectedFault, LocalProvider
-from generation_worker.providers.replicate import ReplicateProvider, ReplicateWebhook
+from generation_worker.providers import gemini, local, replicate
 
 NO_KEY = SecretStr("")
 """The key of a provider that needs none."""
@@ -32,7 +30,7 @@ class Registration:
     """The variable that an operator has to correct if ``build`` raises ValueError."""
     calls_per_minute: Callable[[Settings], int] | None = None
     """The limit of one key, for the whole fleet; without it the provider has no limit and no breaker."""
-    webhook: Callable[[Settings], ReplicateWebhook | None] = lambda _: None
+    webhook: Callable[[Settings], replicate.ReplicateWebhook | None] = lambda _: None
     """Verifies and reads its webhooks, if the settings enable them."""
 
 
@@ -41,7 +39,7 @@ REGISTRATIONS: tuple[Registration, ...] = (
         name="gemini",
         setting="GEMINI_API_KEY",
         keys=lambda settings: settings.gemini_api_keys,
-        build=lambda settings, key: GeminiProvider(
+        build=lambda settings, key: gemini.GeminiProvider(
             key=key,
             model=settings.gemini_model,
             base_url=settings.gemini_base_url,
@@ -55,7 +53,7 @@ REGISTRATIONS: tuple[Registration, ...] = (
         name="replicate",
         setting="REPLICATE_API_TOKEN",
         keys=lambda settings: [settings.replicate_api_token] if settings.replicate_api_token else [],
-        build=lambda settings, token: ReplicateProvider(
+        build=lambda settings, token: replicate.ReplicateProvider(
             token=token,
             model=settings.replicate_model,
             base_url=settings.replicate_base_url,
@@ -66,7 +64,7 @@ REGISTRATIONS: tuple[Registration, ...] = (
         ),
         calls_per_minute=lambda settings: settings.replicate_rpm,
         webhook=lambda settings: (
-            ReplicateWebhook([secret.get_secret_value() for secret in settings.replicate_webhook_secrets])
+            replicate.ReplicateWebhook([secret.get_secret_value() for secret in settings.replicate_webhook_secrets])
             if settings.replicate_webhook_secrets
             else None
         ),
@@ -75,8 +73,8 @@ REGISTRATIONS: tuple[Registration, ...] = (
         name="local",
         setting="LOCAL_FAULTS",
         keys=lambda settings: [NO_KEY] if settings.local_provider else [],
-        build=lambda settings, _: LocalProvider(
-            delay=settings.local_delay, faults=InjectedFault.parse_all(settings.local_faults)
+        build=lambda settings, _: local.LocalProvider(
+            delay=settings.local_delay, faults=local.InjectedFault.parse_all(settings.local_faults)
         ),
     ),
 )
@@ -113,7 +111,7 @@ def limited_keys(settings: Settings, providers: Sequence[Provider]) -> tuple[Lim
     )
 
 
-def webhook_readers(settings: Settings) -> dict[str, ReplicateWebhook]:
+def webhook_readers(settings: Settings) -> dict[str, replicate.ReplicateWebhook]:
     """The webhook readers by provider, for those whose webhooks the settings enable."""
     found = {each.name: each.webhook(settings) for each in REGISTRATIONS}
     return {name: reader for name, reader in found.items() if reader is not None}

@@ -23,12 +23,8 @@ from pydantic import SecretStr
 
 from generation_worker import __version__
 from generation_worker.config import ConfigurationError, DatabaseAddress, Settings
+from generation_worker.db import ledger, migrations, protocol, query, signals
 from generation_worker.db.connections import Limits, OwnConnection, open_pool
-from generation_worker.db.ledger import count_violations
-from generation_worker.db.migrations import problems_of
-from generation_worker.db.protocol import PostgresStore
-from generation_worker.db.query import Queries
-from generation_worker.db.signals import PostgresSignals
 from generation_worker.domain.fleet import HIGHEST_CONCURRENCY
 from generation_worker.domain.settlement import RetryPolicy
 from generation_worker.events import Events
@@ -41,18 +37,13 @@ from generation_worker.log import setup as log
 from generation_worker.log.events import log_events
 from generation_worker.ports import LimitedKey, Storage, Store
 from generation_worker.registrations import REGISTRATIONS, build_providers, limited_keys, webhook_readers
-from generation_worker.storage.disk import DiskStorage
-from generation_worker.storage.s3 import S3Storage
-from generation_worker.storage.s3_client import Bucket, S3Timeouts, r2_bucket
+from generation_worker.storage import disk, s3, s3_client
+from generation_worker.worker import courier, maintenance, paid_call, worker
 from generation_worker.worker.attempt import Attempt
-from generation_worker.worker.courier import Courier
 from generation_worker.worker.lease import BEATS_PER_LEASE, STATEMENTS_PER_BEAT
-from generation_worker.worker.maintenance import AUDIT_TASK, Task, audit_ledger
-from generation_worker.worker.paid_call import ProviderKeys
 from generation_worker.worker.settings import Ending, WorkerOptions, overtime_for
 from generation_worker.worker.signals import ProviderHints
 from generation_worker.worker.supervisor import Supervisor
-from generation_worker.worker.worker import FLEET_FOLLOWED, WorkerDependencies
 
 if TYPE_CHECKING:
     from generation_worker.metrics import Metrics
@@ -102,10 +93,10 @@ def assembled(settings: Settings, events: Events) -> Generator[Supervisor]:
             adapter.warm_up()
         pool = build_pool(stack, address, settings.concurrency, events)
         store = build_store(pool, address)
-        keys = ProviderKeys(providers)
+        keys = paid_call.ProviderKeys(providers)
         hints = ProviderHints()
         attempt = Attempt(store, keys, storage, fetcher, images, events, settings.max_paid_calls, hints=hints)
-        dependencies = WorkerDependencies(
+        dependencies = worker.WorkerDependencies(
             store=store,
             heartbeat_store=build_heartbeat_store(stack, address, settings.lease_duration),
             signals=build_signals(settings),
@@ -214,19 +205,21 @@ AUDIT_SECONDS = 15.0
 """The longest time to check one invariant of the books. The check keeps old row versions for as long."""
 
 
-def build_audit(settings: Settings, pool: ConnectionPool[Any], store: Store, events: Events) -> Task:
+def build_audit(settings: Settings, pool: ConnectionPool[Any], store: Store, events: Events) -> maintenance.Task:
     audit = partial(
-        count_violations,
-        Queries(pool, schema=settings.database_schema),
+        ledger.count_violations,
+        query.Queries(pool, schema=settings.database_schema),
         max_paid_calls=settings.max_paid_calls,
         seconds=AUDIT_SECONDS,
     )
-    return Task(AUDIT_TASK, settings.cleanup_interval, partial(audit_ledger, store, audit, events))
+    return maintenance.Task(
+        maintenance.AUDIT_TASK, settings.cleanup_interval, partial(maintenance.audit_ledger, store, audit, events)
+    )
 
 
-def build_courier(settings: Settings, store: Store, events: Events) -> Courier:
+def build_courier(settings: Settings, store: Store, events: Events) -> courier.Courier:
     poster = WebPoster(Connector(allow_private=settings.webhook_allow_private), timeout=settings.webhook_timeout)
-    return Courier(store, poster, events)
+    return courier.Courier(store, poster, events)
 
 
 # database
@@ -238,7 +231,7 @@ def check_database(address: DatabaseAddress, events: Events) -> None:
     def waiting(times: int, error: str) -> None:
         events.emit("database.unavailable", database=address.label, times=times, error=error)
 
-    if problems := problems_of(address.conninfo, address.label, schema=address.schema, waiting=waiting):
+    if problems := migrations.problems_of(address.conninfo, address.label, schema=address.schema, waiting=waiting):
         raise ConfigurationError([f"DATABASE_URL: {problem}" for problem in problems])
 
 
@@ -252,7 +245,7 @@ def build_pool(stack: ExitStack, address: DatabaseAddress, concurrency: int, eve
         return max(2, address.pool_size or min(4 + threads // 4, 20))
 
     def follow(event: str, fields: Mapping[str, Any]) -> None:
-        if event == FLEET_FOLLOWED:
+        if event == worker.FLEET_FOLLOWED:
             pool.resize(min_size=1, max_size=size(fields["concurrency"]))
 
     session, _ = _limits(address, Limits())
@@ -268,24 +261,24 @@ def build_pool(stack: ExitStack, address: DatabaseAddress, concurrency: int, eve
     return pool
 
 
-def build_store(pool: ConnectionPool[Any], address: DatabaseAddress) -> PostgresStore:
+def build_store(pool: ConnectionPool[Any], address: DatabaseAddress) -> protocol.PostgresStore:
     _, statement = _limits(address, Limits())
-    return PostgresStore(pool, schema=address.schema, limits=statement)
+    return protocol.PostgresStore(pool, schema=address.schema, limits=statement)
 
 
-def build_heartbeat_store(stack: ExitStack, address: DatabaseAddress, lease: float) -> PostgresStore:
+def build_heartbeat_store(stack: ExitStack, address: DatabaseAddress, lease: float) -> protocol.PostgresStore:
     """The heartbeat's own connection, with limits by which each beat ends before the next one."""
     beat = lease / BEATS_PER_LEASE
     session, statement = _limits(address, Limits.sharing(beat, statements=STATEMENTS_PER_BEAT))
     own = OwnConnection(address.conninfo, prepare=not address.pooled, limits=session)
     stack.callback(own.close)
-    return PostgresStore(own, schema=address.schema, limits=statement)
+    return protocol.PostgresStore(own, schema=address.schema, limits=statement)
 
 
-def build_signals(settings: Settings) -> PostgresSignals | None:
+def build_signals(settings: Settings) -> signals.PostgresSignals | None:
     """LISTEN needs a direct address; without one the worker polls."""
     direct = settings.direct_database()
-    return PostgresSignals(direct.conninfo, schema=direct.schema) if settings.listen_notify and direct else None
+    return signals.PostgresSignals(direct.conninfo, schema=direct.schema) if settings.listen_notify and direct else None
 
 
 def _limits(address: DatabaseAddress, limits: Limits) -> tuple[Limits | None, Limits | None]:
@@ -299,21 +292,21 @@ def _limits(address: DatabaseAddress, limits: Limits) -> tuple[Limits | None, Li
 def build_storage(settings: Settings) -> Storage:
     """The storage that the settings name."""
     connections = HIGHEST_CONCURRENCY + 4  # as many as threads there may be, and a few for links and maintenance
-    timeouts = S3Timeouts(read=settings.storage_timeout)
+    timeouts = s3_client.S3Timeouts(read=settings.storage_timeout)
     match settings.storage:
         case "s3":
-            return S3Storage(_s3_bucket(settings), connections=connections, timeouts=timeouts)
+            return s3.S3Storage(_s3_bucket(settings), connections=connections, timeouts=timeouts)
         case "r2":
             public = settings.r2_public_url
-            return S3Storage(
+            return s3.S3Storage(
                 _r2_bucket(settings), name="r2", public_url=public, connections=connections, timeouts=timeouts
             )
         case "disk":
-            return DiskStorage(settings.storage_dir)
+            return disk.DiskStorage(settings.storage_dir)
 
 
-def _s3_bucket(settings: Settings) -> Bucket:
-    return Bucket(
+def _s3_bucket(settings: Settings) -> s3_client.Bucket:
+    return s3_client.Bucket(
         name=settings.s3_bucket or "",
         access_key_id=_plain(settings.aws_access_key_id),
         secret_access_key=_plain(settings.aws_secret_access_key),
@@ -322,8 +315,8 @@ def _s3_bucket(settings: Settings) -> Bucket:
     )
 
 
-def _r2_bucket(settings: Settings) -> Bucket:
-    return r2_bucket(
+def _r2_bucket(settings: Settings) -> s3_client.Bucket:
+    return s3_client.r2_bucket(
         settings.r2_bucket or "",
         account_id=settings.r2_account_id or "",
         access_key_id=_plain(settings.r2_access_key_id),

@@ -13,11 +13,9 @@ import typer
 from generation_worker.cli import shell
 from generation_worker.cli.output import NOTHING, print_facts, print_json, print_table, span
 from generation_worker.config import parse_duration
-from generation_worker.db import bulk, jobs
+from generation_worker.db import bulk, fleet, jobs, query
 from generation_worker.db.bulk import ActionName, BulkResult, Filter
-from generation_worker.db.fleet import pauses_of_job
 from generation_worker.db.jobs import DeadLetters, JobRecord
-from generation_worker.db.query import FAR, Queries
 from generation_worker.domain.errors import InvalidPayload
 from generation_worker.domain.fleet import extent_of
 from generation_worker.domain.refusals import RequestRefused
@@ -129,7 +127,7 @@ def run_next(job: shell.JobId, reason: shell.Reason = None, as_json: shell.Json 
     """Move a waiting job to the front of its lane, whatever it waits for."""
     with shell.one_job(job) as (queries, found):
         moved = jobs.run_next(queries, found, by=shell.author(reason))
-        pauses = pauses_of_job(queries, found)
+        pauses = fleet.pauses_of_job(queries, found)
     if as_json:
         print_json({"id": found, **moved._asdict(), "paused": pauses})
         return
@@ -263,7 +261,7 @@ def _with_progress(results: Iterable[BulkResult], expected: int) -> Iterator[Bul
         yield result
 
 
-def _replay(queries: Queries, job: UUID, reason: str | None) -> dict[str, Any]:
+def _replay(queries: query.Queries, job: UUID, reason: str | None) -> dict[str, Any]:
     """One job in a transaction of its own: a refusal, such as an empty account, does not affect the others."""
     try:
         return {"retry_of": job, **jobs.replay_job(queries, job, by=shell.author(reason))._asdict()}
@@ -298,7 +296,7 @@ def _print_record(record: JobRecord) -> None:
 def _place(before: int) -> str:
     if before == 0:
         return "next"
-    return f"{'≥ ' if before >= FAR else ''}{before:,} before it"
+    return f"{'≥ ' if before >= query.FAR else ''}{before:,} before it"
 
 
 def _print_rows(title: str, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:

@@ -11,9 +11,7 @@ from generation_worker import wiring
 from generation_worker.cli.output import print_json
 from generation_worker.cli.shell import WRONG, CommandFailed, Json, load
 from generation_worker.config import DatabaseAddress, Settings
-from generation_worker.db import migrations
-from generation_worker.db.connections import connect
-from generation_worker.db.query import Queries
+from generation_worker.db import connections, migrations, query
 from generation_worker.registrations import configured_providers
 
 LOSS = "What the tables beyond revision {} hold is lost. Go on?"
@@ -75,8 +73,8 @@ def _unknown_revision(current: str | None, head: str, wanted: str) -> CommandFai
 def _offer(address: DatabaseAddress, settings: Settings) -> list[str]:
     names = configured_providers(settings)
     if names:
-        with connect(address.conninfo, prepare=False) as connection:
-            Queries.on(connection, schema=address.schema).execute("offer_providers", providers=names)
+        with connections.connect(address.conninfo, prepare=False) as connection:
+            query.Queries.on(connection, schema=address.schema).execute("offer_providers", providers=names)
     return names
 
 

@@ -20,13 +20,7 @@ from psycopg import errors
 
 from generation_worker.cli.output import FAILED, WRONG, CommandProblem, print_problem
 from generation_worker.config import ConfigurationError, Settings, load_settings, parse_duration
-from generation_worker.db.audit_trail import Author
-from generation_worker.db.connections import OwnConnection
-from generation_worker.db.embedded import EmbeddedPostgresError
-from generation_worker.db.jobs import find_jobs
-from generation_worker.db.migrations import MigrationBlocked, head
-from generation_worker.db.query import Queries
-from generation_worker.db.server import find_revision
+from generation_worker.db import audit_trail, connections, embedded, jobs, migrations, query, server
 from generation_worker.domain.errors import InvalidPayload, StorageUnavailable
 from generation_worker.domain.refusals import EnqueueRefused, InvalidRequest
 from generation_worker.log.redaction import hide_secrets
@@ -95,30 +89,30 @@ def actor() -> str:
     return f"cli:{user}@{socket.gethostname()}"
 
 
-def author(reason: str | None) -> Author:
+def author(reason: str | None) -> audit_trail.Author:
     """Who uses the command line, and why."""
-    return Author(actor(), reason)
+    return audit_trail.Author(actor(), reason)
 
 
 @contextmanager
-def database(settings: Settings | None = None) -> Generator[Queries]:
+def database(settings: Settings | None = None) -> Generator[query.Queries]:
     """The queries of a database whose tables this version understands.
 
     Raises ConfigurationError without an address, psycopg.OperationalError, and CommandFailed if it is not migrated.
     """
     address = (settings or load()).require_database()
-    own = OwnConnection(address.conninfo, prepare=False)
+    own = connections.OwnConnection(address.conninfo, prepare=False)
     try:
-        queries = Queries(own, schema=address.schema)
+        queries = query.Queries(own, schema=address.schema)
         _check_revision(queries)
         yield queries
     finally:
         own.close()
 
 
-def job_id(queries: Queries, text: str) -> UUID:
+def job_id(queries: query.Queries, text: str) -> UUID:
     """The id that ``text`` is, or the only one that begins with it. Raises CommandFailed."""
-    found = find_jobs(queries, text)
+    found = jobs.find_jobs(queries, text)
     if not found:
         raise CommandFailed("job_not_found", f"There is no job {text}.", "Final jobs are deleted after the retention.")
     if len(found) > 1:
@@ -127,7 +121,7 @@ def job_id(queries: Queries, text: str) -> UUID:
 
 
 @contextmanager
-def one_job(text: str) -> Generator[tuple[Queries, UUID]]:
+def one_job(text: str) -> Generator[tuple[query.Queries, UUID]]:
     """The queries, and the id of the job that ``text`` is or begins. Raises as ``database`` and ``job_id`` do."""
     with database() as queries:
         yield queries, job_id(queries, text)
@@ -159,9 +153,9 @@ def _own_problem(error: BaseException) -> CommandProblem | None:
             return CommandProblem(
                 error.code, error.message, "Check the storage's settings and that it answers.", FAILED
             )
-        case MigrationBlocked():
+        case migrations.MigrationBlocked():
             return CommandProblem("migration_blocked", str(error), "", FAILED)
-        case EmbeddedPostgresError():
+        case embedded.EmbeddedPostgresError():
             return CommandProblem("embedded_postgres", str(error), "", FAILED)
         case _:
             return None
@@ -195,19 +189,19 @@ def _unexpected(error: Exception) -> CommandProblem:
     return CommandProblem("internal_error", f"{message}{place}", "Please report it.", FAILED)
 
 
-def _check_revision(queries: Queries) -> None:
+def _check_revision(queries: query.Queries) -> None:
     try:
-        revision = find_revision(queries)
+        revision = server.find_revision(queries)
     except errors.UndefinedTable:
         revision = None
     if revision is None:
         raise CommandFailed("not_migrated", f"The schema {queries.schema} has no tables yet.", REMEDY, WRONG)
-    if revision < head():
-        message = f"The schema {queries.schema} is at revision {revision}; this version needs {head()}."
+    if revision < migrations.head():
+        message = f"The schema {queries.schema} is at revision {revision}; this version needs {migrations.head()}."
         raise CommandFailed("not_migrated", message, REMEDY, WRONG)
-    if revision > head():
+    if revision > migrations.head():
         # While a new version is being rolled out, the old one still answers.
         sys.stderr.write(
-            f"Notice: the schema {queries.schema} is at revision {revision}, newer than this version knows ({head()}): "
+            f"Notice: the schema {queries.schema} is at revision {revision}, newer than this version knows ({migrations.head()}): "
             "it was brought there by generation-worker migrate of a newer one, so install that\n"
         )

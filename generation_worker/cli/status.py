@@ -14,7 +14,7 @@ import typer
 
 from generation_worker.cli.output import plain, print_json, print_table, rich_table, span, text
 from generation_worker.cli.shell import Json, database
-from generation_worker.db import fleet
+from generation_worker.db import fleet, query, webhooks
 from generation_worker.db.fleet import Gate, LaneFront, NextDue, Pause, ProcessingJob, WorkerProcess
 from generation_worker.db.jobs import (
     DuplicateCalls,
@@ -25,8 +25,6 @@ from generation_worker.db.jobs import (
     failures_by_code,
     throughput,
 )
-from generation_worker.db.query import Queries
-from generation_worker.db.webhooks import Endpoint, list_endpoints
 from generation_worker.domain.fleet import extent_of
 
 ROWS = 20
@@ -50,7 +48,7 @@ def status(
             collect_status(queries).show()
 
 
-def collect_status(queries: Queries) -> StatusReport:
+def collect_status(queries: query.Queries) -> StatusReport:
     """Raises psycopg.Error."""
     return StatusReport(
         pauses=fleet.list_pauses(queries),
@@ -60,7 +58,7 @@ def collect_status(queries: Queries) -> StatusReport:
         running=fleet.list_processing_jobs(queries, limit=ROWS),
         workers=fleet.list_workers(queries, limit=ROWS),
         gates=fleet.list_gates(queries, limit=ROWS),
-        endpoints=list_endpoints(queries, limit=ROWS),
+        endpoints=webhooks.list_endpoints(queries, limit=ROWS),
         throughput=throughput(queries),
         failures=failures_by_code(queries),
         duplicates=duplicate_calls(queries),
@@ -84,7 +82,7 @@ class StatusReport:
     running: list[ProcessingJob]
     workers: list[WorkerProcess]
     gates: list[Gate]
-    endpoints: list[Endpoint]
+    endpoints: list[webhooks.Endpoint]
     throughput: list[Throughput]
     failures: list[FailureCode]
     duplicates: DuplicateCalls
@@ -215,7 +213,7 @@ class StatusReport:
         return [[failure.code, failure.jobs, failure.last_at, failure.message] for failure in self.failures]
 
 
-def _watch(queries: Queries, interval: float) -> None:
+def _watch(queries: query.Queries, interval: float) -> None:
     try:
         if sys.stdout.isatty():
             _refresh(queries, interval)
@@ -225,7 +223,7 @@ def _watch(queries: Queries, interval: float) -> None:
         pass  # the way to end it
 
 
-def _refresh(queries: Queries, interval: float) -> None:
+def _refresh(queries: query.Queries, interval: float) -> None:
     from rich.live import Live  # noqa: PLC0415 - only here
     from rich.text import Text  # noqa: PLC0415
 
@@ -238,7 +236,7 @@ def _refresh(queries: Queries, interval: float) -> None:
         _repeat(interval, show)
 
 
-def _line(queries: Queries) -> str:
+def _line(queries: query.Queries) -> str:
     report = _try_to_collect(queries)
     return report if isinstance(report, str) else report.line()
 
@@ -250,7 +248,7 @@ def _repeat(interval: float, show: Callable[[], None]) -> None:
         time.sleep(interval)
 
 
-def _try_to_collect(queries: Queries) -> StatusReport | str:
+def _try_to_collect(queries: query.Queries) -> StatusReport | str:
     """A report, or why there is none: ``--watch`` continues while the database restarts."""
     try:
         return collect_status(queries)

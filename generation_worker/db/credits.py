@@ -8,10 +8,7 @@ from uuid import UUID
 
 import psycopg
 
-from generation_worker.db.audit_trail import Author, record_change
-from generation_worker.db.enqueue import refusals
-from generation_worker.db.query import LAST_ENTRY, Queries
-from generation_worker.db.statements import SCHEMA
+from generation_worker.db import audit_trail, enqueue, query, statements
 
 LAST_CHARACTER = "\U0010ffff"
 
@@ -72,15 +69,15 @@ def grant_credits(
     idempotency_key: str | None = None,
     reason: str | None = None,
     actor: str | None = None,
-    schema: str = SCHEMA,
+    schema: str = statements.SCHEMA,
 ) -> Posting:
     """Give a user ``amount`` credits, for instance in the transaction that records their payment.
 
     Repeating the call with the same ``idempotency_key`` moves nothing. With an ``actor``, the grant is also recorded in
     the audit trail. ``schema`` is the worker's DATABASE_SCHEMA. Raises InvalidRequest and IdempotencyConflict.
     """
-    queries = Queries.on(connection, schema=schema)
-    return post(queries, "grant_credits", user_id, amount, key=idempotency_key, by=Author(actor, reason))
+    queries = query.Queries.on(connection, schema=schema)
+    return post(queries, "grant_credits", user_id, amount, key=idempotency_key, by=audit_trail.Author(actor, reason))
 
 
 def adjust_credits(
@@ -91,51 +88,51 @@ def adjust_credits(
     idempotency_key: str | None = None,
     reason: str | None = None,
     actor: str | None = None,
-    schema: str = SCHEMA,
+    schema: str = statements.SCHEMA,
 ) -> Posting:
     """Correct a balance up or, with a negative ``amount``, down; never below zero.
 
     With an ``actor``, the correction is also recorded in the audit trail. Raises InvalidRequest, IdempotencyConflict,
     and InsufficientCredits if the balance does not cover it.
     """
-    queries = Queries.on(connection, schema=schema)
-    return post(queries, "adjust_credits", user_id, amount, key=idempotency_key, by=Author(actor, reason))
+    queries = query.Queries.on(connection, schema=schema)
+    return post(queries, "adjust_credits", user_id, amount, key=idempotency_key, by=audit_trail.Author(actor, reason))
 
 
 ACTIONS = {"grant_credits": "credits.grant", "adjust_credits": "credits.adjust"}
 
 
 def post(
-    queries: Queries,
+    queries: query.Queries,
     statement: Literal["grant_credits", "adjust_credits"],
     user: str,
     amount: int,
     *,
     key: str | None,
-    by: Author,
+    by: audit_trail.Author,
 ) -> Posting:
     """Move credits by a grant or a correction. Raises as ``adjust_credits`` does."""
-    with refusals(), queries.transaction() as transaction:
+    with enqueue.refusals(), queries.transaction() as transaction:
         values: dict[str, Any] = {"user": user, "amount": amount, "key": key, "reason": by.reason, "actor": by.actor}
         posting = transaction.one(Posting, statement, **values)
         if by.actor is not None and not posting.duplicate:
             before, after = {"balance": posting.balance - amount}, {"balance": posting.balance, "entry": posting.entry}
-            record_change(transaction, by, ACTIONS[statement], f"user:{user}", before=before, after=after)
+            audit_trail.record_change(transaction, by, ACTIONS[statement], f"user:{user}", before=before, after=after)
     return posting
 
 
-def find_account(queries: Queries, user: str) -> AccountDetails | None:
+def find_account(queries: query.Queries, user: str) -> AccountDetails | None:
     """None if the user has never had credits."""
     return queries.one_or_none(AccountDetails, "account", user=user)
 
 
-def list_entries(queries: Queries, user: str, *, before: int | None = None, limit: int = 50) -> list[LedgerEntry]:
+def list_entries(queries: query.Queries, user: str, *, before: int | None = None, limit: int = 50) -> list[LedgerEntry]:
     """Entries of an account, the latest first; with ``before`` those with a lower number."""
-    latest = LAST_ENTRY if before is None else before
+    latest = query.LAST_ENTRY if before is None else before
     return queries.all(LedgerEntry, "account_entries", user=user, before=latest, limit=limit)
 
 
-def list_balances(queries: Queries, *, beginning: str = "", after: str = "", limit: int = 100) -> list[Balance]:
+def list_balances(queries: query.Queries, *, beginning: str = "", after: str = "", limit: int = 100) -> list[Balance]:
     """Accounts of users whose ids begin with ``beginning``, in the order of the ids; with ``after`` those behind it."""
     end = beginning + LAST_CHARACTER
     return queries.all(Balance, "balances", beginning=beginning, end=end, after=after, limit=limit)

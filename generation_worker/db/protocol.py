@@ -8,11 +8,9 @@ from typing import Any
 
 from generation_worker import ports
 from generation_worker.db.connections import Runner
-from generation_worker.domain.fleet import PREFIX, concurrency_problem, extent_of, poll_problem
-from generation_worker.domain.gate import BREAKER, BreakerPolicy
+from generation_worker.domain import fleet, gate, webhook
 from generation_worker.domain.job import ClaimCursor, Job, Status
 from generation_worker.domain.settlement import Settlement
-from generation_worker.domain.webhook import LONGEST_FAILING, Judgement, Reply
 
 Row = dict[str, Any]
 
@@ -56,9 +54,9 @@ def news_of(version: str, settings: Mapping[str, Mapping[str, Any]], webhooks: M
     concurrency, poll_interval = values.get("concurrency"), values.get("poll_interval")
     return ports.FleetState(
         version,
-        concurrency=None if concurrency_problem(concurrency) else concurrency,
-        poll_interval=None if poll_problem(poll_interval) else poll_interval,
-        pauses=tuple(_pause(name, each) for name, each in sorted(settings.items()) if name.startswith(PREFIX)),
+        concurrency=None if fleet.concurrency_problem(concurrency) else concurrency,
+        poll_interval=None if fleet.poll_problem(poll_interval) else poll_interval,
+        pauses=tuple(_pause(name, each) for name, each in sorted(settings.items()) if name.startswith(fleet.PREFIX)),
         woken=settings["woken"]["since"] if "woken" in settings else None,
         webhooks=tuple(webhooks["events"]),
         disabled=tuple(ports.DisabledEndpoint(**each) for each in webhooks["disabled"]),
@@ -68,7 +66,7 @@ def news_of(version: str, settings: Mapping[str, Mapping[str, Any]], webhooks: M
 def _pause(name: str, setting: Mapping[str, Any]) -> ports.FleetPause:
     value = setting["value"]
     reason = value.get("reason") if isinstance(value, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    return ports.FleetPause(str(extent_of(name)), setting["since"], setting["by"], reason)  # pyright: ignore[reportUnknownArgumentType]
+    return ports.FleetPause(str(fleet.extent_of(name)), setting["since"], setting["by"], reason)  # pyright: ignore[reportUnknownArgumentType]
 
 
 def key_columns(keys: Sequence[ports.LimitedKey]) -> dict[str, list[Any]]:
@@ -190,7 +188,7 @@ class PostgresStore(Runner):
         self._change("return_permit", job_id=job.id, token=job.lease_token, key_label=job.key_label, permit=job.permit)
 
     def finish_call(
-        self, job: Job, number: int, report: ports.CallReport, *, policy: BreakerPolicy = BREAKER
+        self, job: Job, number: int, report: ports.CallReport, *, policy: gate.BreakerPolicy = gate.BREAKER
     ) -> ports.GateChange | None:
         return self._one_or_none(
             ports.GateChange,
@@ -311,7 +309,9 @@ class PostgresStore(Runner):
             lease=lease,
         )
 
-    def record_delivery(self, delivery: ports.Delivery, reply: Reply, judgement: Judgement) -> ports.Recorded:
+    def record_delivery(
+        self, delivery: ports.Delivery, reply: webhook.Reply, judgement: webhook.Judgement
+    ) -> ports.Recorded:
         rows = self._rows(
             "record_delivery",
             id=delivery.id,
@@ -322,7 +322,7 @@ class PostgresStore(Runner):
             delay=judgement.delay,
             rest=judgement.rest,
             gone=judgement.gone,
-            longest_failing=LONGEST_FAILING,
+            longest_failing=webhook.LONGEST_FAILING,
         )
         return ports.Recorded(True, rows[0]["disabled_for"]) if rows else ports.Recorded(False)
 

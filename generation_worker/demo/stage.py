@@ -12,11 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
-from generation_worker.db.audit_trail import Author
-from generation_worker.db.credits import adjust_credits, grant_credits
-from generation_worker.db.enqueue import EnqueuedJob, EnqueueRequest, cancel, enqueue_many
-from generation_worker.db.fleet import set_setting
-from generation_worker.db.query import Queries
+from generation_worker.db import audit_trail, credits, enqueue, fleet, query
 from generation_worker.demo.scene import FIVE_CREDITS, GRANTS, PRICES, Act
 from generation_worker.domain.errors import InvalidPayload
 from generation_worker.domain.refusals import EnqueueRefused
@@ -37,7 +33,7 @@ FINAL = ("completed", "failed", "cancelled")
 class SecondWorker:
     """A worker in a process of its own. ``step`` starts it in time, and kills it when all its jobs are in a call."""
 
-    def __init__(self, queries: Queries, environment: Mapping[str, str], announce: Callable[[str], None]) -> None:
+    def __init__(self, queries: query.Queries, environment: Mapping[str, str], announce: Callable[[str], None]) -> None:
         self._queries = queries
         self._environment = environment
         self._announce = announce
@@ -78,7 +74,7 @@ class SceneJob(NamedTuple):
     """A job of the scene, its request and its act."""
 
     act: Act
-    request: EnqueueRequest
+    request: enqueue.EnqueueRequest
     id: UUID
 
 
@@ -86,7 +82,7 @@ class RefusedRequest(NamedTuple):
     """A request of the scene that did not become a job."""
 
     act: Act
-    request: EnqueueRequest
+    request: enqueue.EnqueueRequest
     code: str
     message: str
 
@@ -125,7 +121,7 @@ class Stage:
 
     def __init__(
         self,
-        queries: Queries,
+        queries: query.Queries,
         acts: Sequence[Act],
         second_worker: SecondWorker,
         announce: Callable[[str], None],
@@ -146,11 +142,11 @@ class Stage:
         with self._queries.transaction() as queries:
             queries.execute("offer_providers", providers=["local"])
             for name, value in PRICES.items():
-                set_setting(queries, name, value, by=Author("demo"))
+                fleet.set_setting(queries, name, value, by=audit_trail.Author("demo"))
             for user in users(self._acts):
                 with queries.connection() as connection:
                     amount = GRANTS.get(user, FIVE_CREDITS)
-                    grant_credits(connection, user, amount, reason="demo", actor="demo", schema=queries.schema)
+                    credits.grant_credits(connection, user, amount, reason="demo", actor="demo", schema=queries.schema)
         for act in self._acts:
             if not act.late:
                 self._perform(act, act.requests)
@@ -186,10 +182,10 @@ class Stage:
             return
         for row in self._queries.rows("demo_running", ids=list(self._to_cancel)):
             with self._queries.connection() as connection:
-                cancel(connection, row["id"], schema=self._queries.schema)
+                enqueue.cancel(connection, row["id"], schema=self._queries.schema)
             self._to_cancel.discard(row["id"])
 
-    def _perform(self, act: Act, requests: Sequence[EnqueueRequest]) -> None:
+    def _perform(self, act: Act, requests: Sequence[enqueue.EnqueueRequest]) -> None:
         try:
             jobs = [job.id for job in self._enqueue(requests)]
         except (EnqueueRefused, InvalidPayload) as error:
@@ -198,18 +194,18 @@ class Stage:
         self.jobs += [SceneJob(act, request, job) for request, job in zip(requests, jobs, strict=True)]
         self._follow_up(act, requests, jobs)
 
-    def _enqueue(self, requests: Sequence[EnqueueRequest]) -> list[EnqueuedJob]:
+    def _enqueue(self, requests: Sequence[enqueue.EnqueueRequest]) -> list[enqueue.EnqueuedJob]:
         with self._queries.connection() as connection:
-            return enqueue_many(connection, requests, schema=self._queries.schema)
+            return enqueue.enqueue_many(connection, requests, schema=self._queries.schema)
 
-    def _follow_up(self, act: Act, requests: Sequence[EnqueueRequest], jobs: Sequence[UUID]) -> None:
+    def _follow_up(self, act: Act, requests: Sequence[enqueue.EnqueueRequest], jobs: Sequence[UUID]) -> None:
         if act.twice:
             again = self._enqueue(requests)
             if [job.id for job in again] != jobs or not all(job.duplicate for job in again):
                 self.problems.append(f"{act.title}: the second request was not answered with the first one's job")
         for request in requests if act.takes_away else ():
             with self._queries.connection() as connection:
-                adjust_credits(
+                credits.adjust_credits(
                     connection,
                     request.user_id,
                     -act.takes_away,

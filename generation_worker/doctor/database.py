@@ -13,10 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from generation_worker import wiring
 from generation_worker.config import DatabaseAddress, Settings
-from generation_worker.db import migrations, server
-from generation_worker.db.connections import connect
-from generation_worker.db.query import Queries
-from generation_worker.db.statements import quoted
+from generation_worker.db import connections, migrations, query, server, statements
 from generation_worker.doctor import postgres
 from generation_worker.doctor.check import Check, ReadOnlySessions, Verdicts, skipped_check, unreachable
 from generation_worker.domain.estimate import span
@@ -85,8 +82,8 @@ def find_pooling(conninfo: str) -> Pooling:
     Raises psycopg.OperationalError.
     """
     with ExitStack() as stack:
-        clients = [stack.enter_context(connect(conninfo, prepare=False)) for _ in range(2)]
-        seen = [[server.find_backend(Queries.on(client)) for client in clients] for _ in range(ROUNDS)]
+        clients = [stack.enter_context(connections.connect(conninfo, prepare=False)) for _ in range(2)]
+        seen = [[server.find_backend(query.Queries.on(client)) for client in clients] for _ in range(ROUNDS)]
         announced = [client.info.backend_pid for client in clients]
     return Pooling(
         shared=any(len(set(found)) < len(found) or found != seen[0] for found in seen), proxied=announced != seen[0]
@@ -120,7 +117,7 @@ def judge_direct(found: Pooling) -> Verdict:
     return ok("a proxy that keeps sessions apart" if found.proxied else "a direct connection")
 
 
-def examine_schema(queries: Queries) -> Verdict:
+def examine_schema(queries: query.Queries) -> Verdict:
     """Raises psycopg.Error, also if the role may not read the revision."""
     place = server.find_schema(queries)
     revision = server.find_revision(queries) if place.usable and place.has_revision else None
@@ -132,7 +129,7 @@ def judge_schema(place: server.SchemaPlace, revision: str | None, head: str, *, 
     if place.present and not place.usable:
         return fault(
             f"{place.role} may not use the schema {schema}",
-            f'GRANT USAGE ON SCHEMA {quoted(schema)} TO "{place.role}"; sql/roles.sql grants all that a worker needs',
+            f'GRANT USAGE ON SCHEMA {statements.quoted(schema)} TO "{place.role}"; sql/roles.sql grants all that a worker needs',
         )
     if place.has_tables and not place.has_revision:
         return fault(
@@ -157,7 +154,7 @@ def database_checks(settings: Settings, sessions: ReadOnlySessions | None) -> li
         return [skipped_check("database", f"{NAME} is not set")]
     address = settings.require_database()
     direct = settings.database_addresses().get(DIRECT)
-    queries = Queries(sessions, schema=address.schema)
+    queries = query.Queries(sessions, schema=address.schema)
 
     def check(name: str, run: Callable[[], Verdicts], needs: tuple[str, ...] = REACHED) -> Check:
         return Check(f"database.{name}", lambda: _query(run, NAME), needs)
@@ -198,7 +195,7 @@ def _round_trip(connection: psycopg.Connection[Any]) -> float:
 def _clock(connection: psycopg.Connection[Any]) -> tuple[float, float]:
     """Seconds of a round trip, and how far our clock was ahead of the server's in its middle."""
     started, sent = time.time(), time.monotonic()
-    there = server.read_clock(Queries.on(connection))
+    there = server.read_clock(query.Queries.on(connection))
     trip = time.monotonic() - sent
     return trip, started + trip / 2 - there
 
@@ -227,7 +224,7 @@ def _query(run: Callable[[], Verdicts], name: str) -> Verdicts:
         return unreachable(error, name)
 
 
-def _examine_rights(queries: Queries) -> Verdict:
+def _examine_rights(queries: query.Queries) -> Verdict:
     place = server.find_schema(queries)
     if not place.usable:
         return skipped(f"the schema {queries.schema} cannot be used, see database.schema")
@@ -235,7 +232,7 @@ def _examine_rights(queries: Queries) -> Verdict:
     return postgres.judge_rights(tables, functions, place.role, schema=queries.schema)
 
 
-def _examine_access(queries: Queries) -> Verdict:
+def _examine_access(queries: query.Queries) -> Verdict:
     doors = server.list_open_doors(queries, postgres.our_tables(), sorted(migrations.our_functions()))
     return postgres.judge_doors(doors, schema=queries.schema)
 
@@ -254,11 +251,11 @@ def _compare(direct: DatabaseAddress, sessions: ReadOnlySessions) -> Verdict:
         return found
     behind = ReadOnlySessions(direct.conninfo)
     try:
-        there = server.read_server(Queries(behind))
+        there = server.read_server(query.Queries(behind))
     finally:
         behind.close()
     try:
-        here = server.read_server(Queries(sessions))
+        here = server.read_server(query.Queries(sessions))
     except psycopg.Error:
         return found  # database.connection says why
     if here.identity != there.identity:

@@ -10,9 +10,7 @@ from psycopg import errors
 from generation_worker import __version__
 from generation_worker.config import ConfigurationError, Settings
 from generation_worker.config.settings import declarations
-from generation_worker.db import fleet
-from generation_worker.db.query import Queries
-from generation_worker.db.webhooks import Endpoint, list_endpoints
+from generation_worker.db import fleet, query, webhooks
 from generation_worker.doctor.check import CORRECT, Check, ReadOnlySessions, Verdicts, skipped_check, unreachable
 from generation_worker.domain.estimate import span
 from generation_worker.domain.finding import Verdict, fault, ok, skipped, warning
@@ -29,12 +27,12 @@ SHARE = 0.8
 def fleet_checks(settings: Settings, sessions: ReadOnlySessions | None) -> list[Check]:
     if sessions is None:
         return [skipped_check("fleet", "DATABASE_URL is not set")]
-    queries = Queries(sessions, schema=settings.database_schema)
+    queries = query.Queries(sessions, schema=settings.database_schema)
     return [
         Check("fleet.workers", lambda: _query(lambda: judge_workers(fleet.list_workers(queries)))),
         Check("fleet.lanes", lambda: _query(lambda: judge_lanes(fleet.list_lane_fronts(queries)))),
         Check("fleet.gates", lambda: _query(lambda: judge_gates(fleet.list_gates(queries)))),
-        Check("fleet.webhooks", lambda: _query(lambda: judge_endpoints(list_endpoints(queries)))),
+        Check("fleet.webhooks", lambda: _query(lambda: judge_endpoints(webhooks.list_endpoints(queries)))),
         Check("fleet.maintenance", lambda: _query(lambda: judge_maintenance(fleet.list_maintenance_tasks(queries)))),
     ]
 
@@ -91,7 +89,7 @@ def judge_gates(gates: Sequence[fleet.Gate]) -> list[Verdict]:
     return [ok("calls are made with every provider's key" if gates else "no provider's key is known yet")]
 
 
-def judge_endpoints(endpoints: Sequence[Endpoint]) -> list[Verdict]:
+def judge_endpoints(endpoints: Sequence[webhooks.Endpoint]) -> list[Verdict]:
     """A disabled endpoint gets no messages any more, and its app may not have noticed."""
     troubled = [_trouble(endpoint) for endpoint in endpoints if endpoint.state in ("disabled", "failing")]
     if troubled:
@@ -135,7 +133,7 @@ def _query(run: Callable[[], Verdicts]) -> Verdicts:
         return unreachable(error, "DATABASE_URL")
 
 
-def _trouble(endpoint: Endpoint) -> Verdict:
+def _trouble(endpoint: webhooks.Endpoint) -> Verdict:
     if endpoint.state == "disabled":
         return warning(
             f"endpoint {endpoint.id} gets no messages any more: {endpoint.reason}",

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from generation_worker import wiring
 from generation_worker.config import Settings
+from generation_worker.doctor import database, fleet, machine, storage
 from generation_worker.doctor.check import (
     Check,
     ReadOnlySessions,
@@ -23,10 +24,6 @@ from generation_worker.doctor.check import (
     settings_check,
     skipped_check,
 )
-from generation_worker.doctor.database import database_checks
-from generation_worker.doctor.fleet import fleet_checks, provider_checks
-from generation_worker.doctor.machine import image_checks, leaving_no_directories, machine_checks
-from generation_worker.doctor.storage import PREFIX, StorageTrial, examine_settings
 from generation_worker.domain.errors import clean_message
 from generation_worker.domain.finding import Finding, Verdict, fault, skipped
 from generation_worker.log.redaction import redact
@@ -114,22 +111,22 @@ class Examination:
         settings = self._settings
         make: dict[str, Callable[[], list[Check]]] = {
             "settings": lambda: [settings_check(settings, self._problems)],
-            "database": lambda: database_checks(settings, self._sessions),
+            "database": lambda: database.database_checks(settings, self._sessions),
             "storage": self._storage_checks,
-            "providers": lambda: provider_checks(settings, limit=self._limit, closing=self._stack.callback),
-            "images": lambda: image_checks(settings, self._stack.callback),
-            "fleet": lambda: fleet_checks(settings, self._sessions),
-            "machine": lambda: machine_checks(settings),
+            "providers": lambda: fleet.provider_checks(settings, limit=self._limit, closing=self._stack.callback),
+            "images": lambda: machine.image_checks(settings, self._stack.callback),
+            "fleet": lambda: fleet.fleet_checks(settings, self._sessions),
+            "machine": lambda: machine.machine_checks(settings),
         }
         return make[area]()
 
     def _storage_checks(self) -> list[Check]:
         settings = self._settings
         if settings.storage == "disk":
-            self._stack.callback(leaving_no_directories(settings.storage_dir, PREFIX))
+            self._stack.callback(machine.leaving_no_directories(settings.storage_dir, storage.PREFIX))
         public = settings.storage == "r2" and settings.r2_public_url is not None
-        trial = StorageTrial(lambda: wiring.build_storage(settings), settings.storage, public=public)
-        return [Check("storage.settings", lambda: examine_settings(settings)), *trial.checks()]
+        trial = storage.StorageTrial(lambda: wiring.build_storage(settings), settings.storage, public=public)
+        return [Check("storage.settings", lambda: storage.examine_settings(settings)), *trial.checks()]
 
     def _settings_check_for(self, names: Sequence[str]) -> list[Check]:
         problems = [

@@ -9,10 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from generation_worker.db import fleet
-from generation_worker.db.jobs import DuplicateCalls, JobCount, Throughput, duplicate_calls, throughput
-from generation_worker.db.query import Queries
-from generation_worker.db.server import read_snapshot_age
+from generation_worker.db import fleet, jobs, query, server
 from generation_worker.events import Events
 from generation_worker.metrics.meters import Label
 from generation_worker.ports import StoreUnavailable
@@ -36,20 +33,20 @@ STATUSES = {
 ESTIMATED = "in the whole fleet; an estimate beyond 10,000"
 
 
-def fleet_metrics(queries: Queries, provider: Label) -> list[Metric]:
+def fleet_metrics(queries: query.Queries, provider: Label) -> list[Metric]:
     """All gauges of the fleet. Raises StoreUnavailable."""
     return [
         *_jobs(fleet.count_jobs_by_status(queries)),
         *_lanes(fleet.list_lane_fronts(queries), provider),
-        *_hour(throughput(queries, cap=SAMPLE)),
+        *_hour(jobs.throughput(queries, cap=SAMPLE)),
         _workers(fleet.list_workers(queries, limit=MOST_WORKERS)),
         *_gates(fleet.list_gates(queries, limit=MOST_GATES), provider),
-        *_duplicates(duplicate_calls(queries)),
+        *_duplicates(jobs.duplicate_calls(queries)),
         _gauge(
             "worker_oldest_snapshot_age_seconds",
             "Age of the oldest snapshot that keeps dead rows of this database from being removed, as far as the "
             "worker's role may see: all of them as a member of pg_monitor.",
-            read_snapshot_age(queries),
+            server.read_snapshot_age(queries),
         ),
         *_maintenance(fleet.list_maintenance_tasks(queries)),
     ]
@@ -60,7 +57,7 @@ def _gauge(name: str, text: str, value: float | None) -> Metric:
     return GaugeMetricFamily(name, text, value)
 
 
-def _jobs(counts: Sequence[JobCount]) -> Iterable[Metric]:
+def _jobs(counts: Sequence[jobs.JobCount]) -> Iterable[Metric]:
     for count in counts:
         yield _gauge(f"worker_jobs_{count.status}", f"{STATUSES[count.status]}, {ESTIMATED}.", count.jobs)
     total = sum(count.jobs for count in counts)
@@ -90,7 +87,7 @@ def _lanes(lanes: Sequence[fleet.LaneFront], provider: Label) -> Iterable[Metric
     yield serving
 
 
-def _hour(spans: Sequence[Throughput]) -> Iterable[Metric]:
+def _hour(spans: Sequence[jobs.Throughput]) -> Iterable[Metric]:
     [hour] = [span for span in spans if span.span == "hour"]
     ended = hour.completed + hour.failed
     yield _gauge(
@@ -135,7 +132,7 @@ def _gates(gates: Sequence[fleet.Gate], provider: Label) -> Iterable[Metric]:
     return [state, limit, used]
 
 
-def _duplicates(found: DuplicateCalls) -> Iterable[Metric]:
+def _duplicates(found: jobs.DuplicateCalls) -> Iterable[Metric]:
     may = "of the last day that were, or may have been, paid for more than once"
     yield _gauge("worker_duplicate_call_jobs", f"Jobs {may}.", found.jobs)
     yield _gauge("worker_duplicate_calls", f"Calls beyond the first for jobs {may}.", found.calls)
@@ -168,7 +165,7 @@ class FleetCollector(Collector):
     """The gauges of the fleet. They are the same in every worker of a database, so any one may be scraped."""
 
     def __init__(
-        self, queries: Queries, provider: Label, events: Events, *, clock: Callable[[], float] = time.monotonic
+        self, queries: query.Queries, provider: Label, events: Events, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._queries = queries
         self._provider = provider

@@ -8,9 +8,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from generation_worker.domain.errors import JobError
-from generation_worker.domain.job import NO_PROVIDER
-from generation_worker.domain.payload import KINDS
+from generation_worker.domain import errors, job, payload
 
 WAITS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 IMAGES = (0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600)
@@ -31,17 +29,17 @@ class Label:
         return value if value in self.known else OTHER
 
 
-def codes(root: type[JobError] = JobError) -> set[str]:
+def codes(root: type[errors.JobError] = errors.JobError) -> set[str]:
     """The codes of all errors that an attempt can end with."""
     return {root.code}.union(*(codes(child) for child in root.__subclasses__()))
 
 
 def providers(names: Iterable[str]) -> Label:
     """The providers called ``names``, and the lane of jobs that need none."""
-    return Label([*names, NO_PROVIDER])
+    return Label([*names, job.NO_PROVIDER])
 
 
-KIND = Label(KINDS)
+KIND = Label(payload.KINDS)
 OUTCOME = Label(("completed", "failed", "blocked", "rate_limited", "cancelled", "released", "crashed"))
 DELIVERY = Label(("delivered", "failed", "dead", "lost"))
 STREAM_LIMIT = Label(("streams", "jobs", "key"))

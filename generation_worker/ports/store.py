@@ -9,10 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from generation_worker.domain.gate import BREAKER, BreakerPolicy, Verdict
+from generation_worker.domain import gate, settlement, webhook
 from generation_worker.domain.job import ClaimCursor, Job, Status, trace_id_of
-from generation_worker.domain.settlement import Settlement
-from generation_worker.domain.webhook import Judgement, Reply
 from generation_worker.ports.adapters import StoredObject
 
 # claims and leases
@@ -143,7 +141,7 @@ class CallReport:
     provider_ref: str | None = None
     usage: Mapping[str, Any] | None = None
     error_code: str | None = None
-    verdict: Verdict | None = None
+    verdict: gate.Verdict | None = None
     wait: float | None = None
     reason: str | None = None
 
@@ -269,7 +267,7 @@ class Poster(Protocol):
 
     def warm_up(self) -> None: ...
 
-    def post(self, delivery: Delivery) -> Reply:
+    def post(self, delivery: Delivery) -> webhook.Reply:
         """One try. Raises for no behaviour of the endpoint."""
         ...
 
@@ -338,7 +336,7 @@ class Store(Protocol):
         """Renew the leases (job id, token); returns those that still hold, by the ids of their jobs."""
         ...
 
-    def settle_attempts(self, settlements: Sequence[tuple[Job, Settlement]]) -> dict[str, Status]:
+    def settle_attempts(self, settlements: Sequence[tuple[Job, settlement.Settlement]]) -> dict[str, Status]:
         """Write settlements together; returns the new status of each job whose lease still held."""
         ...
 
@@ -377,7 +375,7 @@ class Store(Protocol):
         ...
 
     def finish_call(
-        self, job: Job, number: int, report: CallReport, *, policy: BreakerPolicy = BREAKER
+        self, job: Job, number: int, report: CallReport, *, policy: gate.BreakerPolicy = gate.BREAKER
     ) -> GateChange | None:
         """Record the call's end; returns how this has changed its gate, if it has one."""
         ...
@@ -451,7 +449,7 @@ class Store(Protocol):
         """
         ...
 
-    def record_delivery(self, delivery: Delivery, reply: Reply, judgement: Judgement) -> Recorded: ...
+    def record_delivery(self, delivery: Delivery, reply: webhook.Reply, judgement: webhook.Judgement) -> Recorded: ...
 
     def finish_batches(self, *, limit: int) -> int:
         """Write the messages of batches whose last job has ended; returns how many."""

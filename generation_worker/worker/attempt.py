@@ -13,11 +13,8 @@ from generation_worker.domain.gate import BREAKER, BreakerPolicy
 from generation_worker.domain.payload import Generation, ImageProcessing, ImageRef, Payload, parse_payload
 from generation_worker.domain.settlement import Cancelled, Completed, Outcome, Released, outcome_of
 from generation_worker.events import Events
-from generation_worker.worker import image_keys
-from generation_worker.worker.image_store import ImageStore
+from generation_worker.worker import image_keys, image_store, paid_call, signals
 from generation_worker.worker.lease import Lease
-from generation_worker.worker.paid_call import PaidCalls, ProviderKeys
-from generation_worker.worker.signals import ProviderHints
 
 MOST_FOUND = 100
 """The number of stored images of one job that are read after a crash. Each belongs to another attempt."""
@@ -31,14 +28,14 @@ class Attempt:
     """Runs attempts. There is one for the whole worker, and it keeps nothing between jobs."""
 
     store: ports.Store
-    keys: ProviderKeys
+    keys: paid_call.ProviderKeys
     storage: ports.Storage
     fetcher: ports.Fetcher
     images: ports.Images
     events: Events
     max_paid_calls: int
     breaker: BreakerPolicy = BREAKER
-    hints: ProviderHints = field(default_factory=ProviderHints)
+    hints: signals.ProviderHints = field(default_factory=signals.ProviderHints)
 
     def run(self, lease: Lease) -> Outcome:
         """Work on the job. Every error becomes an outcome."""
@@ -74,8 +71,8 @@ class Attempt:
         return self._process(lease, payload) if isinstance(payload, ImageProcessing) else self._generate(lease, payload)
 
     @property
-    def _image_store(self) -> ImageStore:
-        return ImageStore(self.store, self.storage, self.events)
+    def _image_store(self) -> image_store.ImageStore:
+        return image_store.ImageStore(self.store, self.storage, self.events)
 
     def _process(self, lease: Lease, payload: ImageProcessing) -> dict[str, Any]:
         rendered = self.images.process(self._load(lease, payload.image), payload.operations)
@@ -84,7 +81,7 @@ class Attempt:
     # generate
 
     def _generate(self, lease: Lease, payload: Generation) -> dict[str, Any]:
-        calls = PaidCalls(self.store, self.events, self.keys, self.max_paid_calls, self.breaker, self.hints)
+        calls = paid_call.PaidCalls(self.store, self.events, self.keys, self.max_paid_calls, self.breaker, self.hints)
         call, generated = calls.make(lease, self._request(lease, payload))
         paid = ports.Staged(generated.data, lease.job.provider, errors.clean_message(generated.model))
         try:

@@ -9,15 +9,11 @@ from functools import partial
 
 from generation_worker.events import Events
 from generation_worker.ports import FleetState, Signals, Storage, Store, StoreUnavailable
-from generation_worker.worker import maintenance
-from generation_worker.worker.attempt import Work
+from generation_worker.worker import attempt, maintenance, poller, pool, settler
 from generation_worker.worker.courier import Courier
 from generation_worker.worker.lease import BEATS_PER_LEASE, Heartbeat, Lease, LeaseBook
 from generation_worker.worker.loop import Loop
-from generation_worker.worker.poller import Poller
-from generation_worker.worker.pool import ThreadPool
 from generation_worker.worker.settings import WorkerOptions
-from generation_worker.worker.settler import Settler
 from generation_worker.worker.signals import Listener, ProviderHints
 
 FLEET_FOLLOWED = "fleet.followed"
@@ -31,7 +27,7 @@ class WorkerDependencies:
     """On a connection of its own, so that no other statement delays the renewal of a lease."""
     signals: Signals | None
     """Without them the worker polls."""
-    work: Work
+    work: attempt.Work
     events: Events
     storage: Storage | None = None
     """Is swept; None if objects are not to be deleted."""
@@ -157,14 +153,16 @@ class Worker:
 
     # construction
 
-    def _build_pool(self) -> ThreadPool:
-        return ThreadPool(
+    def _build_pool(self) -> pool.ThreadPool:
+        return pool.ThreadPool(
             self.settings.concurrency, self._attempt, finished=self._job_finished, failed=self._attempt_failed
         )
 
-    def _build_settler(self) -> Settler:
+    def _build_settler(self) -> settler.Settler:
         policy = self.settings.policy
-        return Settler(self.store, policy, self.leases, self.events, due_in=self._job_due_in, written=self._settled)
+        return settler.Settler(
+            self.store, policy, self.leases, self.events, due_in=self._job_due_in, written=self._settled
+        )
 
     def _build_heartbeat(self) -> Heartbeat:
         store = self._dependencies.heartbeat_store
@@ -176,8 +174,8 @@ class Worker:
         signals, beat, notice = self._dependencies.signals, self.heartbeat.loop.wake, self.hints.post
         return Listener(signals, self.events, wake=self._check_now, beat=beat, notice=notice)
 
-    def _build_poller(self) -> Poller:
-        return Poller(
+    def _build_poller(self) -> poller.Poller:
+        return poller.Poller(
             self.store,
             self.settings,
             self.pool,

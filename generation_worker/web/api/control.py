@@ -14,10 +14,8 @@ from uuid import UUID
 from fastapi import APIRouter, Body, Request
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from generation_worker.db import bulk, fleet
-from generation_worker.db.audit_trail import Author
+from generation_worker.db import audit_trail, bulk, fleet, query
 from generation_worker.db.jobs import queue_position, run_next
-from generation_worker.db.query import Queries
 from generation_worker.domain.fleet import (
     EVERYTHING,
     HIGHEST_CONCURRENCY,
@@ -258,14 +256,14 @@ def stop_claiming(caller: Operator, queries: Database, body: ExtentPart = None) 
     Running jobs continue, and new jobs are accepted and wait. It lasts until the same is sent to `POST /worker/start`.
     """
     asked = body or ExtentBody()
-    return _claiming(queries, pause(queries, asked.extent, by=Author(caller.name, asked.reason)))
+    return _claiming(queries, pause(queries, asked.extent, by=audit_trail.Author(caller.name, asked.reason)))
 
 
 @router.post("/start", responses=documented(*CHANGES))
 def start_claiming(caller: Operator, queries: Database, body: ExtentPart = None) -> Claiming:
     """Start again what `POST /worker/stop` has stopped. A stop of a larger or smaller extent stays."""
     asked = body or ExtentBody()
-    return _claiming(queries, resume(queries, asked.extent, by=Author(caller.name, asked.reason)))
+    return _claiming(queries, resume(queries, asked.extent, by=audit_trail.Author(caller.name, asked.reason)))
 
 
 @router.post("/wake", status_code=202, responses=documented(401, 403, 429, 503))
@@ -285,7 +283,7 @@ def show_config(_: Operator, queries: Database, describe: DescribePart) -> Confi
 @router.put("/config", responses=documented(*CHANGES))
 def change_config(caller: Admin, body: ConfigChange, queries: Database, describe: DescribePart) -> Config:
     """Change settings of the whole fleet: all that are sent, or none. Workers follow within a heartbeat."""
-    fleet.change_settings(queries, body.changes(), by=Author(caller.name, body.reason))
+    fleet.change_settings(queries, body.changes(), by=audit_trail.Author(caller.name, body.reason))
     return _config(queries, describe)
 
 
@@ -297,7 +295,7 @@ def process_job_next(
 
     Pauses, closed gates and an empty account keep it waiting like any other job.
     """
-    moved = run_next(queries, job_id, by=Author(caller.name, body and body.reason))
+    moved = run_next(queries, job_id, by=audit_trail.Author(caller.name, body and body.reason))
     return FrontPlace.model_validate(
         {
             "id": job_id,
@@ -330,39 +328,41 @@ def retry_jobs(caller: Operator, body: BulkBody, queries: Database) -> Changed:
     return _change_jobs(queries, "replay", caller.name, body)
 
 
-def pause(queries: Queries, extent: Extent, *, by: Author) -> bool:
+def pause(queries: query.Queries, extent: Extent, *, by: audit_trail.Author) -> bool:
     """Pause ``extent`` and park its jobs for a while; whether it was not paused before. Raises InvalidRequest."""
     changed = fleet.pause(queries, extent, by=by)
     _park_for_a_while(queries)
     return changed
 
 
-def resume(queries: Queries, extent: Extent, *, by: Author) -> bool:
+def resume(queries: query.Queries, extent: Extent, *, by: audit_trail.Author) -> bool:
     """End the pause of ``extent`` and move its jobs back for a while; whether it was paused."""
     changed = fleet.resume(queries, extent, by=by)
     _park_for_a_while(queries)
     return changed
 
 
-def _park_for_a_while(queries: Queries) -> None:
+def _park_for_a_while(queries: query.Queries) -> None:
     until = time.monotonic() + PARK_SECONDS
     for _ in fleet.park_paused_jobs(queries):
         if time.monotonic() >= until:
             return
 
 
-def _claiming(queries: Queries, changed: bool) -> Claiming:
+def _claiming(queries: query.Queries, changed: bool) -> Claiming:
     paused = [PauseView.of(each) for each in fleet.list_pauses(queries)]
     stopped = any(each.what == EVERYTHING.what for each in paused)
     return Claiming(worker="paused" if stopped else "running", changed=changed, paused=paused)
 
 
-def _change_jobs(queries: Queries, action: bulk.ActionName, by: str, body: BulkChange) -> Changed:
+def _change_jobs(queries: query.Queries, action: bulk.ActionName, by: str, body: BulkChange) -> Changed:
     chosen = body.filter.filter
     if body.dry_run:
         counts = bulk.count_jobs(queries, action, chosen)
         return Changed.model_validate({"dry_run": True, "jobs": sum(counts.values()), "by_status": counts})
-    results, left = bulk.apply_for_request(queries, action, chosen, by=Author(by, body.reason), after=body.after)
+    results, left = bulk.apply_for_request(
+        queries, action, chosen, by=audit_trail.Author(by, body.reason), after=body.after
+    )
     refused = [
         RefusedChange(id=each.id, code=each.refused.code, message=each.refused.message)
         for each in results
@@ -371,7 +371,7 @@ def _change_jobs(queries: Queries, action: bulk.ActionName, by: str, body: BulkC
     return Changed(dry_run=False, jobs=len(results) - len(refused), refused=refused, next=left)
 
 
-def _config(queries: Queries, describe: DescribeSettings) -> Config:
+def _config(queries: query.Queries, describe: DescribeSettings) -> Config:
     settings = fleet.list_settings(queries)
     return Config.model_validate({"settings": list(describe(settings)), "fleet": settings})
 

@@ -9,18 +9,13 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from generation_worker.db import credits
-from generation_worker.db.audit_trail import Author
-from generation_worker.db.query import Queries, read_number_cursor, write_number_cursor
-from generation_worker.web.app import Database, SegmentRoute
-from generation_worker.web.auth import Caller, needs
-from generation_worker.web.problems import Problem, documented
-from generation_worker.web.requests import Cursor, IdempotencyKeyNeeded, RequestModel, UserId
+from generation_worker.db import audit_trail, credits, query
+from generation_worker.web import app, auth, problems, requests
 
 CREDITS = "/worker/credits"
 LARGEST_GRANT = 1_000_000_000
 
-User = Annotated[UserId, Path(description="The user; percent-encoded, a slash as `%2F`.")]
+User = Annotated[requests.UserId, Path(description="The user; percent-encoded, a slash as `%2F`.")]
 
 
 class Account(BaseModel):
@@ -57,12 +52,12 @@ class EntryPage(BaseModel):
     next_cursor: str | None = Field(description="The `cursor` of the next page; null on the last page.")
 
 
-class EntryFilters(RequestModel):
+class EntryFilters(requests.RequestModel):
     limit: int = Field(default=50, ge=1, le=100, description="The most entries of one page.")
-    cursor: Cursor | None = None
+    cursor: requests.Cursor | None = None
 
 
-class Grant(RequestModel):
+class Grant(requests.RequestModel):
     """Credits to give, for instance for a payment."""
 
     amount: int = Field(strict=True, ge=1, le=LARGEST_GRANT, description="Credits.", examples=[100])
@@ -80,55 +75,55 @@ class Granted(BaseModel):
     duplicate: bool = Field(description="The key was used before; nothing was granted this time.")
 
 
-router = APIRouter(prefix=CREDITS, tags=["credits"], route_class=SegmentRoute)
-READS = documented(401, 403, 404, 422, 429, 503)
-CHANGES = documented(400, 401, 403, 408, 409, 413, 415, 422, 429, 503)
+router = APIRouter(prefix=CREDITS, tags=["credits"], route_class=app.SegmentRoute)
+READS = problems.documented(401, 403, 404, 422, 429, 503)
+CHANGES = problems.documented(400, 401, 403, 408, 409, 413, 415, 422, 429, 503)
 
 
 @router.get("/{user_id}", responses=READS)
-def show_account(caller: Annotated[Caller, needs("read")], user_id: User, queries: Database) -> Account:
+def show_account(caller: Annotated[auth.Caller, auth.needs("read")], user_id: User, queries: app.Database) -> Account:
     """The user's balance, and what their waiting jobs will cost."""
     return Account.model_validate(_account(queries, caller, user_id))
 
 
 @router.get("/{user_id}/entries", responses=READS)
 def list_entries(
-    caller: Annotated[Caller, needs("read")],
+    caller: Annotated[auth.Caller, auth.needs("read")],
     user_id: User,
     filters: Annotated[EntryFilters, Query()],
-    queries: Database,
+    queries: app.Database,
 ) -> EntryPage:
     """The entries of a user's account, the latest first, a page at a time."""
     _account(queries, caller, user_id)
-    before = read_number_cursor(filters.cursor)
+    before = query.read_number_cursor(filters.cursor)
     found = credits.list_entries(queries, user_id, before=before, limit=filters.limit + 1)
     page = found[: filters.limit]
     more = len(found) > len(page)
     return EntryPage(
         entries=[Entry.model_validate(entry) for entry in page],
-        next_cursor=write_number_cursor(page[-1].seq) if more else None,
+        next_cursor=query.write_number_cursor(page[-1].seq) if more else None,
     )
 
 
 @router.post("/{user_id}/grant", responses=CHANGES)
 def grant_credits(
-    caller: Annotated[Caller, needs("operate", whole_fleet=True)],
+    caller: Annotated[auth.Caller, auth.needs("operate", whole_fleet=True)],
     user_id: User,
     body: Grant,
-    idempotency_key: IdempotencyKeyNeeded,
-    queries: Database,
+    idempotency_key: requests.IdempotencyKeyNeeded,
+    queries: app.Database,
 ) -> Granted:
     """Give a user credits, once for each `Idempotency-Key`. The audit trail records the API key that did it."""
-    by = Author(caller.name, body.reason)
+    by = audit_trail.Author(caller.name, body.reason)
     posting = credits.post(queries, "grant_credits", user_id, body.amount, key=idempotency_key, by=by)
     return Granted(user_id=user_id, entry=posting.entry, balance=posting.balance, duplicate=posting.duplicate)
 
 
-def _account(queries: Queries, caller: Caller, user_id: str) -> credits.AccountDetails:
+def _account(queries: query.Queries, caller: auth.Caller, user_id: str) -> credits.AccountDetails:
     caller.acting_for(user_id)
     found = credits.find_account(queries, user_id)
     if found is None:
-        raise Problem(
+        raise problems.Problem(
             404,
             "account_not_found",
             "The user has no account.",

@@ -10,9 +10,7 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from generation_worker.db import fleet
-from generation_worker.db.jobs import JobCount, throughput
-from generation_worker.db.query import Queries
+from generation_worker.db import fleet, jobs, query
 from generation_worker.domain.fleet import EVERYTHING, What, extent_of
 from generation_worker.events import Events
 from generation_worker.web.app import PROBLEM, Database, part
@@ -306,7 +304,7 @@ def worker_health(
     )
 
 
-def read_status(queries: Queries) -> FleetStatus:
+def read_status(queries: query.Queries) -> FleetStatus:
     """The state of the fleet now."""
     living = _list_living(queries)
     pauses = fleet.list_pauses(queries)
@@ -323,13 +321,13 @@ def read_status(queries: Queries) -> FleetStatus:
     )
 
 
-def _list_living(queries: Queries) -> list[fleet.WorkerProcess]:
+def _list_living(queries: query.Queries) -> list[fleet.WorkerProcess]:
     return [worker for worker in fleet.list_workers(queries, limit=MOST_WORKERS) if worker.state != "silent"]
 
 
-def _read_stats(queries: Queries, *, active_workers: int) -> Stats:
+def _read_stats(queries: query.Queries, *, active_workers: int) -> Stats:
     counts = fleet.count_jobs_by_status(queries)
-    spans = {span.span: span for span in throughput(queries, cap=SAMPLE)}
+    spans = {span.span: span for span in jobs.throughput(queries, cap=SAMPLE)}
     hour = spans["hour"]
     ended = hour.completed + hour.failed
     return Stats(
@@ -344,5 +342,5 @@ def _read_stats(queries: Queries, *, active_workers: int) -> Stats:
     )
 
 
-def _counts_by_name(counts: Sequence[JobCount]) -> dict[str, Any]:
+def _counts_by_name(counts: Sequence[jobs.JobCount]) -> dict[str, Any]:
     return {f"jobs_{count.status}": count.jobs for count in counts}

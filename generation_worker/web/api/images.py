@@ -15,11 +15,8 @@ from pydantic import BaseModel, Field
 
 from generation_worker.domain.errors import InternalError
 from generation_worker.ports import Images, Storage
+from generation_worker.web import app, auth, problems, requests
 from generation_worker.web.api.job_models import LINK_SECONDS
-from generation_worker.web.app import part
-from generation_worker.web.auth import Caller, needs
-from generation_worker.web.problems import RETRY_AFTER, Problem, documented, too_early
-from generation_worker.web.requests import Turns, UserId, read_body
 from generation_worker.worker.image_keys import upload_key
 
 IMAGES = "/worker/images"
@@ -69,7 +66,9 @@ class Uploads:
     def __init__(self, storage: Storage, images: Images, *, most_bytes: int, retention: float) -> None:
         """``retention``: seconds that an upload is kept; 0: for ever."""
         self.most_bytes = most_bytes
-        self.turns = Turns(CONCURRENCY, within=TURN_TIMEOUT, busy="Too many images are being uploaded just now.")
+        self.turns = requests.Turns(
+            CONCURRENCY, within=TURN_TIMEOUT, busy="Too many images are being uploaded just now."
+        )
         self._storage = storage
         self._images = images
         self._retention = retention
@@ -79,7 +78,9 @@ class Uploads:
         try:
             picture = self._images.open(data)
         except InternalError as error:
-            raise too_early("images_unavailable", error.message, status=503, seconds=RETRY_AFTER) from None
+            raise problems.too_early(
+                "images_unavailable", error.message, status=503, seconds=problems.RETRY_AFTER
+            ) from None
         key = upload_key(owner, uuid4(), picture.content_type)
         self._storage.put(key, picture.data, picture.content_type)
         return UploadedImage(
@@ -99,14 +100,16 @@ router = APIRouter(tags=["images"])
 @router.post(
     IMAGES,
     status_code=201,
-    responses=documented(401, 403, 404, 408, 413, 415, 422, 429, 503),
+    responses=problems.documented(401, 403, 404, 408, 413, 415, 422, 429, 503),
     openapi_extra=BODY,
 )
 async def upload_image(
     request: Request,
-    caller: Annotated[Caller, needs("enqueue")],
-    uploads: Annotated[Uploads, part("uploads")],
-    user_id: Annotated[UserId | None, Query(description="The owner, for keys that are not bound to a user.")] = None,
+    caller: Annotated[auth.Caller, auth.needs("enqueue")],
+    uploads: Annotated[Uploads, app.part("uploads")],
+    user_id: Annotated[
+        requests.UserId | None, Query(description="The owner, for keys that are not bound to a user.")
+    ] = None,
 ) -> UploadedImage:
     """Upload an input image, and name it in jobs by its key. PNG, JPEG and WebP are accepted."""
     owner = caller.acting_for(user_id)
@@ -114,14 +117,14 @@ async def upload_image(
     # A key's own limit holds here too, but allows no larger file than UPLOAD_MAX_MB.
     most = uploads.most_bytes if caller.most_upload is None else min(caller.most_upload, uploads.most_bytes)
     async with uploads.turns.turn():
-        data = await read_body(request, most, within=READ_TIMEOUT, remedy=SMALLER)
+        data = await requests.read_body(request, most, within=READ_TIMEOUT, remedy=SMALLER)
         return await uploads.turns.run(uploads.store, data, owner)
 
 
 def _check_type(request: Request) -> None:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in CONTENT_TYPES:
-        raise Problem(
+        raise problems.Problem(
             415,
             "unsupported_media_type",
             f"The body must be an image: {', '.join(CONTENT_TYPES)}.",

@@ -12,19 +12,15 @@ from uuid import UUID
 from fastapi import APIRouter, Body, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from generation_worker.db import jobs
-from generation_worker.db.audit_trail import Author
-from generation_worker.db.enqueue import EnqueuedJob, EnqueueRequest, job_not_found
+from generation_worker.db import audit_trail, enqueue, jobs
 from generation_worker.db.query import FAR, Queries, Row, read_cursor, write_cursor
 from generation_worker.domain.estimate import LanePace, seconds_left, seconds_until_done
 from generation_worker.domain.job import FINAL, Status, read_traceparent
 from generation_worker.domain.payload import ImageConversion, ImageProcessing, ImageRef, Kind, TextToImage
 from generation_worker.ports import Storage
-from generation_worker.web import requests
+from generation_worker.web import auth, problems, requests
 from generation_worker.web.api import job_models
 from generation_worker.web.app import Database, part
-from generation_worker.web.auth import Caller, GuardedRoute, needs
-from generation_worker.web.problems import Problem, documented
 from generation_worker.worker.image_keys import IMAGE_KEY, upload_folder
 
 PACE_SECONDS = 2.0
@@ -160,18 +156,18 @@ class LanePaces:
 
 Paces = Annotated[LanePaces, part("lane_paces")]
 ImageStorage = Annotated[Storage, part("storage")]
-Reader = Annotated[Caller, needs("read")]
-Enqueuer = Annotated[Caller, needs("enqueue")]
+Reader = Annotated[auth.Caller, auth.needs("read")]
+Enqueuer = Annotated[auth.Caller, auth.needs("enqueue")]
 
-router = APIRouter(tags=["jobs"], route_class=GuardedRoute)
-READS = documented(401, 403, 404, 422, 429, 503)
+router = APIRouter(tags=["jobs"], route_class=auth.GuardedRoute)
+READS = problems.documented(401, 403, 404, 422, 429, 503)
 ENQUEUES = (401, 402, 403, 404, 408, 409, 413, 415, 422, 429, 503)
 STOPPING: dict[int | str, dict[str, Any]] = {
     202: {"model": job_models.CancelledJob, "description": "It runs and was asked to stop."}
 }
 
 
-@router.post(requests.JOBS, status_code=202, responses=documented(400, *ENQUEUES))
+@router.post(requests.JOBS, status_code=202, responses=problems.documented(400, *ENQUEUES))
 def enqueue_job(
     request: Request,
     response: Response,
@@ -186,9 +182,9 @@ def enqueue_job(
     """Put a job in line, or with `count` a batch. It is charged when its work starts, and only for an image."""
     user_id = caller.acting_for(body.user_id)
     if user_id is None:
-        raise Problem(422, "invalid_request", "user_id: Field required", field="user_id")
+        raise problems.Problem(422, "invalid_request", "user_id: Field required", field="user_id")
     if body.priority < 0 and not caller.may("operate"):
-        raise Problem(
+        raise problems.Problem(
             403,
             "missing_scope",
             "A priority below 0 goes before all usual jobs; the key does not have the scope operate.",
@@ -232,7 +228,7 @@ def show_job(
     """One job: its place in line, its attempts, and links to its images that are made anew each time."""
     row = jobs.find_job(queries, job_id, caller.user_id)
     if row is None:
-        raise job_not_found(job_id)
+        raise enqueue.job_not_found(job_id)
     position, eta = estimate(queries, paces, row)
     return job_models.details(
         row,
@@ -245,7 +241,9 @@ def show_job(
     )
 
 
-@router.delete(requests.JOBS + "/{job_id}", responses={**STOPPING, **documented(401, 403, 404, 409, 422, 429, 503)})
+@router.delete(
+    requests.JOBS + "/{job_id}", responses={**STOPPING, **problems.documented(401, 403, 404, 409, 422, 429, 503)}
+)
 def cancel_job(
     request: Request,
     response: Response,
@@ -255,12 +253,12 @@ def cancel_job(
     reason: requests.ForTheRecord = None,
 ) -> job_models.CancelledJob:
     """Stop a job. What was charged is refunded."""
-    status = jobs.cancel_for_user(queries, job_id, caller.user_id, by=Author(caller.name, reason))
+    status = jobs.cancel_for_user(queries, job_id, caller.user_id, by=audit_trail.Author(caller.name, reason))
     response.status_code = 200 if status == "cancelled" else 202
     return job_models.CancelledJob(id=job_id, status=status, **requests.Links(request).job(job_id)._asdict())
 
 
-@router.post(requests.JOBS + "/{job_id}/retry", status_code=202, responses=documented(*ENQUEUES))
+@router.post(requests.JOBS + "/{job_id}/retry", status_code=202, responses=problems.documented(*ENQUEUES))
 def retry_job(
     request: Request,
     response: Response,
@@ -271,7 +269,7 @@ def retry_job(
     reason: requests.ForTheRecord = None,
 ) -> job_models.Accepted:
     """Make a new job of one that failed or was cancelled, at today's price. A second retry returns the same new job."""
-    by = Author(caller.name, reason)
+    by = audit_trail.Author(caller.name, reason)
     new = jobs.replay_for_user(queries, job_id, caller.user_id, most_waiting=caller.most_waiting, by=by)
     return _accepted(request, response, queries, paces, [new])
 
@@ -281,7 +279,7 @@ def show_batch(request: Request, caller: Reader, batch_id: UUID, queries: Databa
     """A batch with all its jobs."""
     found = jobs.list_batch(queries, batch_id, caller.user_id)
     if not found:
-        raise Problem(404, "batch_not_found", f"There is no batch {batch_id}.")
+        raise problems.Problem(404, "batch_not_found", f"There is no batch {batch_id}.")
     counts = Counter[Status](row["status"] for row in found)
     links = requests.Links(request)
     return Batch(
@@ -296,11 +294,11 @@ def show_batch(request: Request, caller: Reader, batch_id: UUID, queries: Databa
 
 def enqueue_request(
     body: EnqueueCommon, user_id: str, idempotency_key: str | None, traceparent: str | None
-) -> EnqueueRequest:
+) -> enqueue.EnqueueRequest:
     """``body`` as it is enqueued. Fields that were not sent are left out, so that equal requests stay equal."""
     values = body.model_dump(exclude_unset=True, exclude={"payload", "run_at", "deadline_at", "user_id"})
     payload: Any = body.model_dump(mode="json", include={"payload"}, exclude_unset=True)["payload"]
-    return EnqueueRequest(
+    return enqueue.EnqueueRequest(
         **values,
         payload=payload,
         user_id=user_id,
@@ -311,7 +309,7 @@ def enqueue_request(
     )
 
 
-def check_images(queries: Queries, images: Iterable[ImageRef], caller: Caller) -> None:
+def check_images(queries: Queries, images: Iterable[ImageRef], caller: auth.Caller) -> None:
     """A key that is bound to a user may name only that user's uploads, and images that their jobs have made.
 
     Raises Problem (404), whether the image does not exist or belongs to another user.
@@ -324,7 +322,7 @@ def check_images(queries: Queries, images: Iterable[ImageRef], caller: Caller) -
     owned = jobs.owned_jobs(queries, job_ids, caller.user_id) if job_ids else set[UUID]()
     for key, job in made.items():
         if job is None or job not in owned:
-            raise Problem(
+            raise problems.Problem(
                 404,
                 "image_not_found",
                 f"There is no image {key!r} that this key may use.",
@@ -346,7 +344,7 @@ def estimate(queries: Queries, paces: LanePaces, row: Row) -> tuple[int | None, 
 
 
 def _accepted(
-    request: Request, response: Response, queries: Queries, paces: LanePaces, enqueued: Sequence[EnqueuedJob]
+    request: Request, response: Response, queries: Queries, paces: LanePaces, enqueued: Sequence[enqueue.EnqueuedJob]
 ) -> job_models.Accepted:
     first, links = enqueued[0], requests.Links(request)
     row = jobs.find_job(queries, first.id)

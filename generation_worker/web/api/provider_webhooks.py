@@ -20,10 +20,8 @@ from generation_worker.domain.webhook import Notice, NoticeRefused, SignatureInv
 from generation_worker.events import Events
 from generation_worker.ports import StoreUnavailable
 from generation_worker.providers.replicate import ReplicateWebhook
-from generation_worker.web.app import part
-from generation_worker.web.auth import open_to_all
+from generation_worker.web import app, auth, requests
 from generation_worker.web.problems import RETRY_AFTER, Problem, documented, too_early
-from generation_worker.web.requests import read_body
 from generation_worker.worker.signals import Inbox
 
 READ_WITHIN = 10.0
@@ -64,7 +62,7 @@ class WebhookReceiver:
 
     async def _read(self, request: Request) -> Notice:
         async with self._turn():
-            body = await read_body(request, self._reader.most_bytes, within=READ_WITHIN)
+            body = await requests.read_body(request, self._reader.most_bytes, within=READ_WITHIN)
             try:
                 return await self._in_thread(self._reader.read, request.headers, body)
             except SignatureInvalid as refused:
@@ -120,9 +118,9 @@ router = APIRouter(tags=["webhooks"])
 
 
 @router.post(webhook_path("{provider}"), status_code=204, responses=documented(400, 401, 404, 408, 413, 503))
-@open_to_all
+@auth.open_to_all
 async def provider_webhook(
-    provider: str, request: Request, receivers: Annotated[Mapping[str, WebhookReceiver], part("webhook_receivers")]
+    provider: str, request: Request, receivers: Annotated[Mapping[str, WebhookReceiver], app.part("webhook_receivers")]
 ) -> None:
     """A provider reports that a call has ended. 204 whether or not a process waits for it."""
     receiver = receivers.get(provider)

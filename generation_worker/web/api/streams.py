@@ -20,12 +20,9 @@ from generation_worker.db.query import Queries, Row
 from generation_worker.db.streams import StreamStart, start_batch_stream, start_job_stream, start_user_stream
 from generation_worker.domain.job import FINAL
 from generation_worker.ports import Storage
+from generation_worker.web import app, auth, problems, requests
 from generation_worker.web.api.job_models import job_event
 from generation_worker.web.api.stream_reader import Stream, Streams, StreamUpdate
-from generation_worker.web.app import Database, part
-from generation_worker.web.auth import Caller, GuardedRoute, needs
-from generation_worker.web.problems import Problem, documented
-from generation_worker.web.requests import BATCHES, EVENTS, JOBS, Links, UserId
 
 HEARTBEAT = 15.0
 """Seconds without an event after which a comment is sent: proxies cut idle connections."""
@@ -59,7 +56,7 @@ ENDLESS: dict[int | str, dict[str, Any]] = {
         "description": "`job`: a job in its new state. `end`: the last event. Comments keep the connection open.",
         "content": {"text/event-stream": {"schema": {"type": "string"}, "example": EXAMPLE}},
     },
-    **documented(401, 403, 404, 422, 429, 503),
+    **problems.documented(401, 403, 404, 422, 429, 503),
 }
 ENDING: dict[int | str, dict[str, Any]] = {
     **ENDLESS,
@@ -71,8 +68,8 @@ LastEventId = Annotated[
 ]
 _HORIZON = re.compile(r"\d{1,18}", re.ASCII)
 
-OpenStreams = Annotated[Streams, part("streams")]
-ImageStorage = Annotated[Storage, part("storage")]
+OpenStreams = Annotated[Streams, app.part("streams")]
+ImageStorage = Annotated[Storage, app.part("storage")]
 T = TypeVar("T")
 
 
@@ -137,15 +134,15 @@ class EventStream(StreamingResponse):
         return [self._to_json(row) for row in rows]
 
 
-router = APIRouter(tags=["jobs"], route_class=GuardedRoute)
+router = APIRouter(tags=["jobs"], route_class=auth.GuardedRoute)
 
 
-@router.get(JOBS + "/{job_id}/events", status_code=200, response_class=EventStream, responses=ENDING)
+@router.get(requests.JOBS + "/{job_id}/events", status_code=200, response_class=EventStream, responses=ENDING)
 async def job_events(
     request: Request,
-    caller: Annotated[Caller, needs("read")],
+    caller: Annotated[auth.Caller, auth.needs("read")],
     job_id: UUID,
-    queries: Database,
+    queries: app.Database,
     streams: OpenStreams,
     storage: ImageStorage,
     last_event_id: LastEventId = None,
@@ -160,12 +157,12 @@ async def job_events(
     return _opened(request, streams, storage, Stream(caller.name, start, positions=True))
 
 
-@router.get(BATCHES + "/{batch_id}/events", status_code=200, response_class=EventStream, responses=ENDING)
+@router.get(requests.BATCHES + "/{batch_id}/events", status_code=200, response_class=EventStream, responses=ENDING)
 async def batch_events(
     request: Request,
-    caller: Annotated[Caller, needs("read")],
+    caller: Annotated[auth.Caller, auth.needs("read")],
     batch_id: UUID,
-    queries: Database,
+    queries: app.Database,
     streams: OpenStreams,
     storage: ImageStorage,
     last_event_id: LastEventId = None,
@@ -174,20 +171,20 @@ async def batch_events(
     streams.check_room(caller.name)
     start = await _in_thread(start_batch_stream, queries, batch_id, caller.user_id, _horizon(last_event_id))
     if not start.jobs:
-        raise Problem(404, "batch_not_found", f"There is no batch {batch_id}.")
+        raise problems.Problem(404, "batch_not_found", f"There is no batch {batch_id}.")
     if _has_received_end(last_event_id, start):
         return Response(status_code=204)
     return _opened(request, streams, storage, Stream(caller.name, start))
 
 
-@router.get(EVENTS, status_code=200, response_class=EventStream, responses=ENDLESS)
+@router.get(requests.EVENTS, status_code=200, response_class=EventStream, responses=ENDLESS)
 async def user_events(
     request: Request,
-    caller: Annotated[Caller, needs("read")],
-    queries: Database,
+    caller: Annotated[auth.Caller, auth.needs("read")],
+    queries: app.Database,
     streams: OpenStreams,
     storage: ImageStorage,
-    user_id: Annotated[UserId | None, Query(description="May be left out with a key of one user.")] = None,
+    user_id: Annotated[requests.UserId | None, Query(description="May be left out with a key of one user.")] = None,
     last_event_id: LastEventId = None,
 ) -> Response:
     """The changes of a user's jobs: first those that wait or run, then each change, and each new job.
@@ -196,7 +193,9 @@ async def user_events(
     """
     user = caller.acting_for(user_id)
     if user is None:
-        raise Problem(422, "invalid_request", "user_id: name the user, or use a key of one user", field="query.user_id")
+        raise problems.Problem(
+            422, "invalid_request", "user_id: name the user, or use a key of one user", field="query.user_id"
+        )
     streams.check_room(caller.name)
     start = await _in_thread(start_user_stream, queries, user, _horizon(last_event_id))
     return _opened(request, streams, storage, Stream(caller.name, start, user=user))
@@ -214,7 +213,7 @@ def _start_with_position(queries: Queries, job_id: UUID, user: str | None, horiz
 def _opened(request: Request, streams: Streams, storage: Storage, stream: Stream) -> EventStream:
     if not stream.over:
         streams.add(stream)
-    links = Links(request)
+    links = requests.Links(request)
     return EventStream(stream, streams, lambda row: job_event(row, links, storage).model_dump_json())
 
 

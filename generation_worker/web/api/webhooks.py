@@ -9,21 +9,17 @@ from uuid import UUID
 from fastapi import APIRouter, Body, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from generation_worker.db import webhooks
-from generation_worker.db.audit_trail import Author
-from generation_worker.db.query import Mark, Queries, read_cursor, write_cursor
+from generation_worker.db import audit_trail, query, webhooks
 from generation_worker.domain.webhook import DEFAULT_EVENTS, Event
+from generation_worker.web import auth, problems, requests
 from generation_worker.web.api.control import CHANGES, Why, WhyBody
 from generation_worker.web.app import Database, part
-from generation_worker.web.auth import Caller, GuardedRoute, needs
-from generation_worker.web.problems import documented
-from generation_worker.web.requests import Cursor, ForTheRecord, RequestModel, UserId
 
 WEBHOOKS = "/worker/webhooks"
 A_DAY, A_MONTH = 86_400, 30 * 86_400
 
-Reader = Annotated[Caller, needs("read")]
-Admin = Annotated[Caller, needs("admin")]
+Reader = Annotated[auth.Caller, auth.needs("read")]
+Admin = Annotated[auth.Caller, auth.needs("admin")]
 AllowPrivate = Annotated[bool, part("webhook_allow_private")]
 """Whether an endpoint may be in a private network."""
 State = Literal["pending", "delivered", "dead"]
@@ -56,7 +52,7 @@ class EndpointPage(BaseModel):
     next_after: UUID | None = Field(description="Where to go on: `after`; null at the end.")
 
 
-class EndpointFilters(RequestModel):
+class EndpointFilters(requests.RequestModel):
     after: UUID | None = Field(default=None, description="`next_after` of the page before.")
     limit: int = Field(default=50, ge=1, le=100, description="Most endpoints of one page.")
 
@@ -73,7 +69,7 @@ class NewEndpointBody(Why):
     events: list[Event] = Field(
         default=list(DEFAULT_EVENTS), min_length=1, max_length=10, description="The events that it receives."
     )
-    user_id: UserId | None = Field(default=None, description="Only events of this user's jobs.")
+    user_id: requests.UserId | None = Field(default=None, description="Only events of this user's jobs.")
 
 
 class RotateBody(Why):
@@ -119,13 +115,13 @@ class DeliveryPage(BaseModel):
     next_cursor: str | None = Field(description="Where to go on; null at the end.")
 
 
-class DeliveryFilters(RequestModel):
+class DeliveryFilters(requests.RequestModel):
     endpoint_id: UUID | None = None
     job_id: UUID | None = None
     status: State | None = None
     failed: bool = Field(default=False, description="Only those whose last try failed, tried again or not.")
     limit: int = Field(default=50, ge=1, le=100, description="Most messages of one page.")
-    cursor: Cursor | None = None
+    cursor: requests.Cursor | None = None
 
 
 class Replayed(BaseModel):
@@ -133,11 +129,11 @@ class Replayed(BaseModel):
     status: Literal["pending"] = "pending"
 
 
-READS: dict[int | str, dict[str, Any]] = documented(401, 403, 422, 429, 503)
-READS_ONE = {**READS, **documented(404)}
-CHANGES_ONE = documented(404, *CHANGES)
+READS: dict[int | str, dict[str, Any]] = problems.documented(401, 403, 422, 429, 503)
+READS_ONE = {**READS, **problems.documented(404)}
+CHANGES_ONE = problems.documented(404, *CHANGES)
 
-router = APIRouter(prefix=WEBHOOKS, tags=["webhooks"], route_class=GuardedRoute)
+router = APIRouter(prefix=WEBHOOKS, tags=["webhooks"], route_class=auth.GuardedRoute)
 
 
 # Deliveries. Their paths come before those of endpoints, whose ids would match them.
@@ -153,20 +149,22 @@ def list_deliveries(caller: Reader, filters: Annotated[DeliveryFilters, Query()]
         job=filters.job_id,
         state=filters.status,
         failed=filters.failed,
-        before=read_cursor(filters.cursor),
+        before=query.read_cursor(filters.cursor),
         limit=filters.limit + 1,
     )
     page = found[: filters.limit]
     return DeliveryPage(
         deliveries=[DeliveryView.model_validate(each) for each in page],
-        next_cursor=write_cursor(Mark(page[-1].created_at, page[-1].id)) if len(found) > len(page) else None,
+        next_cursor=query.write_cursor(query.Mark(page[-1].created_at, page[-1].id))
+        if len(found) > len(page)
+        else None,
     )
 
 
-@router.post("/deliveries/{delivery_id}/replay", status_code=202, responses={**CHANGES_ONE, **documented(409)})
+@router.post("/deliveries/{delivery_id}/replay", status_code=202, responses={**CHANGES_ONE, **problems.documented(409)})
 def replay_delivery(caller: Admin, delivery_id: UUID, queries: Database, body: WhyBody = None) -> Replayed:
     """Send a message once more, delivered or not, with its id and its body."""
-    by = Author(caller.name, body and body.reason)
+    by = audit_trail.Author(caller.name, body and body.reason)
     webhooks.replay_delivery(queries, delivery_id, owner=caller.user_id, by=by)
     return Replayed(id=delivery_id)
 
@@ -187,7 +185,7 @@ def list_endpoints(caller: Reader, filters: Annotated[EndpointFilters, Query()],
     )
 
 
-@router.post("", status_code=201, responses=documented(*CHANGES))
+@router.post("", status_code=201, responses=problems.documented(*CHANGES))
 def add_endpoint(
     caller: Admin, body: NewEndpointBody, queries: Database, allow_private: AllowPrivate
 ) -> EndpointSecret:
@@ -198,7 +196,7 @@ def add_endpoint(
         body.events,
         user_id=caller.acting_for(body.user_id),
         allow_private=allow_private,
-        by=Author(caller.name, body.reason),
+        by=audit_trail.Author(caller.name, body.reason),
     )
     return EndpointSecret(id=made.id, secret=made.secret)
 
@@ -210,9 +208,9 @@ def show_endpoint(caller: Reader, endpoint_id: UUID, queries: Database) -> Endpo
 
 
 @router.delete("/{endpoint_id}", status_code=204, responses=READS_ONE)
-def remove_endpoint(caller: Admin, endpoint_id: UUID, queries: Database, reason: ForTheRecord = None) -> None:
+def remove_endpoint(caller: Admin, endpoint_id: UUID, queries: Database, reason: requests.ForTheRecord = None) -> None:
     """Delete an endpoint with its pending messages."""
-    webhooks.remove_endpoint(queries, endpoint_id, owner=caller.user_id, by=Author(caller.name, reason))
+    webhooks.remove_endpoint(queries, endpoint_id, owner=caller.user_id, by=audit_trail.Author(caller.name, reason))
 
 
 @router.post("/{endpoint_id}/rotate", responses=CHANGES_ONE)
@@ -226,7 +224,7 @@ def rotate_secret(
         endpoint_id,
         keep=asked.keep_seconds,
         owner=caller.user_id,
-        by=Author(caller.name, asked.reason),
+        by=audit_trail.Author(caller.name, asked.reason),
     )
     return EndpointSecret(id=endpoint_id, secret=secret)
 
@@ -234,7 +232,7 @@ def rotate_secret(
 @router.post("/{endpoint_id}/disable", responses=CHANGES_ONE)
 def disable_endpoint(caller: Admin, endpoint_id: UUID, queries: Database, body: WhyBody = None) -> EndpointView:
     """Send nothing to it until it is enabled; its pending messages stay."""
-    by = Author(caller.name, body and body.reason)
+    by = audit_trail.Author(caller.name, body and body.reason)
     webhooks.disable_endpoint(queries, endpoint_id, owner=caller.user_id, by=by)
     return _view(queries, caller, endpoint_id)
 
@@ -242,17 +240,19 @@ def disable_endpoint(caller: Admin, endpoint_id: UUID, queries: Database, body: 
 @router.post("/{endpoint_id}/enable", responses=CHANGES_ONE)
 def enable_endpoint(caller: Admin, endpoint_id: UUID, queries: Database, body: WhyBody = None) -> EndpointView:
     """Send to it again, its pending messages first. Events of the time between are not sent."""
-    by = Author(caller.name, body and body.reason)
+    by = audit_trail.Author(caller.name, body and body.reason)
     webhooks.enable_endpoint(queries, endpoint_id, owner=caller.user_id, by=by)
     return _view(queries, caller, endpoint_id)
 
 
-@router.post("/{endpoint_id}/test", status_code=202, name="test_endpoint", responses={**CHANGES_ONE, **documented(409)})
+@router.post(
+    "/{endpoint_id}/test", status_code=202, name="test_endpoint", responses={**CHANGES_ONE, **problems.documented(409)}
+)
 def send_test(caller: Admin, endpoint_id: UUID, queries: Database, body: WhyBody = None) -> EndpointTest:
     """Have a worker send a message of the type `endpoint.test`."""
-    by = Author(caller.name, body and body.reason)
+    by = audit_trail.Author(caller.name, body and body.reason)
     return EndpointTest(delivery_id=webhooks.send_test(queries, endpoint_id, owner=caller.user_id, by=by))
 
 
-def _view(queries: Queries, caller: Caller, endpoint_id: UUID) -> EndpointView:
+def _view(queries: query.Queries, caller: auth.Caller, endpoint_id: UUID) -> EndpointView:
     return EndpointView.model_validate(webhooks.find_endpoint(queries, endpoint_id, owner=caller.user_id))

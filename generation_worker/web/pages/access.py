@@ -19,16 +19,11 @@ from urllib.parse import quote, urlencode
 from fastapi import APIRouter, Form as FormBody, Path, Query, Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from generation_worker.db.access import list_tokens, revoke_token
-from generation_worker.db.audit_trail import AuditEvent, Author, find_scan_end, list_events
-from generation_worker.db.query import LAST_EVENT, Queries
+from generation_worker.db import access, audit_trail, query
 from generation_worker.domain.token import ID_LENGTH
-from generation_worker.web.app import Database
-from generation_worker.web.auth import Caller
+from generation_worker.web import app, auth, problems, requests
 from generation_worker.web.pages.render import HOME, go_back, render
 from generation_worker.web.pages.session import Form, PageRoute, name_of, sees
-from generation_worker.web.problems import Problem
-from generation_worker.web.requests import PRINTABLE, RequestModel
 
 AUDIT = f"{HOME}/audit"
 KEYS = f"{HOME}/keys"
@@ -50,7 +45,9 @@ def _none_if_empty(value: Any) -> Any:
     return None if value == "" else value
 
 
-Prefix = Annotated[Annotated[str, Field(max_length=300, pattern=PRINTABLE)] | None, BeforeValidator(_none_if_empty)]
+Prefix = Annotated[
+    Annotated[str, Field(max_length=300, pattern=requests.PRINTABLE)] | None, BeforeValidator(_none_if_empty)
+]
 
 
 class AuditFilters(BaseModel):
@@ -62,7 +59,7 @@ class AuditFilters(BaseModel):
     action: Prefix = None
     target: Prefix = None
     since: Annotated[datetime | None, BeforeValidator(_none_if_empty)] = None
-    before: int | None = Field(default=None, ge=1, le=LAST_EVENT)
+    before: int | None = Field(default=None, ge=1, le=query.LAST_EVENT)
 
     @property
     def since_utc(self) -> datetime | None:
@@ -75,7 +72,7 @@ class AuditFilters(BaseModel):
         return f"{AUDIT}?{urlencode({**filters, 'before': event})}"
 
 
-class KeyFilters(RequestModel):
+class KeyFilters(requests.RequestModel):
     gone: bool = False
     """Show revoked and expired keys too."""
     user_id: Annotated[str, Field(max_length=255, pattern=r"^[^\x00]*$")] = ""
@@ -109,9 +106,9 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 @router.get(AUDIT)
 def show_audit_trail(
     request: Request,
-    _caller: Annotated[Caller, sees("read")],
+    _caller: Annotated[auth.Caller, sees("read")],
     filters: Annotated[AuditFilters, Query()],
-    queries: Database,
+    queries: app.Database,
 ) -> Response:
     with queries.read_only() as reader:
         events, before, scanned = _read_page(reader, filters)
@@ -128,12 +125,12 @@ def show_audit_trail(
 @router.get(KEYS)
 def list_keys(
     request: Request,
-    caller: Annotated[Caller, sees("read")],
+    caller: Annotated[auth.Caller, sees("read")],
     filters: Annotated[KeyFilters, Query()],
-    queries: Database,
+    queries: app.Database,
 ) -> Response:
     with queries.read_only() as reader:
-        found = list_tokens(
+        found = access.list_tokens(
             reader, active=not filters.gone, user=filters.user_id or None, before=filters.before, limit=ROWS + 1
         )
     page = found[:ROWS]
@@ -150,14 +147,14 @@ def list_keys(
 
 @router.post(f"{KEYS}/{{token_id}}/revoke")
 def revoke_key(
-    caller: Annotated[Caller, sees("admin")],
+    caller: Annotated[auth.Caller, sees("admin")],
     token_id: Annotated[str, Path(pattern=TOKEN_ID)],
     form: Annotated[Form, FormBody()],
-    queries: Database,
+    queries: app.Database,
 ) -> Response:
-    revoked = revoke_token(queries, token_id, by=Author(caller.name, form.reason))
+    revoked = access.revoke_token(queries, token_id, by=audit_trail.Author(caller.name, form.reason))
     if revoked is None:
-        raise Problem(404, "token_not_found", "There is no such key.", remedy="Look for it among the keys.")
+        raise problems.Problem(404, "token_not_found", "There is no such key.", remedy="Look for it among the keys.")
     return go_back(form.back, f"The key {revoked.name} is revoked.", otherwise=KEYS)
 
 
@@ -180,10 +177,12 @@ def differences(before: Any, after: Any) -> list[Difference]:
     ]
 
 
-def _read_page(queries: Queries, filters: AuditFilters) -> tuple[list[AuditEvent], int | None, datetime | None]:
+def _read_page(
+    queries: query.Queries, filters: AuditFilters
+) -> tuple[list[audit_trail.AuditEvent], int | None, datetime | None]:
     """The events; before which event the next page continues; until when was read, if that is not the last event."""
     since = filters.since_utc
-    events = list_events(
+    events = audit_trail.list_events(
         queries,
         actor=filters.actor,
         action=filters.action,
@@ -195,13 +194,13 @@ def _read_page(queries: Queries, filters: AuditFilters) -> tuple[list[AuditEvent
     )
     if len(events) == ROWS:
         return events, events[-1].id, None
-    end = find_scan_end(queries, before=filters.before, cap=CAP)
+    end = audit_trail.find_scan_end(queries, before=filters.before, cap=CAP)
     if end is None or not end.more or (since and end.at < since):
         return events, None, None
     return events, end.id, end.at
 
 
-def _shown(event: AuditEvent) -> ShownEvent:
+def _shown(event: audit_trail.AuditEvent) -> ShownEvent:
     return ShownEvent(
         event.id,
         event.at,

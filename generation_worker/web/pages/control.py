@@ -9,20 +9,15 @@ from typing import Annotated, Any, NamedTuple
 from fastapi import APIRouter, Form as FormBody, Request, Response
 from pydantic import Field, model_validator
 
-from generation_worker.db import fleet
-from generation_worker.db.audit_trail import Author
-from generation_worker.db.query import Queries
+from generation_worker.db import audit_trail, fleet, query
 from generation_worker.domain.fleet import PREFIX, What, may_be_unset
 from generation_worker.domain.job import NO_PROVIDER
 from generation_worker.domain.payload import KINDS
+from generation_worker.web import app, auth, problems, requests
 from generation_worker.web.api.control import ConfigChange, DescribePart, ExtentBody, WakePart, Why, pause, resume
 from generation_worker.web.api.fleet import PauseView
-from generation_worker.web.app import Database
-from generation_worker.web.auth import Caller
 from generation_worker.web.pages.render import HOME, checked, entered, go_back, render
 from generation_worker.web.pages.session import Form, PageRoute, sees
-from generation_worker.web.problems import Problem
-from generation_worker.web.requests import PRINTABLE
 
 CONTROL = f"{HOME}/control"
 FIELDS: dict[What, str] = {"provider": "provider", "kind": "kind", "user": "user_id"}
@@ -42,15 +37,15 @@ ALWAYS_SHOWN = (
 NOT_SHOWN = ("providers",)
 """Workers write it, not people."""
 
-Operator = Annotated[Caller, sees("operate")]
-Admin = Annotated[Caller, sees("admin")]
+Operator = Annotated[auth.Caller, sees("operate")]
+Admin = Annotated[auth.Caller, sees("admin")]
 
 
 class ExtentForm(Form):
     """What to pause or resume."""
 
     what: What
-    name: str | None = Field(default=None, max_length=255, pattern=PRINTABLE)
+    name: str | None = Field(default=None, max_length=255, pattern=requests.PRINTABLE)
 
     @model_validator(mode="after")
     def _named_or_everything(self) -> ExtentForm:
@@ -68,11 +63,11 @@ class ExtentForm(Form):
 
 
 class SettingForm(Form):
-    name: str = Field(min_length=1, max_length=300, pattern=PRINTABLE)
+    name: str = Field(min_length=1, max_length=300, pattern=requests.PRINTABLE)
 
 
 class ValueForm(SettingForm):
-    value: str = Field(min_length=1, max_length=1000, pattern=PRINTABLE)
+    value: str = Field(min_length=1, max_length=1000, pattern=requests.PRINTABLE)
 
 
 class FleetSettingRow(NamedTuple):
@@ -93,7 +88,7 @@ router = APIRouter(prefix=CONTROL, include_in_schema=False, route_class=PageRout
 
 @router.get("")
 def show_control(
-    request: Request, caller: Annotated[Caller, sees("read")], queries: Database, describe: DescribePart
+    request: Request, caller: Annotated[auth.Caller, sees("read")], queries: app.Database, describe: DescribePart
 ) -> Response:
     paused = [PauseView.of(each) for each in fleet.list_pauses(queries)]
     settings = fleet.list_settings(queries)
@@ -113,36 +108,36 @@ def show_control(
 
 
 @router.post("/pause")
-def pause_extent(caller: Operator, form: Annotated[ExtentForm, FormBody()], queries: Database) -> Response:
+def pause_extent(caller: Operator, form: Annotated[ExtentForm, FormBody()], queries: app.Database) -> Response:
     body = form.body
-    changed = pause(queries, body.extent, by=Author(caller.name, body.reason))
+    changed = pause(queries, body.extent, by=audit_trail.Author(caller.name, body.reason))
     flash = "is paused now; running jobs continue" if changed else "was paused already; the reason is recorded"
     return go_back(form.back, f"{_title(body)} {flash}.", otherwise=CONTROL)
 
 
 @router.post("/resume")
-def resume_extent(caller: Operator, form: Annotated[ExtentForm, FormBody()], queries: Database) -> Response:
+def resume_extent(caller: Operator, form: Annotated[ExtentForm, FormBody()], queries: app.Database) -> Response:
     body = form.body
-    changed = resume(queries, body.extent, by=Author(caller.name, body.reason))
+    changed = resume(queries, body.extent, by=audit_trail.Author(caller.name, body.reason))
     flash = "is resumed" if changed else "was not paused"
     return go_back(form.back, f"{_title(body)} {flash}.", otherwise=CONTROL)
 
 
 @router.post("/wake")
-def wake_fleet(_: Operator, form: Annotated[Form, FormBody()], queries: Database, wake: WakePart) -> Response:
+def wake_fleet(_: Operator, form: Annotated[Form, FormBody()], queries: app.Database, wake: WakePart) -> Response:
     wake()
     fleet.wake_workers(queries)
     return go_back(form.back, "Every worker polls now.", otherwise=CONTROL)
 
 
 @router.post("/settings")
-def change_setting(caller: Admin, form: Annotated[ValueForm, FormBody()], queries: Database) -> Response:
+def change_setting(caller: Admin, form: Annotated[ValueForm, FormBody()], queries: app.Database) -> Response:
     _change_setting(queries, caller, form, entered(form.value))
     return go_back(form.back, f"{form.name} is {form.value} now.", otherwise=CONTROL)
 
 
 @router.post("/settings/unset")
-def unset_setting(caller: Admin, form: Annotated[SettingForm, FormBody()], queries: Database) -> Response:
+def unset_setting(caller: Admin, form: Annotated[SettingForm, FormBody()], queries: app.Database) -> Response:
     _change_setting(queries, caller, form, None)
     return go_back(form.back, f"{form.name} is no longer set: its default applies.", otherwise=CONTROL)
 
@@ -193,15 +188,15 @@ def _title(body: ExtentBody) -> str:
     return str(body.extent).capitalize() if body.extent.what == "everything" else f"The {body.extent}"
 
 
-def _change_setting(queries: Queries, caller: Caller, form: SettingForm, value: Any) -> None:
+def _change_setting(queries: query.Queries, caller: auth.Caller, form: SettingForm, value: Any) -> None:
     """Raises Problem, RequestValidationError and InvalidRequest."""
     body = checked(ConfigChange, {**_as_field(form.name, value), "reason": form.reason})
-    fleet.change_settings(queries, body.changes(), by=Author(caller.name, body.reason))
+    fleet.change_settings(queries, body.changes(), by=audit_trail.Author(caller.name, body.reason))
 
 
 def _as_field(name: str, value: Any) -> dict[str, Any]:
     """A field of the API's body, whose model rejects unknown names. Raises Problem."""
     if name in Why.model_fields:
-        raise Problem(422, "invalid_request", f"name: {name} is not a setting", field="name")
+        raise problems.Problem(422, "invalid_request", f"name: {name} is not a setting", field="name")
     head, _, rest = name.partition(".")
     return {head: {rest: value}} if head in SETTING_GROUPS and rest else {name: value}

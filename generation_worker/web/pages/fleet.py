@@ -8,10 +8,8 @@ from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Request, Response
 
-from generation_worker.db import fleet
+from generation_worker.db import fleet, ledger, query
 from generation_worker.db.jobs import CallsOfKey, DuplicateCalls, calls, duplicate_calls
-from generation_worker.db.ledger import explain_invariant
-from generation_worker.db.query import Queries
 from generation_worker.domain.fleet import LIMIT, Extent
 from generation_worker.domain.job import NO_PROVIDER
 from generation_worker.web.app import Database
@@ -146,12 +144,12 @@ def show_workers(request: Request, _: Annotated[Caller, sees("read")], queries: 
     return render(request, "workers.html", workers=workers_cache(queries), most_jobs=MOST_JOBS)
 
 
-def _read_calls(queries: Queries) -> LatestCalls:
+def _read_calls(queries: query.Queries) -> LatestCalls:
     with queries.read_only() as questions:
         return LatestCalls(calls(questions), duplicate_calls(questions))
 
 
-def _read_providers(queries: Queries) -> list[ProviderPanel]:
+def _read_providers(queries: query.Queries) -> list[ProviderPanel]:
     latest = calls_cache(queries)
     with queries.read_only() as questions:
         return provider_panels(
@@ -164,7 +162,7 @@ def _read_providers(queries: Queries) -> list[ProviderPanel]:
         )
 
 
-def _read_workers(queries: Queries) -> WorkersPanel:
+def _read_workers(queries: query.Queries) -> WorkersPanel:
     with queries.read_only() as questions:
         workers = fleet.list_workers(questions, limit=MOST_WORKERS)
         jobs = fleet.list_processing_jobs(questions, limit=MOST_JOBS)
@@ -180,7 +178,7 @@ def _read_workers(queries: Queries) -> WorkersPanel:
         {worker.id: by_worker[worker.id] for worker in living if worker.id in by_worker},
         len(jobs),
         [job for job in jobs if job.worker not in names],
-        task_panels(tasks, explain_invariant),
+        task_panels(tasks, ledger.explain_invariant),
     )
 
 

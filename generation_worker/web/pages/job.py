@@ -10,13 +10,9 @@ from uuid import UUID
 
 from fastapi import APIRouter, Form as FormBody, Request, Response
 
-from generation_worker.db import jobs
-from generation_worker.db.audit_trail import AuditEvent, Author
-from generation_worker.db.enqueue import job_not_found
-from generation_worker.db.fleet import Gate, Pause, list_gates, pauses_of_job
+from generation_worker.db import audit_trail, enqueue, fleet, jobs, webhooks
 from generation_worker.db.jobs import JobRecord
 from generation_worker.db.query import FAR, Queries, Row
-from generation_worker.db.webhooks import SentMessage, list_deliveries
 from generation_worker.domain.estimate import LanePace, span
 from generation_worker.domain.fleet import extent_of
 from generation_worker.domain.job import FINAL, NO_PROVIDER, WAITING, trace_id_of
@@ -103,14 +99,14 @@ def show_job(
 
 @router.post("/cancel")
 def cancel_job(caller: Enqueuer, job_id: UUID, form: SentForm, queries: Database) -> Response:
-    status = jobs.cancel_for_user(queries, job_id, None, by=Author(caller.name, form.reason))
+    status = jobs.cancel_for_user(queries, job_id, None, by=audit_trail.Author(caller.name, form.reason))
     flash = "The job is cancelled." if status == "cancelled" else "It was asked to stop; it may still complete first."
     return go_back(form.back, flash, otherwise=_path(job_id))
 
 
 @router.post("/retry")
 def retry_job(caller: Enqueuer, job_id: UUID, form: SentForm, queries: Database) -> Response:
-    by = Author(caller.name, form.reason)
+    by = audit_trail.Author(caller.name, form.reason)
     new = jobs.replay_for_user(queries, job_id, None, most_waiting=caller.most_waiting, by=by)
     flash = f"It was replayed before, as {new.id}." if new.duplicate else f"Enqueued again, as {new.id}."
     return go_back(form.back, flash, otherwise=_path(new.id))
@@ -118,14 +114,14 @@ def retry_job(caller: Enqueuer, job_id: UUID, form: SentForm, queries: Database)
 
 @router.post("/run-next")
 def run_job_next(caller: Operator, job_id: UUID, form: SentForm, queries: Database) -> Response:
-    jobs.run_next(queries, job_id, by=Author(caller.name, form.reason))
-    paused = " It is still paused." if pauses_of_job(queries, job_id) else ""
+    jobs.run_next(queries, job_id, by=audit_trail.Author(caller.name, form.reason))
+    paused = " It is still paused." if fleet.pauses_of_job(queries, job_id) else ""
     return go_back(form.back, f"The job is at the front of its lane.{paused}", otherwise=_path(job_id))
 
 
 @router.post("/release")
 def release_job(caller: Operator, job_id: UUID, form: SentForm, queries: Database) -> Response:
-    worker = jobs.release_job(queries, job_id, by=Author(caller.name, form.reason)).held_by
+    worker = jobs.release_job(queries, job_id, by=audit_trail.Author(caller.name, form.reason)).held_by
     flash = (
         "The job is due now." if worker is None else f"The job is taken from {worker}; another worker takes it over."
     )
@@ -133,7 +129,7 @@ def release_job(caller: Operator, job_id: UUID, form: SentForm, queries: Databas
 
 
 def timeline(
-    record: JobRecord, changes: Iterable[AuditEvent], deliveries: Iterable[SentMessage]
+    record: JobRecord, changes: Iterable[audit_trail.AuditEvent], deliveries: Iterable[webhooks.SentMessage]
 ) -> list[TimelineEvent]:
     """The events of a job in the order of time: attempts, calls, credits, changes, webhooks. Simultaneous events keep
     the order in which they are listed here.
@@ -206,13 +202,13 @@ def _of_entries(entries: Iterable[Row]) -> Iterator[TimelineEvent]:
         yield TimelineEvent(entry["created_at"], "money", text, facts)
 
 
-def _of_changes(changes: Iterable[AuditEvent]) -> Iterator[TimelineEvent]:
+def _of_changes(changes: Iterable[audit_trail.AuditEvent]) -> Iterator[TimelineEvent]:
     for change in changes:
         facts = _facts(by=change.actor, why=change.reason, change=_changed(change.before, change.after))
         yield TimelineEvent(change.at, "person", change.action, facts)
 
 
-def _of_deliveries(deliveries: Iterable[SentMessage]) -> Iterator[TimelineEvent]:
+def _of_deliveries(deliveries: Iterable[webhooks.SentMessage]) -> Iterator[TimelineEvent]:
     for each in deliveries:
         facts = _facts(tries=each.attempts, status=each.last_status)
         link = (f"{HOME}/webhooks/{each.endpoint_id}", "webhook")
@@ -255,7 +251,9 @@ def _as_text(state: Mapping[str, Any], name: str) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def wait_reasons(job: Row, pauses: Iterable[Pause], gates: Sequence[Gate], pace: LanePace | None) -> list[WaitReason]:
+def wait_reasons(
+    job: Row, pauses: Iterable[fleet.Pause], gates: Sequence[fleet.Gate], pace: LanePace | None
+) -> list[WaitReason]:
     """Why a job does not run, apart from the jobs before it. ``gates`` are those of all providers."""
     if job["status"] not in WAITING:
         return []
@@ -280,7 +278,7 @@ def _of_time(job: Row) -> Iterator[WaitReason]:
         yield WaitReason(f"It was enqueued for later; it is due {when}.")
 
 
-def _of_pauses(pauses: Iterable[Pause]) -> Iterator[WaitReason]:
+def _of_pauses(pauses: Iterable[fleet.Pause]) -> Iterator[WaitReason]:
     for pause in pauses:
         what = str(extent_of(pause.name))
         by = f", by {pause.by}" if pause.by else ""
@@ -288,7 +286,7 @@ def _of_pauses(pauses: Iterable[Pause]) -> Iterator[WaitReason]:
         yield WaitReason(f"Paused: {what}{by}{why}", f"{HOME}/control")
 
 
-def _of_gates(provider: str, gates: Sequence[Gate]) -> Iterator[WaitReason]:
+def _of_gates(provider: str, gates: Sequence[fleet.Gate]) -> Iterator[WaitReason]:
     own = [gate for gate in gates if gate.provider == provider]
     if own and all(gate.state != "ok" for gate in own):
         for gate in own:
@@ -308,13 +306,13 @@ def _view(queries: Queries, paces: LanePaces, job_id: UUID) -> JobView:
     with queries.read_only() as reader:
         record = jobs.find_job_record(reader, job_id)
         if record is None:
-            raise job_not_found(job_id)
+            raise enqueue.job_not_found(job_id)
         job = record.job
         waits = job["status"] in WAITING
-        pauses = pauses_of_job(reader, job_id) if waits else ()
-        gates = list_gates(reader, limit=MOST_ROWS) if waits else ()
+        pauses = fleet.pauses_of_job(reader, job_id) if waits else ()
+        gates = fleet.list_gates(reader, limit=MOST_ROWS) if waits else ()
         changes = jobs.list_job_changes(reader, job_id, limit=MOST_ROWS)
-        deliveries = list_deliveries(reader, job=job_id, limit=MOST_ROWS)
+        deliveries = webhooks.list_deliveries(reader, job=job_id, limit=MOST_ROWS)
     position, eta = estimate(queries, paces, job)  # on another connection: no request waits while it holds one
     result = fields(job["result"])
     return JobView(

@@ -20,9 +20,8 @@ from generation_worker.domain.errors import InvalidPayload
 from generation_worker.domain.job import FINAL, Status
 from generation_worker.domain.payload import ImageRef, Kind, fill, parse_payload
 from generation_worker.domain.refusals import InvalidRequest
+from generation_worker.web import app, auth, problems, requests
 from generation_worker.web.api.control import JobChoice
-from generation_worker.web.app import Database
-from generation_worker.web.auth import Caller
 from generation_worker.web.pages.render import (
     BATCHES,
     FAILED,
@@ -37,8 +36,6 @@ from generation_worker.web.pages.render import (
     render,
 )
 from generation_worker.web.pages.session import Form, PageRoute, sees
-from generation_worker.web.problems import Problem
-from generation_worker.web.requests import PRINTABLE, Cursor, UserId
 from generation_worker.worker.image_keys import IMAGE_KEY, UPLOAD_KEY
 
 PAGE_SIZE = 50
@@ -93,17 +90,17 @@ class ListFilters(FilterForm):
 
     status: Status | None = None
     kind: Kind | None = None
-    user_id: UserId | None = None
-    find: str | None = Field(default=None, max_length=100, pattern=PRINTABLE)
+    user_id: requests.UserId | None = None
+    find: str | None = Field(default=None, max_length=100, pattern=requests.PRINTABLE)
     """The beginning of an id. The other filters do not apply then."""
-    cursor: Cursor | None = None
+    cursor: requests.Cursor | None = None
 
 
 class FailedFilters(FilterForm):
     """Filters of the list of failed jobs."""
 
-    code: str | None = Field(default=None, max_length=255, pattern=PRINTABLE)
-    user_id: UserId | None = None
+    code: str | None = Field(default=None, max_length=255, pattern=requests.PRINTABLE)
+    user_id: requests.UserId | None = None
     cursor: str | None = Field(default=None, max_length=200)
 
 
@@ -147,9 +144,9 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 @router.get(JOBS)
 def list_jobs(
     request: Request,
-    caller: Annotated[Caller, sees("read")],
+    caller: Annotated[auth.Caller, sees("read")],
     filters: Annotated[ListFilters, Query()],
-    queries: Database,
+    queries: app.Database,
 ) -> Response:
     with queries.read_only() as reader:
         page = _found_by_id(reader, filters.find) if filters.find else _page(reader, filters)
@@ -160,12 +157,12 @@ def list_jobs(
 
 @router.get(BATCHES + "/{batch_id}")
 def show_batch(
-    request: Request, caller: Annotated[Caller, sees("read")], batch_id: UUID, queries: Database
+    request: Request, caller: Annotated[auth.Caller, sees("read")], batch_id: UUID, queries: app.Database
 ) -> Response:
     with queries.read_only() as reader:
         found = _with_previews(reader, jobs.list_batch(reader, batch_id))
     if not found:
-        raise Problem(404, "batch_not_found", f"There is no batch {batch_id}.")
+        raise problems.Problem(404, "batch_not_found", f"There is no batch {batch_id}.")
     counts = Counter[str](each.job["status"] for each in found)
     return render(
         request,
@@ -182,9 +179,9 @@ def show_batch(
 @router.get(FAILED)
 def list_failed(
     request: Request,
-    caller: Annotated[Caller, sees("read")],
+    caller: Annotated[auth.Caller, sees("read")],
     filters: Annotated[FailedFilters, Query()],
-    queries: Database,
+    queries: app.Database,
 ) -> Response:
     with queries.read_only() as reader:
         page = jobs.scan_dead_letters(
@@ -207,10 +204,10 @@ def list_failed(
 @router.get(MANY + "/{name}")
 def count_many(
     request: Request,
-    caller: Annotated[Caller, sees("operate")],
+    caller: Annotated[auth.Caller, sees("operate")],
     name: BulkName,
     filters: Annotated[BulkFilters, Query()],
-    queries: Database,
+    queries: app.Database,
 ) -> Response:
     action = BULK_ACTIONS[name]
     counted, refusal = _count(queries, action.action, filters)
@@ -230,10 +227,10 @@ def count_many(
 
 @router.post(MANY + "/{name}")
 def change_many(
-    caller: Annotated[Caller, sees("operate")],
+    caller: Annotated[auth.Caller, sees("operate")],
     name: BulkName,
     form: Annotated[BulkForm, FormBody()],
-    queries: Database,
+    queries: app.Database,
 ) -> Response:
     action, by = BULK_ACTIONS[name], Author(caller.name, form.reason)
     results, next_after = bulk.apply_for_request(queries, action.action, form.filter, by=by, after=form.after)
@@ -303,7 +300,7 @@ def _listed(row: Row, preview: JobPreview | None) -> ListedJob:
     return ListedJob(row, preview, text)
 
 
-def _bulk_actions(filters: ListFilters, caller: Caller) -> dict[str, str]:
+def _bulk_actions(filters: ListFilters, caller: auth.Caller) -> dict[str, str]:
     """The changes to all jobs of the filters, with the addresses of their pages."""
     if not caller.may("operate"):
         return {}
@@ -311,7 +308,7 @@ def _bulk_actions(filters: ListFilters, caller: Caller) -> dict[str, str]:
     return {name: address(f"{MANY}/{name}", **values) for name in BULK_ACTIONS}
 
 
-def _applicable(counts: Counter[str], caller: Caller) -> list[BulkName]:
+def _applicable(counts: Counter[str], caller: auth.Caller) -> list[BulkName]:
     """The changes that apply to jobs of a batch with these statuses."""
     applicable: dict[BulkName, bool] = {
         "cancel": bool(set(counts) - FINAL),

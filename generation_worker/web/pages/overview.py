@@ -8,10 +8,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from fastapi import APIRouter, Query, Request, Response
 
-from generation_worker.db import fleet, webhooks
-from generation_worker.db.jobs import DuplicateCalls, EndedSpan, FailureCode, duplicate_calls, failures_by_code, history
-from generation_worker.db.query import Queries
-from generation_worker.db.statements import quoted
+from generation_worker.db import fleet, jobs, query, statements, webhooks
 from generation_worker.domain.estimate import span as duration
 from generation_worker.web.api.fleet import FleetStatus, Front, GateView, read_status
 from generation_worker.web.app import Database
@@ -55,7 +52,7 @@ class Overview(NamedTuple):
 
     status: FleetStatus
     processing: Sequence[fleet.ProcessingJob]
-    failures: Sequence[FailureCode]
+    failures: Sequence[jobs.FailureCode]
     next_due: fleet.NextDue | None
     alerts: Sequence[Alert]
 
@@ -79,19 +76,19 @@ def show_overview(
         stats=overview.status.stats,
         chart=chart_caches[span](queries),
         span=span,
-        schema=quoted(queries.schema),
+        schema=statements.quoted(queries.schema),
         may_operate=caller.may("operate"),
     )
 
 
-def _read_overview(queries: Queries) -> Overview:
+def _read_overview(queries: query.Queries) -> Overview:
     with queries.read_only() as questions:
         status = read_status(questions)
         processing = fleet.list_processing_jobs(questions, limit=ROWS)
         return Overview(
             status,
             processing,
-            failures_by_code(questions),
+            jobs.failures_by_code(questions),
             fleet.find_next_due(questions),
             list_alerts(
                 waiting=status.waiting,
@@ -100,15 +97,15 @@ def _read_overview(queries: Queries) -> Overview:
                 processing=processing,
                 endpoints=webhooks.list_endpoints(questions, limit=ROWS),
                 tasks=fleet.list_maintenance_tasks(questions),
-                duplicates=duplicate_calls(questions),
+                duplicates=jobs.duplicate_calls(questions),
             ),
         )
 
 
-def _read_chart(queries: Queries, span: Span) -> Chart:
+def _read_chart(queries: query.Queries, span: Span) -> Chart:
     seconds, number = SPANS[span]
     with queries.read_only() as questions:
-        return chart_of(history(questions, seconds=seconds, spans=number), seconds)
+        return chart_of(jobs.history(questions, seconds=seconds, spans=number), seconds)
 
 
 overview_cache = CachedQuery(_read_overview, seconds=CACHE_SECONDS)
@@ -126,7 +123,7 @@ def list_alerts(
     processing: Iterable[fleet.ProcessingJob],
     endpoints: Iterable[webhooks.Endpoint],
     tasks: Sequence[fleet.MaintenanceTask],
-    duplicates: DuplicateCalls,
+    duplicates: jobs.DuplicateCalls,
 ) -> list[Alert]:
     """Everything that needs attention, the bad things first."""
     found = [
@@ -196,13 +193,13 @@ def _of_endpoints(endpoints: Iterable[webhooks.Endpoint]) -> Iterator[Alert]:
             yield Alert("warn", f"A webhook fails: {endpoint.reason}", f"{HOME}/webhooks/{endpoint.id}")
 
 
-def _of_duplicates(duplicates: DuplicateCalls) -> Iterator[Alert]:
+def _of_duplicates(duplicates: jobs.DuplicateCalls) -> Iterator[Alert]:
     if duplicates.jobs:
         text = f"{duplicates.calls} calls of the last day were, or may have been, paid for more than once."
         yield Alert("warn", text, f"{HOME}/jobs/{duplicates.example}")
 
 
-def chart_of(spans: Sequence[EndedSpan], seconds: float) -> Chart:
+def chart_of(spans: Sequence[jobs.EndedSpan], seconds: float) -> Chart:
     """The chart of ``spans``, each ``seconds`` long."""
     series = [
         [round(span.since.timestamp()) for span in spans],

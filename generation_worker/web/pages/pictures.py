@@ -15,13 +15,8 @@ from fastapi import APIRouter, Path, Response
 from generation_worker.db.jobs import find_job, find_job_images
 from generation_worker.db.query import Queries
 from generation_worker.ports import Storage
-from generation_worker.web.app import Database, part
-from generation_worker.web.auth import Caller
-from generation_worker.web.pages.jobs import input_images, is_ours
-from generation_worker.web.pages.render import JOBS, fields, items
-from generation_worker.web.pages.session import PageRoute, sees
-from generation_worker.web.problems import Problem
-from generation_worker.web.requests import Turns
+from generation_worker.web import app, auth, problems, requests
+from generation_worker.web.pages import jobs, render, session
 from generation_worker.worker.image_keys import CONTENT_TYPES
 
 CONCURRENCY = 6
@@ -42,7 +37,9 @@ class PictureReader:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._turns = Turns(CONCURRENCY, within=TURN_TIMEOUT, busy="Too many pictures are being read just now.")
+        self._turns = requests.Turns(
+            CONCURRENCY, within=TURN_TIMEOUT, busy="Too many pictures are being read just now."
+        )
 
     async def respond(self, find_key: Callable[[], str | None]) -> Response:
         """The object whose key ``find_key`` returns, in a thread.
@@ -57,21 +54,21 @@ class PictureReader:
         content_type = CONTENT_TYPES.get(key.rpartition(".")[2]) if key else None
         data = self._storage.get(key) if key and content_type else None
         if data is None:
-            raise Problem(404, "image_not_found", "There is no such picture, or it was deleted.")
+            raise problems.Problem(404, "image_not_found", "There is no such picture, or it was deleted.")
         return Response(data, media_type=content_type, headers=HEADERS)
 
 
-Pictures = Annotated[PictureReader, part("pictures")]
+Pictures = Annotated[PictureReader, app.part("pictures")]
 
-router = APIRouter(prefix=JOBS, include_in_schema=False, route_class=PageRoute)
+router = APIRouter(prefix=render.JOBS, include_in_schema=False, route_class=session.PageRoute)
 
 
 @router.get("/{job_id}/images/{number}")
 async def show_result(
-    _caller: Annotated[Caller, sees("read")],
+    _caller: Annotated[auth.Caller, session.sees("read")],
     job_id: UUID,
     number: Number,
-    queries: Database,
+    queries: app.Database,
     pictures: Pictures,
     size: Size = "thumbnail",
 ) -> Response:
@@ -80,15 +77,19 @@ async def show_result(
 
 @router.get("/{job_id}/inputs/{number}")
 async def show_input(
-    _caller: Annotated[Caller, sees("read")], job_id: UUID, number: Number, queries: Database, pictures: Pictures
+    _caller: Annotated[auth.Caller, session.sees("read")],
+    job_id: UUID,
+    number: Number,
+    queries: app.Database,
+    pictures: Pictures,
 ) -> Response:
     return await pictures.respond(lambda: _key_of_input(queries, job_id, number))
 
 
 def _key_of_result(queries: Queries, job_id: UUID, number: int, size: Size) -> str | None:
     with queries.read_only() as reader:
-        images = items(find_job_images(reader, job_id))
-    image = fields(images[number]) if number < len(images) else {}
+        images = render.items(find_job_images(reader, job_id))
+    image = render.fields(images[number]) if number < len(images) else {}
     key = (size == "thumbnail" and image.get("thumbnail_key")) or image.get("key")
     return key if isinstance(key, str) else None
 
@@ -97,6 +98,6 @@ def _key_of_input(queries: Queries, job_id: UUID, number: int) -> str | None:
     """Only of objects that this program wrote: an app may name any object of the bucket."""
     with queries.read_only() as reader:
         job = find_job(reader, job_id)
-    images = () if job is None else input_images(job["kind"], job["payload"])
+    images = () if job is None else jobs.input_images(job["kind"], job["payload"])
     key = images[number].key if number < len(images) else None
-    return key if key and is_ours(key) else None
+    return key if key and jobs.is_ours(key) else None

@@ -26,9 +26,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 from generation_worker import __version__
 from generation_worker.db.query import Queries
 from generation_worker.domain import estimate as spans
-from generation_worker.web.auth import open_to_all
-from generation_worker.web.problems import Problem
-from generation_worker.web.requests import RequestModel
+from generation_worker.web import auth, problems, requests
 
 HOME = "/dashboard"
 SIGN_IN = f"{HOME}/sign-in"
@@ -139,10 +137,10 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get(f"{STATIC}/{{digest}}/{{name:path}}")
-@open_to_all
+@auth.open_to_all
 def send_static_file(digest: str, name: str) -> Response:
     if _digests().get(name) != digest:
-        raise Problem(404, "not_found", "There is nothing at this address.")
+        raise problems.Problem(404, "not_found", "There is nothing at this address.")
     path = DIRECTORY / name
     return FileResponse(path, media_type=TYPES[path.suffix], headers={"Cache-Control": CACHE_FOREVER})
 
@@ -184,7 +182,7 @@ class CachedQuery(Generic[T]):
         return self._clock() - fetched_at >= self.seconds
 
 
-class FilterForm(RequestModel):
+class FilterForm(requests.RequestModel):
     """Filters of a page. A browser sends every field of a form; an empty one filters nothing."""
 
     @model_validator(mode="before")

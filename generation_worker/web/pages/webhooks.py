@@ -9,9 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Form as FormBody, Query, Request, Response
 from pydantic import BeforeValidator, Field
 
-from generation_worker.db import webhooks
-from generation_worker.db.audit_trail import Author
-from generation_worker.db.query import Mark, read_cursor, write_cursor
+from generation_worker.db import audit_trail, query, webhooks
 from generation_worker.domain.webhook import DEFAULT_EVENTS, EVENTS, Event
 from generation_worker.web.api.webhooks import A_DAY, A_MONTH, AllowPrivate, State
 from generation_worker.web.app import Database
@@ -99,7 +97,7 @@ def add_endpoint(
         form.events,
         user_id=form.user_id,
         allow_private=allow_private,
-        by=Author(caller.name, form.reason),
+        by=audit_trail.Author(caller.name, form.reason),
     )
     return _show_secret(request, made.id, made.secret, f"{form.url} receives events from now on.")
 
@@ -117,7 +115,7 @@ def show_endpoint(
         endpoint=endpoint_id,
         state=filters.status,
         failed=filters.failed or filters.status == "dead",  # a dead delivery has failed, and failures have an index
-        before=read_cursor(filters.cursor),
+        before=query.read_cursor(filters.cursor),
         limit=ROWS + 1,
     )
     page = found[:ROWS]
@@ -127,7 +125,7 @@ def show_endpoint(
         endpoint=webhooks.find_endpoint(queries, endpoint_id),
         deliveries=page,
         filters=filters,
-        next_cursor=write_cursor(Mark(page[-1].created_at, page[-1].id)) if len(found) > ROWS else None,
+        next_cursor=query.write_cursor(query.Mark(page[-1].created_at, page[-1].id)) if len(found) > ROWS else None,
         may_admin=caller.may("admin"),
     )
 
@@ -137,38 +135,38 @@ def rotate_secret(
     request: Request, caller: Admin, endpoint_id: UUID, form: Annotated[RotateForm, FormBody()], queries: Database
 ) -> Response:
     keep = form.keep_hours * AN_HOUR
-    secret = webhooks.rotate_secret(queries, endpoint_id, keep=keep, by=Author(caller.name, form.reason))
+    secret = webhooks.rotate_secret(queries, endpoint_id, keep=keep, by=audit_trail.Author(caller.name, form.reason))
     lasts = f"the old one also signs for {form.keep_hours} h" if keep else "the old one signs nothing any more"
     return _show_secret(request, endpoint_id, secret, f"A new secret was made; {lasts}.")
 
 
 @router.post("/{endpoint_id}/disable")
 def disable_endpoint(caller: Admin, endpoint_id: UUID, form: PlainForm, queries: Database) -> Response:
-    webhooks.disable_endpoint(queries, endpoint_id, by=Author(caller.name, form.reason))
+    webhooks.disable_endpoint(queries, endpoint_id, by=audit_trail.Author(caller.name, form.reason))
     return _back(form, endpoint_id, "Nothing is sent to it any more; its pending messages stay.")
 
 
 @router.post("/{endpoint_id}/enable")
 def enable_endpoint(caller: Admin, endpoint_id: UUID, form: PlainForm, queries: Database) -> Response:
-    webhooks.enable_endpoint(queries, endpoint_id, by=Author(caller.name, form.reason))
+    webhooks.enable_endpoint(queries, endpoint_id, by=audit_trail.Author(caller.name, form.reason))
     return _back(form, endpoint_id, "It receives events again, its pending messages first.")
 
 
 @router.post("/{endpoint_id}/test")
 def send_test(caller: Admin, endpoint_id: UUID, form: PlainForm, queries: Database) -> Response:
-    delivery = webhooks.send_test(queries, endpoint_id, by=Author(caller.name, form.reason))
+    delivery = webhooks.send_test(queries, endpoint_id, by=audit_trail.Author(caller.name, form.reason))
     return _back(form, endpoint_id, f"A worker sends the test message {delivery} now: see the deliveries.")
 
 
 @router.post("/{endpoint_id}/remove")
 def remove_endpoint(caller: Admin, endpoint_id: UUID, form: PlainForm, queries: Database) -> Response:
-    webhooks.remove_endpoint(queries, endpoint_id, by=Author(caller.name, form.reason))
+    webhooks.remove_endpoint(queries, endpoint_id, by=audit_trail.Author(caller.name, form.reason))
     return go_back(WEBHOOKS, "The endpoint was removed, with its pending messages.")
 
 
 @router.post("/deliveries/{delivery_id}/replay")
 def replay_delivery(caller: Admin, delivery_id: UUID, form: PlainForm, queries: Database) -> Response:
-    webhooks.replay_delivery(queries, delivery_id, by=Author(caller.name, form.reason))
+    webhooks.replay_delivery(queries, delivery_id, by=audit_trail.Author(caller.name, form.reason))
     return go_back(form.back, f"The message {delivery_id} is sent once more.", otherwise=WEBHOOKS)
 
 
