@@ -1,7 +1,5 @@
 """Events: each thing that happens is emitted once, and logs, metrics, traces, the demo and tests subscribe to it."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from typing import Any

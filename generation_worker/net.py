@@ -4,8 +4,6 @@ A library's timeout applies to one read and starts again with each byte. Here a 
 two slices the watch decides whether the operation may continue.
 """
 
-from __future__ import annotations
-
 import ssl
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """The providers that a worker can call, one registration for each. docs/providers.md shows how to add one."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

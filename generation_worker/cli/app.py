@@ -6,8 +6,6 @@ and each command loads only what it needs. Modules of commands have ordinary imp
 Exit status: 0 done, 1 the command failed, 2 wrong usage or configuration. Data goes to stdout, errors to stderr.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from importlib import import_module

@@ -1,7 +1,5 @@
 """``demo``: everything to see, with a database of its own."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

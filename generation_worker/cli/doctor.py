@@ -1,7 +1,5 @@
 """``doctor``: runs the checks and prints each finding as soon as those before it are known."""
 
-from __future__ import annotations
-
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence

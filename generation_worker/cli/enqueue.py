@@ -1,7 +1,5 @@
 """``enqueue``: enqueues a job, whose payload is given as JSON or by options."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys

@@ -1,7 +1,5 @@
 """``config``, ``pause`` and ``resume``: settings of this process and of the whole fleet, and what the fleet starts."""
 
-from __future__ import annotations
-
 import sys
 from typing import Annotated, Any
 

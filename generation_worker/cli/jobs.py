@@ -1,7 +1,5 @@
 """``job`` and ``dead``: one job, changes to many jobs, and the jobs that failed."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice

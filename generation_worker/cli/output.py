@@ -3,8 +3,6 @@
 An error says what is wrong and what to do. It is never a traceback and never shows a secret.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """``run``: a worker. ``migrate``: its tables, and which providers jobs may name."""
 
-from __future__ import annotations
-
 import sys
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """What the commands share: options, the settings, the database, and what an error means to a person."""
 
-from __future__ import annotations
-
 import getpass
 import socket
 import sys

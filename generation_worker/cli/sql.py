@@ -1,7 +1,5 @@
 """``psql`` and ``sql``: the database, and the statements that run in it, by hand."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -1,7 +1,5 @@
 """``webhook``: endpoints of the app that receive events, and the deliveries to them."""
 
-from __future__ import annotations
-
 import time
 from datetime import timedelta
 from typing import Annotated, Literal

@@ -1,7 +1,5 @@
 """Rules between the settings: values that do not fit together, and values that are right but doubtful."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from generation_worker.config.database import parse_database_url

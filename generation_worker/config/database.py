@@ -4,8 +4,6 @@ libpq refuses a parameter that it does not know, so each is translated, or left 
 part of the address, which may hold a password.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

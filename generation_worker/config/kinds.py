@@ -4,8 +4,6 @@ A validator of a kind says what a value must be, in words that follow the variab
 it may be a secret.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import math

@@ -1,7 +1,5 @@
 """Loads the settings from the environment and a ``.env`` file: one value for each, and every fault at once."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

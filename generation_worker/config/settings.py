@@ -5,8 +5,6 @@ Everything that names the settings is made from these declarations: loading and 
 docs/providers.md shows how a provider adds its own.
 """
 
-from __future__ import annotations
-
 import os
 import secrets
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """The settings as tables: for ``generation-worker config``, for the README and as ``.env.example``."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime

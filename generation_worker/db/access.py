@@ -1,7 +1,5 @@
 """Access: API keys, and the sessions of the dashboard that are opened with them. Only hashes of both are stored."""
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,7 +1,5 @@
 """The audit trail: who changed what, when, why, and the values before and after."""
 
-from __future__ import annotations
-
 import json
 from datetime import datetime
 from typing import Any, NamedTuple

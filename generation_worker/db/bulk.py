@@ -4,8 +4,6 @@ So no lock is held for long, a refusal for one job does not affect the others, a
 changed some jobs completely and the others not at all.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass

@@ -1,7 +1,5 @@
 """Credits: accounts and their entries, and grants and corrections by people and apps. Amounts are in credits."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 from uuid import UUID

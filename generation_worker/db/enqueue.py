@@ -10,8 +10,6 @@ rows do. A refusal ends the transaction, as a failed statement does; to continue
 ``with connection.transaction():``.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping

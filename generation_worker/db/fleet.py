@@ -3,8 +3,6 @@
 Durations are in seconds. Each list is bounded: a queue of a million jobs is read as quickly as one of ten thousand.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence

@@ -4,8 +4,6 @@
 million jobs is read as quickly as one of ten thousand. Spans are in seconds, amounts in credits.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, NoReturn, get_args

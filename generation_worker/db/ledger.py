@@ -3,8 +3,6 @@
 Each invariant is a query of ``sql/ledger.sql`` that returns the rows which break it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The worker's statements: one method for each file in ``sql/protocol/``, by the same name."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Where a page of a list ended, as a text that says nothing to whoever carries it."""
 
-from __future__ import annotations
-
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext

@@ -1,7 +1,5 @@
 """Facts about the database server and our tables in it, for doctor and metrics. Durations are in seconds."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple

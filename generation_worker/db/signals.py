@@ -1,7 +1,5 @@
 """LISTEN and NOTIFY on a connection of its own."""
 
-from __future__ import annotations
-
 import psycopg
 
 from generation_worker.db.connections import Row, connect

@@ -5,8 +5,6 @@ A named block is a line ``-- name: find_job``, comment lines, and the statement.
 another schema. A percent sign stands doubled: every statement is run with parameters, even if it has none.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from functools import cache

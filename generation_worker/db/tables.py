@@ -1,7 +1,5 @@
 """The jobs, and the indexes by which they are found."""
 
-from __future__ import annotations
-
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 

@@ -3,8 +3,6 @@
 ``owner`` restricts a function to the endpoints of one user, as if there were no others; None: all endpoints.
 """
 
-from __future__ import annotations
-
 import base64
 import secrets
 from collections.abc import Sequence

@@ -4,8 +4,6 @@
 reports.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Shows the progress of the scene and its news: a live picture on a terminal, a line a second elsewhere."""
 
-from __future__ import annotations
-
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from queue import Empty, SimpleQueue

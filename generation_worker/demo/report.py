@@ -1,7 +1,5 @@
 """The report: the outcome of each job, whether it is the expected one, the accounts, and a sheet with all images."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace

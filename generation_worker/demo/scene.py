@@ -1,7 +1,5 @@
 """The scene as data: the acts with their requests and expected outcomes, and the files that the requests use."""
 
-from __future__ import annotations
-
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Plays the scene: grants credits, enqueues jobs, cancels some, and kills a second worker in the middle of its work."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

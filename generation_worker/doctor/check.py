@@ -1,7 +1,5 @@
 """What a check is, and what checks of several areas use: sessions, remedies, the check of the settings."""
 
-from __future__ import annotations
-
 import re
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence

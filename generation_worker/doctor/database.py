@@ -1,7 +1,5 @@
 """Checks of the database, over DATABASE_URL and DIRECT_URL: connection, clock, poolers, tables, LISTEN."""
 
-from __future__ import annotations
-
 import ipaddress
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Checks of the fleet in the database, and of each provider's keys and model."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import psycopg

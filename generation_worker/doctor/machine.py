@@ -1,7 +1,5 @@
 """Checks of this machine: its disk, the processes that open images, its port."""
 
-from __future__ import annotations
-
 import base64
 import errno
 import os

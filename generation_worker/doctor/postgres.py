@@ -1,7 +1,5 @@
 """Judges a server by its rows in db/server.py: rights, vacuum, durability, connections. Sends no statement itself."""
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence

@@ -4,8 +4,6 @@ Each check has a thread of its own and a limited time. A check that does not end
 and the next one starts.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence

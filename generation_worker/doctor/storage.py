@@ -1,7 +1,5 @@
 """Checks of the storage with a small object under a key of its own: written, read, linked, listed, deleted."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime

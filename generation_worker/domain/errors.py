@@ -30,8 +30,6 @@ instance may have another one).
     └── InternalError            a fault of the worker
 """
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 MESSAGE_LIMIT = 2000

@@ -1,7 +1,5 @@
 """Estimates when a job will be done, from the pace of its lane in the last hour; and formats spans of time."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 

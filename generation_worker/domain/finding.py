@@ -4,8 +4,6 @@ A fault keeps a worker from working, or will cost credits or images. A warning s
 its reason.
 """
 
-from __future__ import annotations
-
 from typing import Literal, NamedTuple
 
 Grade = Literal["ok", "warning", "fault", "skipped"]

@@ -3,8 +3,6 @@
 The settings with which a worker starts have the same bounds.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from datetime import datetime

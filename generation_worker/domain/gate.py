@@ -1,7 +1,5 @@
 """Gates of provider keys: what the end of one call means for its key, and when a breaker opens."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

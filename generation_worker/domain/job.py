@@ -3,8 +3,6 @@
 The ids of a job's trace and spans follow from its row: every worker computes the same ones without a query.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from functools import lru_cache

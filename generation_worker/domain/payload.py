@@ -4,8 +4,6 @@ A payload is checked when it is enqueued from Python, and again by the worker, b
 without a check.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self

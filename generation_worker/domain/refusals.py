@@ -16,8 +16,6 @@ RequestRefused
 └── DeliveryNotFound      there is no such webhook delivery
 """
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 

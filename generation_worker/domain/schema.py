@@ -1,7 +1,5 @@
 """The schema of the database in which everything of ours lives, and what it may be called."""
 
-from __future__ import annotations
-
 import re
 
 SCHEMA = "generation"

@@ -3,8 +3,6 @@
 This is the only place where the states of a job are compared. It is pure: no clock, no I/O, no randomness.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, assert_never
 

@@ -1,7 +1,5 @@
 """API keys: their format, their scopes, and the hash that is stored instead of the key."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Collection

@@ -8,8 +8,6 @@ calls some addresses global that contain another one: ``64:ff9b::a9fe:a9fe`` is 
 that gives out a cloud's keys. ``ipaddress`` only parses addresses here.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network

@@ -1,7 +1,5 @@
 """Webhooks: the events, what follows from an endpoint's response, and notices that providers send to us."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from dataclasses import dataclass

@@ -8,8 +8,6 @@ sends the request over it. It is given the open connection and cannot open anoth
 that follows one starts a new request, with all checks.
 """
 
-from __future__ import annotations
-
 import errno
 import select
 import socket

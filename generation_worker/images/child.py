@@ -4,8 +4,6 @@
 an endless loop costs this process only.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import resource

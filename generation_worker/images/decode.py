@@ -1,7 +1,5 @@
 """Decodes untrusted image files to upright pixels in 8-bit sRGB (L, RGB or RGBA), without metadata."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Opens and converts images for the worker. The decoding is done in child processes, because it can crash them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

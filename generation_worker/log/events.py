@@ -1,7 +1,5 @@
 """Writes the worker's events as log lines."""
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Redacts secrets from text: registered values, and text that looks like a secret."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """Metrics for Prometheus: of this process, and of the whole fleet."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Gauges of the whole fleet, from the database: queried at most every few seconds, however often Prometheus scrapes."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence

@@ -1,7 +1,5 @@
 """Counters and histograms of one process: attempts, credits, provider calls, webhooks, streams, faults."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from typing import Any

@@ -1,7 +1,5 @@
 """The interfaces of providers, storages, image tools and the fetcher, and the values that they exchange."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime

@@ -3,8 +3,6 @@
 ``Store`` has one method for each statement of the protocol, by the same name as its file in ``db/sql/protocol``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol

@@ -4,8 +4,6 @@ Bodies are read as plain JSON and their shape is never trusted. A finish reason 
 like any other, and ``finishMessage`` is kept.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import json

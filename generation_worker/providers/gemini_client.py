@@ -1,7 +1,5 @@
 """The calls into the SDK google-genai. A module of its own, because importing the SDK takes a second."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from typing import cast

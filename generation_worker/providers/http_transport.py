@@ -5,8 +5,6 @@ never reaches them. The deadline is therefore checked where bytes arrive, in the
 cancelled call end while the provider is still working (see net.py).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 from urllib.parse import urlsplit

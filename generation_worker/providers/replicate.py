@@ -25,8 +25,6 @@ and the adapter knows whether a request was sent, and so whether it may have bee
 A webhook, where configured, only shortens the pause before the next poll. The poll's response alone counts.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 from collections.abc import Callable, Mapping, Sequence

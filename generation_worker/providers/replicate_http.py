@@ -1,7 +1,5 @@
 """Replicate's HTTP API: one method for each endpoint, and what its responses mean. Their shape is never trusted."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 import re

@@ -1,7 +1,5 @@
 """Stores objects as files under one directory: the default, for a single machine. Also defines valid keys."""
 
-from __future__ import annotations
-
 import heapq
 import os
 import time

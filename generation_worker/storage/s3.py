@@ -4,8 +4,6 @@ A failed request becomes one sentence for operators: the cause and, if known, th
 of boto3 only short codes are passed on, because the texts contain addresses, keys and signatures.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import math

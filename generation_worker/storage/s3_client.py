@@ -1,7 +1,5 @@
 """Opens boto3 clients. boto3 is imported here only, and on first use: importing it takes half a second."""
 
-from __future__ import annotations
-
 import threading
 from dataclasses import dataclass, field
 from functools import cache

@@ -1,7 +1,5 @@
 """Sends spans to an OpenTelemetry collector, in its own thread: no job waits for it, and the process only briefly."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

@@ -1,7 +1,5 @@
 """The web application of a worker process: puts routers together, documents them, and serves them from a thread."""
 
-from __future__ import annotations
-
 import socket
 import threading
 import time

@@ -6,8 +6,6 @@ A route names its scope in the argument that receives the caller; create_app ref
 def pause(caller: Annotated[Caller, needs("operate")]) -> …:
 """
 
-from __future__ import annotations
-
 import hmac
 import threading
 import time

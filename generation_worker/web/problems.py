@@ -1,7 +1,5 @@
 """Error responses: ``application/problem+json`` (RFC 9457), and how exceptions become problems."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping, Sequence

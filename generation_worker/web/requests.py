@@ -1,7 +1,5 @@
 """What requests have in common: bounded bodies, types of fields, links in responses, bounded concurrency."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager

@@ -1,7 +1,5 @@
 """One attempt at a job: generate or process its image, store it, and return the outcome."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field

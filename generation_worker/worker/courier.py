@@ -4,8 +4,6 @@ At least once, with the same id each time: if a worker dies between the answer a
 expires and the next claim sends it again.
 """
 
-from __future__ import annotations
-
 import random
 import threading
 import time

@@ -3,8 +3,6 @@
 Keys are made of ids from the database: no text of a user is in them, and no two attempts have the same key.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from typing import Any

@@ -1,7 +1,5 @@
 """Stores images: in the storage or, if they are paid for and the storage is not available, in the database."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any

@@ -4,8 +4,6 @@ All times are ``monotonic`` seconds, and a lease is counted from before the clai
 which decides, began later.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable

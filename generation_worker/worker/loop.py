@@ -1,7 +1,5 @@
 """The shape of every loop: run a step, wait until the next one or a wake-up, survive an error, stop on request."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 

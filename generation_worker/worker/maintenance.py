@@ -11,8 +11,6 @@ Each task is a function that is bounded and may run twice; the next run continue
     audit     audit_ledger       the invariants of the books
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@
 ``Promoter`` makes delayed jobs pending when they are due.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 

@@ -1,7 +1,5 @@
 """The threads that work on jobs."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from itertools import count

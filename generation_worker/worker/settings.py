@@ -1,7 +1,5 @@
 """The settings of one worker, and the reasons for its end."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from enum import Enum
 

@@ -1,7 +1,5 @@
 """Writes settlements in batches: one job alone does not wait, and a busy worker commits once for many jobs."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable
 from queue import Empty, SimpleQueue

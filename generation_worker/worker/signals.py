@@ -3,8 +3,6 @@
 A hint makes the worker look sooner and says nothing more: it may come early, late, twice or never.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 import uuid

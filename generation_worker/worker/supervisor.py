@@ -1,7 +1,5 @@
 """Starts a worker, watches it, reports its health, and shuts it down in order."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """A worker: a pool of threads, the loops around it, and which of them wakes which."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field

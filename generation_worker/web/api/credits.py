@@ -1,7 +1,5 @@
 """Credits over HTTP: a user's balance and entries, and grants."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID

@@ -4,8 +4,6 @@ The stored image is never the uploaded file: it is encoded again, upright and wi
 few are in memory at once, for all clients together.
 """
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import uuid4

@@ -1,7 +1,5 @@
 """The answers of the API about jobs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any

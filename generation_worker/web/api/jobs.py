@@ -1,7 +1,5 @@
 """Jobs and batches over HTTP. Any process of the fleet can answer: everything is read from the database."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections import Counter

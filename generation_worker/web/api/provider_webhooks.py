@@ -4,8 +4,6 @@ Anybody may send requests here. So a body is bounded in size, time and number be
 verified before its content is used. This runs neither in the event loop nor in the threads of other routes.
 """
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping

@@ -4,8 +4,6 @@ The thread starts with the first stream and ends with the last one, so that a se
 listens. It reads about once a second, and sooner when this process itself has claimed or settled a job.
 """
 
-from __future__ import annotations
-
 import asyncio
 import threading
 import time

@@ -1,7 +1,5 @@
 """Server-sent events over HTTP: the changes of a job, of a batch, of a user's jobs."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import AsyncIterator, Callable
 from functools import partial

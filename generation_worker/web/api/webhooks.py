@@ -1,7 +1,5 @@
 """Webhooks of the app over HTTP: endpoints that receive events, and the deliveries to them."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID

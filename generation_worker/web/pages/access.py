@@ -8,8 +8,6 @@ requires what a key does not give: the database's address, on the command line. 
 and must be possible at once from anywhere when a leak is found; so it can be done here, even for one's own key.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """Pages of users: the list of accounts; the balance, entries and jobs of one user; grants, corrections and pauses."""
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Iterable
 from typing import Annotated

@@ -1,7 +1,5 @@
 """The providers with their keys, calls and lanes; the workers with their jobs; and the tasks of maintenance."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, NamedTuple

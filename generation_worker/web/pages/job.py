@@ -1,7 +1,5 @@
 """The page of one job: its state, images and timeline, what it waits for, and the changes that can be made to it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime

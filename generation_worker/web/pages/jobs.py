@@ -1,7 +1,5 @@
 """Pages of jobs: the list, batches, failed jobs, and changes to many jobs at once."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple

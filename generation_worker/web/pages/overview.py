@@ -1,7 +1,5 @@
 """The first page: the state of the fleet, its figures, and what needs an operator's attention."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Literal, NamedTuple

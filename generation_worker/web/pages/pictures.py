@@ -4,8 +4,6 @@ Only a job's row decides which object is read. A few objects are read at once, s
 occupies no thread of other requests.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Annotated, Literal
 from uuid import UUID

@@ -3,8 +3,6 @@
 Templates escape every value: text of users is never markup.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import threading

@@ -5,8 +5,6 @@ it to send. The cookie ends when the key is revoked or expires, and after half a
 the pages are open on this machine without a session.
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import secrets

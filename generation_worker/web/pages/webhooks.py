@@ -1,7 +1,5 @@
 """Webhook endpoints: their list, one endpoint with its deliveries, and the forms that change them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID
