@@ -72,7 +72,8 @@ def judge_rights(
         usage = [] if usable else [f'GRANT USAGE ON SCHEMA {quoted(schema)} TO "{role}"']
         told = [*shut, *(f"{name} ({', '.join(lacks)})" for name, lacks in missing.items()), *closed]
         return fault(
-            f"{role} lacks rights on {', '.join(told)}", "; ".join(_grants(missing, closed, role, quoted(schema)))
+            f"{role} lacks rights on {', '.join(told)}",
+            "; ".join([*usage, *_grants(missing, closed, role, quoted(schema))]),
         )
     owners = sorted({table.owner for table in tables if not table.owned})
     also = f"; to migrate, connect as {', '.join(owners)}" if owners else " and owns the tables"

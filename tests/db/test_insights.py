@@ -9,8 +9,8 @@ import pytest
 from generation_worker.db.insights import Insights
 from psycopg import sql
 
-from generation_worker.db.enqueue import replay
 from generation_worker.db.audit_trail import Author
+from generation_worker.db.enqueue import replay
 from generation_worker.db.jobs import ResultInsights, cancel_job
 from generation_worker.db.protocol import PostgresStore
 from generation_worker.db.query import FAR
