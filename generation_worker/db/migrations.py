@@ -89,9 +89,12 @@ def downgrade(conninfo: str, revision: str, *, schema: str = SCHEMA) -> None:
 
 def current(conninfo: str, *, schema: str = SCHEMA) -> str | None:
     """The database's revision, or None if it has none. Raises psycopg's errors."""
-    with psycopg.connect(conninfo, autocommit=True, prepare_threshold=None, row_factory=dict_row) as connection:
+    with (
+        psycopg.connect(conninfo, autocommit=True, prepare_threshold=None) as connection,
+        connection.cursor(row_factory=dict_row) as cursor,
+    ):
         try:
-            row = connection.execute(load_statements(schema)["current_revision"], {}).fetchone()
+            row = cursor.execute(load_statements(schema)["current_revision"], {}).fetchone()
         except errors.UndefinedTable:
             return None
     return row["version_num"] if row else None
@@ -226,8 +229,11 @@ def _naming_who_blocks(conninfo: str, schema: str) -> Generator[None]:
     try:
         yield
     except errors.LockNotAvailable:
-        with psycopg.connect(conninfo, autocommit=True, prepare_threshold=None, row_factory=dict_row) as connection:
-            rows = connection.execute(load_statements(schema)["lock_holders"], {"schema": schema}).fetchall()
+        with (
+            psycopg.connect(conninfo, autocommit=True, prepare_threshold=None) as connection,
+            connection.cursor(row_factory=dict_row) as cursor,
+        ):
+            rows = cursor.execute(load_statements(schema)["lock_holders"], {"schema": schema}).fetchall()
         holders = [row["holder"] for row in rows]
         raise MigrationBlocked(
             f"The migration waited {LOCK_TIMEOUT} seconds for a table and gave up; nothing was changed. "

@@ -78,8 +78,17 @@ def test_the_tables_are_those_of_the_metadata(database: Database):
         ours = MetaData(schema=SCHEMA)
         for table in metadata.sorted_tables:
             table.to_metadata(ours, schema=SCHEMA)
-        only_ours = {"include_name": lambda name, kind, _: kind != "schema" or name == SCHEMA, "include_schemas": True}
-        options = {"compare_type": True, "version_table": VERSION_TABLE, "version_table_schema": SCHEMA, **only_ours}
+
+        def is_ours(name: str | None, kind: str, _: object) -> bool:
+            return kind != "schema" or name == SCHEMA
+
+        options: dict[str, object] = {
+            "compare_type": True,
+            "version_table": VERSION_TABLE,
+            "version_table_schema": SCHEMA,
+            "include_schemas": True,
+            "include_name": is_ours,
+        }
         context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, ours) == []
 
