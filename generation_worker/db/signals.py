@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import psycopg
 
 from generation_worker.db.connections import Row, connect
@@ -54,20 +52,3 @@ class PostgresSignals:
         if self._connection is None or self._connection.closed:
             raise StoreUnavailable("listen: not connected")
         return self._connection
-
-
-# Has every worker of the fleet look for work now, whichever process is asked.
-
-
-WAKE = """
-WITH woken AS (
-  INSERT INTO fleet_setting (name, value) VALUES ('woken', 'true')
-  ON CONFLICT (name) DO UPDATE SET updated_at = clock_timestamp()
-)
-SELECT pg_notify('generation_worker', 'wake')
-"""
-
-
-def wake(connection: psycopg.Connection[Any]) -> None:
-    """At once where LISTEN works; a worker that cannot hear it, and polls slowly, looks at its next heartbeat."""
-    connection.execute(WAKE)

