@@ -200,6 +200,7 @@ def _check_revision(queries: query.Queries) -> None:
     if revision > migrations.head():
         # While a new version is being rolled out, the old one still answers.
         sys.stderr.write(
-            f"Notice: the schema {queries.schema} is at revision {revision}, newer than this version knows ({migrations.head()}): "
+            f"Notice: the schema {queries.schema} is at revision {revision}, "
+            f"newer than this version knows ({migrations.head()}): "
             "it was brought there by generation-worker migrate of a newer one, so install that\n"
         )

@@ -127,7 +127,8 @@ def judge_schema(place: server.SchemaPlace, revision: str | None, head: str, *, 
     if place.present and not place.usable:
         return fault(
             f"{place.role} may not use the schema {schema}",
-            f'GRANT USAGE ON SCHEMA {statements.quoted(schema)} TO "{place.role}"; sql/roles.sql grants all that a worker needs',
+            f'GRANT USAGE ON SCHEMA {statements.quoted(schema)} TO "{place.role}"; '
+            "sql/roles.sql grants all that a worker needs",
         )
     if place.has_tables and not place.has_revision:
         return fault(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from generation_worker.cli.app import main
-from tests.support.database import Database
+from tests.support.database import SCHEMA, Database
 from tests.support.findings import Found, by_check
 
 Look = Callable[[str, str | None], tuple[int, dict[str, Found]]]
@@ -21,6 +21,7 @@ def look(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     def run(database_url: str, direct_url: str | None) -> tuple[int, dict[str, Found]]:
         monkeypatch.setenv("DATABASE_URL", database_url)
         monkeypatch.setenv("DIRECT_URL", direct_url or "")
+        monkeypatch.setenv("DATABASE_SCHEMA", SCHEMA)
         capsys.readouterr()
         only = "database.connection,database.pooling,database.direct,database.listen,database.rights"
         status = main(["doctor", "--json", "--only", only])

@@ -19,10 +19,11 @@ from generation_worker.db.server import list_open_doors
 from generation_worker.db.signals import PostgresSignals
 from generation_worker.db.statements import COMMENT, in_schema, load_statements, quoted, statement_sources
 from generation_worker.ports import WorkerInfo
-from tests.support.database import Connection, Database
+from tests.support.database import SCHEMA, Connection, Database
 from tests.support.jobs import PROMPT
 from tests.support.protocol import OneConnection
 
+pytestmark = pytest.mark.skipif(SCHEMA != "generation", reason="it has schemas of its own")
 FIRST, SECOND = "generation", "My-Queue"
 MAY_NOT = ["", "1st", "a.b", 'a"b', "a'b", "a b", "pg_mine", "x" * 41, "größe"]
 TABLES = sorted({*migrations.our_tables(), migrations.VERSION_TABLE})

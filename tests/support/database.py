@@ -32,6 +32,8 @@ if SCHEMA != DEFAULT:
     # What a test builds without naming a schema is in the tests' schema, too. That the program hands its schema to
     # everything is shown without this, by processes and by tests/db/test_schema.py.
     statements.in_schema = lambda text, schema: in_schema(text, SCHEMA if schema == DEFAULT else schema)
+    statements.load_statements.cache_clear()
+    statements.statement_sources.cache_clear()
 
 # DELETE is quicker than TRUNCATE for the few rows that most tests leave. Rows that a migration has put there come back.
 # The triggers that guard rows are asleep in this session only.

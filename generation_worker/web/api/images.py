@@ -1,7 +1,7 @@
 """Input images over HTTP: a separate process opens an uploaded file, and it is stored under a key.
 
-The stored image is never the uploaded file: it is encoded again, upright and without metadata. Files are large, so only a
-few are in memory at once, for all clients together.
+The stored image is never the uploaded file: it is encoded again, upright and without metadata. Files are large, so
+only a few are in memory at once, for all clients together.
 """
 
 from datetime import UTC, datetime, timedelta

@@ -57,7 +57,8 @@ def proof(browser: Browser) -> str:
 def snapshot(connection: Connection) -> dict[str, Any]:
     """Every row of every table but what is noted of visits."""
     tables = connection.execute(
-        "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'generation_job'::regclass)"
+        "SELECT relname FROM pg_class WHERE relkind = 'r'"
+        " AND relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'generation_job'::regclass)"
     )
     return {
         name: sorted(connection.execute(sql.SQL("SELECT t::text FROM {} t").format(sql.Identifier(name))).fetchall())
