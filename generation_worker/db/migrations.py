@@ -26,6 +26,7 @@ from generation_worker.db.statements import SCHEMA, in_schema, load_statements
 
 if TYPE_CHECKING:
     from alembic.config import Config
+    from alembic.script import Script
     from sqlalchemy import Connection
 PACKAGE = Path(__file__).parents[1]
 
@@ -36,6 +37,7 @@ TURN_TIMEOUT = 60
 LOCK_TIMEOUT = 5
 """How long a statement waits for a table, in seconds. Whoever wants it next waits as well: that is an outage."""
 TABLE = re.compile(r"^CREATE (?:UNLOGGED )?TABLE generation\.(\w+)", re.MULTILINE)
+CONCURRENT_INDEX = re.compile(r"^CREATE (?:UNIQUE )?INDEX CONCURRENTLY (\w+)", re.MULTILINE)
 FUNCTION = re.compile(r"^CREATE FUNCTION generation\.(\w+)", re.MULTILINE)
 
 
@@ -71,7 +73,13 @@ def upgrade(conninfo: str, revision: str = "head", *, schema: str = SCHEMA) -> l
     def note(step: Any, **_: Any) -> None:
         applied.append(step.up_revision_id)
 
-    command.upgrade(_config(conninfo, schema=schema, on_version_apply=note), revision)
+    config = _config(conninfo, schema=schema, on_version_apply=note)
+    for step in _pending(config, revision, current(conninfo, schema=schema)):
+        if (path := _concurrent_indexes(step.path)).exists():
+            before = step.down_revision
+            command.upgrade(config, before if isinstance(before, str) else "base")
+            _build_indexes(conninfo, path.read_text(), schema)
+    command.upgrade(config, revision)
     return applied
 
 
@@ -155,6 +163,21 @@ def run_sql(script: str, direction: str) -> None:
     driver(op.get_bind()).execute(in_schema(text, schema).encode())
 
 
+def require_indexes(script: str) -> None:
+    """For a migration whose indexes are built CONCURRENTLY: check that they are there before its revision is recorded.
+
+    `upgrade` builds them from `sql/<script>.concurrently.sql`, outside of any transaction, so that nobody waits for
+    them. Raises MigrationBlocked if one is missing or invalid.
+    """
+    from alembic import context, op  # noqa: PLC0415 - heavy
+
+    schema = context.get_context().version_table_schema or SCHEMA
+    valid = _valid_indexes(driver(op.get_bind()), schema)
+    wanted = CONCURRENT_INDEX.findall(_concurrent_indexes(script).read_text())
+    if missing := [name for name in wanted if name not in valid]:
+        raise MigrationBlocked(f"The index {missing[0]} has not been built: run generation-worker migrate.")
+
+
 def driver(connection: Connection) -> psycopg.Connection:
     """As SQLAlchemy passes parameters, even none, each percent sign would have to be doubled."""
     return connection.connection.driver_connection  # pyright: ignore[reportReturnType]
@@ -173,6 +196,45 @@ def our_functions() -> set[str]:
 def _made(kind: re.Pattern[str]) -> set[str]:
     texts = (path.read_text() for path in _scripts().glob("sql/[0-9]*.up.sql"))
     return {name for text in texts for name in kind.findall(text)}
+
+
+def _pending(config: Config, revision: str, known: str | None) -> list[Script]:
+    """The migrations after the revision `known`, up to `revision`, in their order; none if `known` is a newer one."""
+    from alembic.script import ScriptDirectory  # noqa: PLC0415 - heavy
+    from alembic.util import CommandError  # noqa: PLC0415 - heavy
+
+    try:
+        return [*ScriptDirectory.from_config(config).iterate_revisions(revision, known or "base")][::-1]
+    except CommandError:
+        return []
+
+
+def _concurrent_indexes(script: str) -> Path:
+    path = Path(script)
+    return path.parents[1] / "sql" / f"{path.stem}.concurrently.sql"
+
+
+def _build_indexes(conninfo: str, text: str, schema: str) -> None:
+    """Build indexes while the tables are in use, one `migrate` at a time. An interrupted build is started again."""
+    statements = load_statements(schema)
+    with (
+        psycopg.connect(conninfo, prepare_threshold=None) as turn,
+        psycopg.connect(conninfo, prepare_threshold=None, autocommit=True) as connection,
+    ):
+        _take_turn(turn.cursor(row_factory=dict_row), schema)  # an open transaction holds it until all are built
+        turn.execute(statements["release_snapshot"])
+        for statement in filter(str.strip, text.split(";\n")):
+            [name] = CONCURRENT_INDEX.findall(statement)
+            if name not in _valid_indexes(connection, schema):
+                rows = connection.execute(statements["drop_invalid_index"], {"name": name}).fetchall()
+                connection.execute(rows[0][0])
+                connection.execute(in_schema(statement, schema).encode())
+
+
+def _valid_indexes(connection: psycopg.Connection[Any], schema: str) -> set[str]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(load_statements(schema)["valid_indexes"], {"schema": schema}).fetchall()
+    return {row["name"] for row in rows}
 
 
 def _take_turn(cursor: psycopg.Cursor[dict[str, Any]], schema: str) -> None:

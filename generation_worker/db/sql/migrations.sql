@@ -117,3 +117,18 @@ SELECT format('process %%s (%%s, %%s) in a transaction since %%s: %%s', a.pid, a
    SELECT FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE l.pid = a.pid AND l.granted AND n.nspname = %(schema)s)
  ORDER BY a.xact_start LIMIT 3
+
+-- name: valid_indexes
+-- The indexes of the schema that are complete: one whose build was interrupted is not.
+SELECT c.relname::text AS name
+  FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname = %(schema)s AND i.indisvalid
+
+-- name: drop_invalid_index
+-- Returns the statement that does it: a name cannot be a parameter, and CONCURRENTLY cannot be inside a function.
+SELECT format('DROP INDEX CONCURRENTLY IF EXISTS generation.%%I', %(name)s::text) AS statement
+
+-- name: release_snapshot
+-- Sent without parameters, so as a simple query: a transaction whose last query had parameters keeps that query's snapshot, and
+-- CREATE INDEX CONCURRENTLY waits for every older snapshot.
+SELECT
