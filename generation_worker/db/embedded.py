@@ -31,6 +31,8 @@ from typing import IO, TYPE_CHECKING, ClassVar, Self
 
 from psycopg.conninfo import make_conninfo
 
+from generation_worker.db.statements import quoted
+
 # Who the embedded server runs as. PostgreSQL refuses to run as root, which is who one is in most containers.
 
 
@@ -230,9 +232,20 @@ class EmbeddedPostgres:
         """The address of a database on this server, as a URL with its password."""
         return f"postgresql://{USER}:{self._password()}@{HOST}:{self._port}/{dbname}"
 
-    def psql_command(self, dbname: str = "postgres") -> str:
-        """A shell command that opens psql on a database of this server; it does not show the password."""
-        address = make_conninfo(host=HOST, port=self._port, user=USER, dbname=dbname, passfile=str(self._passfile))
+    def psql_command(self, dbname: str = "postgres", *, schema: str | None = None) -> str:
+        """A shell command that opens psql on a database of this server, with `schema` as its search path.
+
+        It does not show the password.
+        """
+        path = {} if schema is None else {"options": f"-c search_path={quoted(schema)}"}
+        address = make_conninfo(
+            host=HOST,
+            port=self._port,
+            user=USER,
+            dbname=dbname,
+            passfile=str(self._passfile),
+            **path,
+        )
         return shlex.join([str(self._binaries / "psql"), address])
 
     def find_binaries(self) -> Path:

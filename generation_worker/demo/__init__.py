@@ -24,7 +24,7 @@ from generation_worker.db.connections import connect
 from generation_worker.db.embedded import EmbeddedPostgres
 from generation_worker.db.ledger import find_violations
 from generation_worker.db.query import Queries
-from generation_worker.db.statements import load_statements
+from generation_worker.db.statements import SCHEMA, load_statements
 from generation_worker.demo.display import Display, NewsFeed, display_on
 from generation_worker.demo.report import (
     DemoReport,
@@ -312,7 +312,7 @@ def next_steps(postgres: EmbeddedPostgres, page: str | None) -> dict[str, str]:
     """Commands and addresses to use while the worker goes on."""
     pages = {} if page is None else {"dashboard": f"{page}/dashboard", "health": f"{page}/health"}
     example = load_statements()["demo_enqueue"].decode().partition("\n")[2].strip()
-    return {**pages, "psql": postgres.psql_command(DATABASE), "enqueue": f"{example};"}
+    return {**pages, "psql": postgres.psql_command(DATABASE, schema=SCHEMA), "enqueue": f"{example};"}
 
 
 def _run_written(queries: Queries, statement: str, **values: str) -> None:

@@ -39,7 +39,7 @@ def test_the_place_in_line_is_said_in_words(cli: Command, population: Population
 
     assert place(population.pending[0]) == "next"
     assert place(population.bobs) == "3 before it"
-    monkeypatch.setattr("generation_worker.cli.jobs.FAR", 3)
+    monkeypatch.setattr("generation_worker.db.query.FAR", 3)
     assert place(population.bobs) == "≥ 3 before it"
 
 

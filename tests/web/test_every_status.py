@@ -78,7 +78,7 @@ def test_every_status_that_it_documents_comes_about(world: World, route: Route, 
         503: database_away,
     }
     monkeypatch.setattr("generation_worker.web.requests.READ_WITHIN", 0.05)
-    monkeypatch.setattr("generation_worker.web.api.images.READ_WITHIN", 0.05)
+    monkeypatch.setattr("generation_worker.web.api.images.READ_TIMEOUT", 0.05)
     for status in sorted(documented(world.served)[route.method, route.path]):
         if status in route.by_hand:
             answer = route.by_hand[status](world)

@@ -114,7 +114,7 @@ SEEN: list[Seen] = [
     Seen(JOB, "read", lambda world: f"/dashboard/jobs/{world.population.completed}"),
     Seen("/dashboard/failed", "read"),
     Seen("/dashboard/batches/{batch_id}", "read", _batch),
-    Seen("/dashboard/many/{word}", "operate", lambda _: "/dashboard/many/cancel?user_id=ada"),
+    Seen("/dashboard/many/{name}", "operate", lambda _: "/dashboard/many/cancel?user_id=ada"),
     Seen("/dashboard/users", "read"),
     Seen(USER, "read", _of_ada()),
     Seen("/dashboard/providers", "read"),
@@ -131,7 +131,7 @@ DONE: list[Done] = [
     Done(f"{JOB}/run-next", "operate", "job.run_next", lambda w: f"/dashboard/jobs/{w.population.bobs}/run-next"),
     Done(f"{JOB}/release", "operate", "job.release", lambda w: f"/dashboard/jobs/{w.population.scheduled}/release"),
     Done(
-        "/dashboard/many/{word}",
+        "/dashboard/many/{name}",
         "operate",
         "job.cancel",
         lambda _: "/dashboard/many/cancel",
