@@ -5,7 +5,7 @@
 -- anew, or: UPDATE provider_gate SET open_until = now() WHERE breaker = 'open';
 SET search_path = generation, pg_catalog, pg_temp; -- the schema of DATABASE_SCHEMA
 SELECT g.key_label, g.provider,
-       gate_sum(gate_window(g.used, g.head, gate_tenth(now()))) AS used, g.calls_per_minute,
+       gate_sum(gate_window(g.used, g.head, gate_decisecond(now()))) AS used, g.calls_per_minute,
        CASE WHEN g.breaker = 'open' AND g.probe_job IS NOT NULL AND g.open_until > now() THEN 'probing'
             WHEN g.breaker = 'open' THEN 'open' WHEN g.closed_until > now() THEN 'limited' ELSE 'ok' END AS state,
        CASE WHEN g.breaker = 'open' THEN g.open_until

@@ -36,13 +36,13 @@
 \set tables :tables ', audit_event, api_token, api_token_pace, dashboard_session, webhook_endpoint'
 \set tables :tables ', webhook_delivery, webhook_batch, generation_worker_version'
 \set functions 'adjust_credits, cancel_generation, enqueue_generation, enqueue_generations, gate_count'
-\set functions :functions ', gate_limit, gate_room_in, gate_stamp, gate_sum, gate_tenth, gate_window'
+\set functions :functions ', gate_limit, gate_room_in, gate_stamp, gate_sum, gate_decisecond, gate_window'
 \set functions :functions ', generation_is_a_moment, generation_length, generation_line_end, generation_pauses'
 \set functions :functions ', generation_payload_problem, generation_price, generation_request_problem'
 \set functions :functions ', generation_uuid, grant_credits, offer_providers, post_credits, refund_generation'
 \set functions :functions ', refuse_change, refuse_change_of_history, refuse_change_of_request, refuse_delete'
-\set functions :functions ', refuse_insert, refuse_payload, refuse_transition, refuse_truncate, tell_of_breaker'
-\set functions :functions ', tell_of_endings, tell_of_low_credits, webhook_body, webhook_moment'
+\set functions :functions ', refuse_insert, refuse_payload, refuse_transition, refuse_truncate, write_breaker_delivery'
+\set functions :functions ', write_job_deliveries, write_low_credits_delivery, webhook_body, webhook_moment'
 BEGIN;
 SELECT set_config('search_path', quote_ident(:'schema') || ', pg_catalog, pg_temp', true) \g /dev/null
 SELECT ARRAY(SELECT name FROM unnest(ARRAY[:'enqueuer', :'reader', :'worker']) AS name
@@ -71,8 +71,8 @@ SELECT format('GRANT SELECT (%s) ON %s TO %I', string_agg(quote_ident(attname), 
         OR attrelid = 'webhook_endpoint'::regclass AND attname NOT IN ('secret', 'old_secret')
         OR attrelid = 'staged_image'::regclass AND attname <> 'bytes')
  GROUP BY attrelid \gexec
-GRANT EXECUTE ON FUNCTION generation_price, generation_length, generation_pauses, gate_tenth, gate_window, gate_sum,
-  gate_room_in TO :"reader";
+GRANT EXECUTE ON FUNCTION generation_price, generation_length, generation_pauses, gate_decisecond, gate_window,
+  gate_sum, gate_room_in TO :"reader";
 
 -- the worker
 GRANT SELECT ON generation_job, job_attempt, provider_call, staged_image, credit_account, credit_entry, fleet_setting,
@@ -94,7 +94,7 @@ SELECT format('GRANT UPDATE (%s) ON %s TO %I', string_agg(quote_ident(attname), 
 GRANT DELETE ON generation_job, job_attempt, provider_call, staged_image, fleet_setting, worker_process, provider_gate,
   dashboard_session, webhook_endpoint, webhook_delivery, webhook_batch, swept_upload TO :"worker";
 GRANT EXECUTE ON FUNCTION enqueue_generation, enqueue_generations, cancel_generation, grant_credits, adjust_credits,
-  offer_providers, generation_price, generation_length, generation_line_end, generation_pauses, gate_tenth,
+  offer_providers, generation_price, generation_length, generation_line_end, generation_pauses, gate_decisecond,
   gate_window, gate_sum, gate_limit, gate_count, gate_stamp, gate_room_in, webhook_body,
   webhook_moment, generation_uuid TO :"worker";
 COMMIT;

@@ -46,7 +46,7 @@ CREATE TABLE generation_job (
     crashes integer DEFAULT 0 NOT NULL,
     waits integer DEFAULT 0 NOT NULL,
     has_answer boolean DEFAULT false NOT NULL,
-    held boolean DEFAULT false NOT NULL,
+    parked boolean DEFAULT false NOT NULL,
     run_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     deadline_at timestamp with time zone DEFAULT (clock_timestamp() + '1 day'::interval) NOT NULL,
     lease_token uuid,
@@ -100,7 +100,7 @@ CREATE INDEX generation_job_answered ON generation_job USING btree (provider) WH
 
 CREATE INDEX generation_job_batch ON generation_job USING btree (batch_id) WHERE (batch_id IS NOT NULL);
 
-CREATE INDEX generation_job_claim ON generation_job USING btree (provider, held, priority, "position", id) WHERE (status = 'pending'::text);
+CREATE INDEX generation_job_claim ON generation_job USING btree (provider, parked, priority, "position", id) WHERE (status = 'pending'::text);
 
 CREATE INDEX generation_job_deadline ON generation_job USING btree (deadline_at) WHERE ((lease_token IS NULL) AND (finished_at IS NULL));
 
@@ -110,8 +110,6 @@ CREATE INDEX generation_job_failed ON generation_job USING btree (finished_at, i
 
 CREATE INDEX generation_job_finished ON generation_job USING btree (finished_at) WHERE (finished_at IS NOT NULL);
 
-CREATE INDEX generation_job_held ON generation_job USING btree (kind, user_id) WHERE ((status = 'pending'::text) AND held);
-
 CREATE UNIQUE INDEX generation_job_idempotency ON generation_job USING btree (user_id, idempotency_key, batch_index) WHERE (idempotency_key IS NOT NULL);
 
 CREATE INDEX generation_job_leased ON generation_job USING btree (user_id, created_at DESC, id DESC) WHERE (status = 'processing'::text);
@@ -119,6 +117,8 @@ CREATE INDEX generation_job_leased ON generation_job USING btree (user_id, creat
 CREATE INDEX generation_job_movable ON generation_job USING btree (provider, priority, "position", id) WHERE ((status = 'pending'::text) AND (fallback_provider IS NOT NULL));
 
 CREATE INDEX generation_job_of_user ON generation_job USING btree (user_id, created_at DESC, id DESC) WHERE (status <> 'processing'::text);
+
+CREATE INDEX generation_job_parked ON generation_job USING btree (kind, user_id) WHERE ((status = 'pending'::text) AND parked);
 
 CREATE UNIQUE INDEX generation_job_replay ON generation_job USING btree (retry_of) WHERE (retry_of IS NOT NULL);
 
@@ -158,7 +158,7 @@ CREATE TRIGGER state_chart_ends BEFORE DELETE ON generation_job FOR EACH ROW WHE
 
 CREATE TRIGGER state_chart_ends_whole BEFORE TRUNCATE ON generation_job FOR EACH STATEMENT EXECUTE FUNCTION refuse_truncate();
 
-CREATE TRIGGER tell AFTER UPDATE ON generation_job REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION tell_of_endings();
+CREATE TRIGGER tell AFTER UPDATE ON generation_job REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION write_job_deliveries();
 
 CREATE TABLE api_token (
     id text NOT NULL,
@@ -259,7 +259,7 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE ON credit_entry FOR EACH ROW 
 
 CREATE TRIGGER append_only_whole BEFORE TRUNCATE ON credit_entry FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
-CREATE TRIGGER tell AFTER INSERT ON credit_entry REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION tell_of_low_credits();
+CREATE TRIGGER tell AFTER INSERT ON credit_entry REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION write_low_credits_delivery();
 
 ALTER TABLE ONLY credit_entry
     ADD CONSTRAINT credit_entry_user_id_refund_of_fkey FOREIGN KEY (user_id, refund_of) REFERENCES credit_entry(user_id, seq);
@@ -374,7 +374,7 @@ ALTER TABLE ONLY provider_gate ALTER COLUMN used SET STORAGE PLAIN;
 ALTER TABLE ONLY provider_gate
     ADD CONSTRAINT provider_gate_pkey PRIMARY KEY (key_label);
 
-CREATE TRIGGER tell AFTER UPDATE ON provider_gate FOR EACH ROW WHEN (((new.breaker = 'open'::text) AND (old.breaker <> 'open'::text))) EXECUTE FUNCTION tell_of_breaker();
+CREATE TRIGGER tell AFTER UPDATE ON provider_gate FOR EACH ROW WHEN (((new.breaker = 'open'::text) AND (old.breaker <> 'open'::text))) EXECUTE FUNCTION write_breaker_delivery();
 
 CREATE TABLE staged_image (
     job_id uuid NOT NULL,
@@ -701,6 +701,10 @@ CREATE FUNCTION gate_count(used smallint[], place bigint, calls bigint) RETURNS 
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN (((used)[1:(place - 1)] || (((used)[place] + calls))::smallint) || (used)[(place + 1):606]);
 
+CREATE FUNCTION gate_decisecond(moment timestamp with time zone) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (floor((EXTRACT(epoch FROM moment) * (10)::numeric)))::bigint;
+
 CREATE FUNCTION gate_limit(key_label text, provider text, given integer) RETURNS integer
     LANGUAGE sql STABLE
     BEGIN ATOMIC
@@ -737,10 +741,6 @@ CREATE FUNCTION gate_sum(used smallint[]) RETURNS bigint
  SELECT COALESCE(sum(n.n), (0)::bigint) AS "coalesce"
     FROM unnest(gate_sum.used) n(n);
 END;
-
-CREATE FUNCTION gate_tenth(moment timestamp with time zone) RETURNS bigint
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN (floor((EXTRACT(epoch FROM moment) * (10)::numeric)))::bigint;
 
 CREATE FUNCTION gate_window(used smallint[], old_head bigint, head bigint) RETURNS smallint[]
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -1072,7 +1072,15 @@ BEGIN
     USING ERRCODE = 'GW001', HINT = 'Final jobs may be deleted; cancel the others first.';
 END $$;
 
-CREATE FUNCTION tell_of_breaker() RETURNS trigger
+CREATE FUNCTION webhook_moment(at timestamp with time zone) RETURNS text
+    LANGUAGE sql STABLE
+    RETURN to_char((at AT TIME ZONE 'UTC'::text), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'::text);
+
+CREATE FUNCTION webhook_body(event text, at timestamp with time zone, data jsonb) RETURNS text
+    LANGUAGE sql STABLE
+    RETURN (jsonb_build_object('type', event, 'timestamp', webhook_moment(at), 'data', data))::text;
+
+CREATE FUNCTION write_breaker_delivery() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
@@ -1085,7 +1093,7 @@ BEGIN
   RETURN NULL;
 END $$;
 
-CREATE FUNCTION tell_of_endings() RETURNS trigger
+CREATE FUNCTION write_job_deliveries() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
@@ -1111,7 +1119,7 @@ BEGIN
   RETURN NULL;
 END $$;
 
-CREATE FUNCTION tell_of_low_credits() RETURNS trigger
+CREATE FUNCTION write_low_credits_delivery() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
@@ -1128,14 +1136,6 @@ BEGIN
    WHERE e.disabled_at IS NULL;
   RETURN NULL;
 END $$;
-
-CREATE FUNCTION webhook_moment(at timestamp with time zone) RETURNS text
-    LANGUAGE sql STABLE
-    RETURN to_char((at AT TIME ZONE 'UTC'::text), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'::text);
-
-CREATE FUNCTION webhook_body(event text, at timestamp with time zone, data jsonb) RETURNS text
-    LANGUAGE sql STABLE
-    RETURN (jsonb_build_object('type', event, 'timestamp', webhook_moment(at), 'data', data))::text;
 
 ALTER TABLE audit_event ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME audit_event_id_seq
@@ -1169,6 +1169,8 @@ REVOKE ALL ON FUNCTION enqueue_generation(kind text, user_id text, payload jsonb
 
 REVOKE ALL ON FUNCTION gate_count(used smallint[], place bigint, calls bigint) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION gate_decisecond(moment timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION gate_limit(key_label text, provider text, given integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION gate_room_in(used smallint[], head bigint, moment timestamp with time zone) FROM PUBLIC;
@@ -1176,8 +1178,6 @@ REVOKE ALL ON FUNCTION gate_room_in(used smallint[], head bigint, moment timesta
 REVOKE ALL ON FUNCTION gate_stamp(used smallint[], head bigint, permit bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION gate_sum(used smallint[]) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION gate_tenth(moment timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION gate_window(used smallint[], old_head bigint, head bigint) FROM PUBLIC;
 
@@ -1219,12 +1219,12 @@ REVOKE ALL ON FUNCTION refuse_transition() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION refuse_truncate() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION tell_of_breaker() FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION tell_of_endings() FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION tell_of_low_credits() FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION webhook_moment(at timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION webhook_body(event text, at timestamp with time zone, data jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION write_breaker_delivery() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION write_job_deliveries() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION write_low_credits_delivery() FROM PUBLIC;

@@ -12,7 +12,7 @@ SELECT j.id, j.user_id, j.status, j.kind, j.provider, j.priority, j.run_at,
        CASE j.status WHEN 'pending' THEN (
          SELECT count(*) FROM (
            SELECT FROM generation_job b
-            WHERE b.status = 'pending' AND b.provider = j.provider AND NOT b.held
+            WHERE b.status = 'pending' AND b.provider = j.provider AND NOT b.parked
               AND (b.priority, b.position, b.id) < (j.priority, j.position, j.id)
             LIMIT 10000) AS before) END AS jobs_before
   FROM generation_job j

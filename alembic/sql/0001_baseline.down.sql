@@ -10,9 +10,9 @@ DROP TABLE generation.dashboard_session, generation.api_token, generation.api_to
   generation.staged_image, generation.swept_upload, generation.maintenance_task, generation.provider_gate,
   generation.worker_process, generation.fleet_setting;
 DROP TYPE generation.planned_generation;
-DROP FUNCTION generation.tell_of_endings, generation.tell_of_breaker, generation.tell_of_low_credits,
+DROP FUNCTION generation.write_job_deliveries, generation.write_breaker_delivery, generation.write_low_credits_delivery,
   generation.webhook_body, generation.webhook_moment, generation.refund_generation, generation.refuse_change,
   generation.refuse_change_of_history, generation.refuse_change_of_request, generation.refuse_delete,
   generation.refuse_insert, generation.refuse_payload, generation.refuse_transition, generation.refuse_truncate,
   generation.gate_stamp, generation.gate_count, generation.gate_room_in, generation.gate_sum, generation.gate_window,
-  generation.gate_tenth, generation.generation_uuid;
+  generation.gate_decisecond, generation.generation_uuid;

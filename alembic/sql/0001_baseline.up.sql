@@ -106,7 +106,7 @@ CREATE TABLE generation.provider_gate (
 ALTER TABLE generation.provider_gate ALTER COLUMN used SET STORAGE PLAIN;
 
 -- The number of the tenth of a second in which a moment lies.
-CREATE FUNCTION generation.gate_tenth(moment timestamptz) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE
+CREATE FUNCTION generation.gate_decisecond(moment timestamptz) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN floor(extract(epoch FROM moment) * 10)::bigint;
 
 -- The window moved on to the tenth «head». One that lies behind changes nothing: a clock that is set back frees no room.
@@ -219,7 +219,7 @@ CREATE TABLE generation.generation_job (
   crashes             integer     NOT NULL DEFAULT 0,
   waits               integer     NOT NULL DEFAULT 0,
   has_answer          boolean     NOT NULL DEFAULT false,
-  held                boolean     NOT NULL DEFAULT false,
+  parked                boolean     NOT NULL DEFAULT false,
   run_at              timestamptz NOT NULL DEFAULT clock_timestamp(),
   deadline_at         timestamptz NOT NULL DEFAULT clock_timestamp() + interval '1 day',
   lease_token         uuid,
@@ -269,12 +269,12 @@ CREATE TABLE generation.generation_job (
         autovacuum_analyze_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 
 -- A claim reads the head of its lane in this index. Jobs that are not due, or done, are not in it.
-CREATE INDEX generation_job_claim ON generation.generation_job (provider, held, priority, position, id) WHERE status = 'pending';
+CREATE INDEX generation_job_claim ON generation.generation_job (provider, parked, priority, position, id) WHERE status = 'pending';
 CREATE INDEX generation_job_answered ON generation.generation_job (provider) WHERE status = 'pending' AND has_answer;
 CREATE INDEX generation_job_movable ON generation.generation_job (provider, priority, position, id)
   WHERE status = 'pending' AND fallback_provider IS NOT NULL;
 -- Finds the jobs that were put aside and whose pause is over.
-CREATE INDEX generation_job_held ON generation.generation_job (kind, user_id) WHERE status = 'pending' AND held;
+CREATE INDEX generation_job_parked ON generation.generation_job (kind, user_id) WHERE status = 'pending' AND parked;
 CREATE INDEX generation_job_due ON generation.generation_job (run_at) WHERE status IN ('scheduled', 'rate_limited');
 -- The end of a user's line, and what they have in it that is not paid yet.
 CREATE INDEX generation_job_waiting ON generation.generation_job (user_id, status, position) INCLUDE (cost, debited)
@@ -1022,7 +1022,7 @@ RETURN jsonb_build_object('type', $1, 'timestamp', generation.webhook_moment($2)
 -- Writes the deliveries of jobs that have ended, whoever has ended them: a worker, cancel_generation or a person in psql. Once
 -- a statement, for all of its jobs: without an endpoint a settlement of hundreds asks one small question. As the owner: whoever
 -- may end a job need have no right to the outbox.
-CREATE FUNCTION generation.tell_of_endings() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION generation.write_job_deliveries() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF NOT EXISTS (SELECT FROM generation.webhook_endpoint WHERE disabled_at IS NULL) THEN
     RETURN NULL;
@@ -1046,10 +1046,10 @@ BEGIN
 END $$;
 
 CREATE TRIGGER tell AFTER UPDATE ON generation.generation_job REFERENCING NEW TABLE AS changed
-  FOR EACH STATEMENT EXECUTE FUNCTION generation.tell_of_endings();
+  FOR EACH STATEMENT EXECUTE FUNCTION generation.write_job_deliveries();
 
 -- A breaker that opens stops everything that needs its key: an event for operators, so not for endpoints of one user.
-CREATE FUNCTION generation.tell_of_breaker() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION generation.write_breaker_delivery() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   INSERT INTO generation.webhook_delivery (endpoint_id, event, body)
   SELECT e.id, 'breaker.opened', generation.webhook_body('breaker.opened', NEW.opened_at, jsonb_build_object(
@@ -1060,11 +1060,11 @@ BEGIN
 END $$;
 
 CREATE TRIGGER tell AFTER UPDATE ON generation.provider_gate FOR EACH ROW
-  WHEN (NEW.breaker = 'open' AND OLD.breaker <> 'open') EXECUTE FUNCTION generation.tell_of_breaker();
+  WHEN (NEW.breaker = 'open' AND OLD.breaker <> 'open') EXECUTE FUNCTION generation.write_breaker_delivery();
 
 -- Sends credits.low when a balance falls below the setting credits_low, and again when it does so again. Once a statement, as
 -- above. Of the entries that one statement makes for a user, only the one that crosses the threshold counts.
-CREATE FUNCTION generation.tell_of_low_credits() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION generation.write_low_credits_delivery() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF NOT EXISTS (SELECT FROM generation.webhook_endpoint WHERE disabled_at IS NULL AND 'credits.low' = ANY (events)) THEN
     RETURN NULL;
@@ -1080,7 +1080,7 @@ BEGIN
 END $$;
 
 CREATE TRIGGER tell AFTER INSERT ON generation.credit_entry REFERENCING NEW TABLE AS added
-  FOR EACH STATEMENT EXECUTE FUNCTION generation.tell_of_low_credits();
+  FOR EACH STATEMENT EXECUTE FUNCTION generation.write_low_credits_delivery();
 
 -- Access: keys, sessions, the audit trail -------------------------------------------------------------------------------
 
@@ -1186,12 +1186,12 @@ REVOKE ALL ON SEQUENCE generation.audit_event_id_seq, generation.webhook_batch_i
 REVOKE ALL ON TYPE generation.planned_generation FROM PUBLIC;
 REVOKE ALL ON FUNCTION generation.adjust_credits, generation.cancel_generation, generation.enqueue_generation,
   generation.enqueue_generations, generation.gate_count, generation.gate_limit, generation.gate_room_in,
-  generation.gate_stamp, generation.gate_sum, generation.gate_tenth, generation.gate_window,
+  generation.gate_stamp, generation.gate_sum, generation.gate_decisecond, generation.gate_window,
   generation.generation_is_a_moment, generation.generation_length, generation.generation_line_end,
   generation.generation_pauses, generation.generation_payload_problem, generation.generation_price,
   generation.generation_request_problem, generation.generation_uuid, generation.grant_credits, generation.offer_providers,
   generation.post_credits, generation.refund_generation, generation.refuse_change, generation.refuse_change_of_history,
   generation.refuse_change_of_request, generation.refuse_delete, generation.refuse_insert, generation.refuse_payload,
-  generation.refuse_transition, generation.refuse_truncate, generation.tell_of_breaker, generation.tell_of_endings,
-  generation.tell_of_low_credits, generation.webhook_body, generation.webhook_moment
+  generation.refuse_transition, generation.refuse_truncate, generation.write_breaker_delivery, generation.write_job_deliveries,
+  generation.write_low_credits_delivery, generation.webhook_body, generation.webhook_moment
   FROM PUBLIC;

@@ -51,7 +51,7 @@ generation_job = sa.Table(
     sa.Column("has_answer", sa.Boolean, nullable=False),
     sa.Column("fallback_provider", sa.Text),
     sa.Column("traceparent", sa.Text),
-    sa.Column("held", sa.Boolean, nullable=False),
+    sa.Column("parked", sa.Boolean, nullable=False),
 )
 job = generation_job.c
 WAITING = sa.text("status IN ('pending', 'scheduled', 'rate_limited')")
@@ -59,7 +59,7 @@ WAITING = sa.text("status IN ('pending', 'scheduled', 'rate_limited')")
 sa.Index(
     "generation_job_claim",
     job.provider,
-    job.held,
+    job.parked,
     job.priority,
     job.position,
     job.id,
@@ -116,7 +116,7 @@ sa.Index(
     postgresql_where=sa.text("status = 'pending' AND fallback_provider IS NOT NULL"),
 )
 
-sa.Index("generation_job_held", job.kind, job.user_id, postgresql_where=sa.text("status = 'pending' AND held"))
+sa.Index("generation_job_parked", job.kind, job.user_id, postgresql_where=sa.text("status = 'pending' AND parked"))
 
 
 # Who may ask over HTTP.

@@ -14,7 +14,7 @@ from tests.support.jobs import PROMPT, balance, grant, job, offer_local
 
 OPEN = {
     "enqueue_generation", "enqueue_generations", "cancel_generation", "post_credits", "grant_credits", "adjust_credits",
-    "tell_of_endings", "tell_of_breaker", "tell_of_low_credits",
+    "write_job_deliveries", "write_breaker_delivery", "write_low_credits_delivery",
 }  # fmt: skip
 """The functions that run as their owner, as far as we know."""
 ENQUEUE = f"SELECT id FROM {quoted(SCHEMA)}.enqueue_generation('text_to_image', 'ada', %s)"

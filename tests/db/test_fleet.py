@@ -110,7 +110,7 @@ def test_workers(connection: Connection, queries: Queries, change: str, state: s
 def test_what_waits_for_each_provider(connection: Connection, queries: Queries):
     assert fleet.list_lanes(queries, cap=100) == [("local", 4, 0, 1, 1, 100)]
     assert fleet.list_lanes(queries, cap=2) == [("local", 2, 0, 1, 1, 2)]
-    connection.execute("UPDATE generation_job SET held = true WHERE user_id = 'ada' AND status = 'pending'")
+    connection.execute("UPDATE generation_job SET parked = true WHERE user_id = 'ada' AND status = 'pending'")
     jobs.put_job(connection, "scheduled", kind="image_processing", provider="none")
     assert fleet.list_lanes(queries, cap=100) == [("local", 1, 3, 1, 1, 100), ("none", 0, 0, 1, 0, 100)]
 

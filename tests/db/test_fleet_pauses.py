@@ -49,7 +49,7 @@ def claimed(worker: Worker) -> set[str]:
 
 
 def held(connection: Connection) -> int:
-    row = connection.execute("SELECT count(*) FROM generation_job WHERE held").fetchone()
+    row = connection.execute("SELECT count(*) FROM generation_job WHERE parked").fetchone()
     assert row is not None
     return row[0]
 
@@ -263,13 +263,13 @@ def test_a_job_that_is_held_wrongly_is_freed_by_maintenance_and_one_that_is_not_
     worker: Worker, connection: Connection
 ):
     wrongly, paused = put(connection, user="bob"), put(connection)
-    connection.execute("UPDATE generation_job SET held = true WHERE id = %s", (wrongly,))
+    connection.execute("UPDATE generation_job SET parked = true WHERE id = %s", (wrongly,))
     pause(connection, USER, by=ADA)
     assert claimed(worker) == set()
     assert (worker.store.park_paused_jobs(limit=10), worker.store.unpark_jobs(limit=10)) == (1, 1)
     assert claimed(worker) == {wrongly}
     assert worker.store.unpark_jobs(limit=10) == 0
-    row = connection.execute("SELECT held FROM generation_job WHERE id = %s", (paused,)).fetchone()
+    row = connection.execute("SELECT parked FROM generation_job WHERE id = %s", (paused,)).fetchone()
     assert row == (True,)
 
 

@@ -13,7 +13,7 @@ SELECT id,
 -- name: gates
 -- The gates of the providers' keys: how much of the limit the last minute has used, and why a gate is closed.
 SELECT key_label, provider, calls_per_minute,
-       generation.gate_sum(generation.gate_window(used, head, generation.gate_tenth(statement_timestamp())))::integer AS used,
+       generation.gate_sum(generation.gate_window(used, head, generation.gate_decisecond(statement_timestamp())))::integer AS used,
        CASE WHEN breaker = 'open' AND probe_job IS NOT NULL AND open_until > statement_timestamp() THEN 'probing'
             WHEN breaker = 'open' THEN 'open'
             WHEN closed_until > statement_timestamp() THEN 'limited' ELSE 'ok' END AS state,
@@ -50,10 +50,10 @@ WITH RECURSIVE lane (provider) AS (
 )
 SELECT provider,
        (SELECT count(*) FROM (SELECT FROM generation.generation_job j
-                               WHERE j.status = 'pending' AND j.provider = waits.provider AND NOT held
+                               WHERE j.status = 'pending' AND j.provider = waits.provider AND NOT parked
                                ORDER BY priority, position, id LIMIT %(cap)s) AS line) AS pending,
        (SELECT count(*) FROM (SELECT FROM generation.generation_job j
-                               WHERE j.status = 'pending' AND j.provider = waits.provider AND held
+                               WHERE j.status = 'pending' AND j.provider = waits.provider AND parked
                                ORDER BY priority, position, id LIMIT %(cap)s) AS aside) AS parked,
        coalesce(due.scheduled, 0) AS scheduled, coalesce(due.rate_limited, 0) AS rate_limited,
        %(cap)s::bigint AS cap

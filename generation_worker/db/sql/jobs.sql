@@ -123,7 +123,7 @@ SELECT s.status, count(l.status), (SELECT count(*) FROM latest) < %(cap)s
 -- order of an index that has only its rows.
 WITH scanned AS MATERIALIZED (
   (SELECT 'pending' AS part, status FROM generation.generation_job
-    WHERE status = 'pending' ORDER BY provider, held, priority, position, id LIMIT %(cap)s + 1)
+    WHERE status = 'pending' ORDER BY provider, parked, priority, position, id LIMIT %(cap)s + 1)
   UNION ALL
   (SELECT 'due', status FROM generation.generation_job
     WHERE status IN ('scheduled', 'rate_limited') ORDER BY run_at LIMIT %(cap)s + 1)
@@ -273,7 +273,7 @@ SELECT user_id, seq, kind, amount, balance_after, reason, created_at
 -- and the queue positions of those near the head of their lanes. Each job is looked up by itself (LIMIT 1): for a join of many,
 -- the planner may scan the whole table.
 WITH preview AS MATERIALIZED (
-  SELECT j.id, j.provider, j.status, j.held AS parked, j.locked_by AS worker, left(j.payload ->> 'prompt', 500) AS prompt,
+  SELECT j.id, j.provider, j.status, j.parked, j.locked_by AS worker, left(j.payload ->> 'prompt', 500) AS prompt,
          CASE WHEN pg_column_size(j.payload) < 8000 THEN j.payload -> 'inputs' END AS inputs,
          CASE j.kind WHEN 'image_processing'
               THEN jsonb_path_query_array(j.payload, '$.operations[*].type') END AS operations,
@@ -286,7 +286,7 @@ WITH preview AS MATERIALIZED (
     CROSS JOIN LATERAL (
       SELECT h.id, row_number() OVER (ORDER BY h.priority, h.position, h.id) - 1 AS queue_position FROM (
         SELECT j.id, j.priority, j.position FROM generation.generation_job j
-         WHERE j.status = 'pending' AND j.provider = lane.provider AND NOT j.held
+         WHERE j.status = 'pending' AND j.provider = lane.provider AND NOT j.parked
          ORDER BY j.priority, j.position, j.id LIMIT %(head)s) AS h) AS head
 )
 SELECT preview.id, preview.parked, preview.worker, preview.prompt, preview.inputs, preview.operations, preview.images,
@@ -306,7 +306,7 @@ SELECT name, value ->> 'reason' AS reason, updated_at AS since, updated_by AS by
 -- The number of jobs before a pending one in its lane, up to a cap. No row if it is not pending.
 SELECT (SELECT count(*) FROM (
           SELECT FROM generation.generation_job b
-           WHERE b.status = 'pending' AND b.provider = j.provider AND NOT b.held
+           WHERE b.status = 'pending' AND b.provider = j.provider AND NOT b.parked
              AND (b.priority, b.position, b.id) < (j.priority, j.position, j.id)
            LIMIT %(cap)s) AS before) AS position
   FROM generation.generation_job j WHERE j.id = %(id)s AND j.status = 'pending'
@@ -330,7 +330,7 @@ SELECT lane.provider, oldest.id, oldest.user_id, oldest.kind, oldest.run_at AS s
   FROM lane CROSS JOIN LATERAL (
     SELECT * FROM (
       SELECT id, user_id, kind, run_at FROM generation.generation_job
-       WHERE status = 'pending' AND provider = lane.provider AND NOT held
+       WHERE status = 'pending' AND provider = lane.provider AND NOT parked
        ORDER BY priority, position, id LIMIT %(cap)s) AS front
      ORDER BY run_at, id LIMIT 1) AS oldest
  ORDER BY seconds DESC
@@ -403,7 +403,7 @@ WITH job AS MATERIALIZED (
    WHERE id = %(id)s AND status IN ('pending', 'scheduled', 'rate_limited') FOR NO KEY UPDATE
 ), front AS (
   SELECT j.priority, j.position FROM job JOIN generation.generation_job j ON j.provider = job.provider
-   WHERE j.status = 'pending' AND NOT j.held AND j.id <> job.id AND isfinite(j.position)
+   WHERE j.status = 'pending' AND NOT j.parked AND j.id <> job.id AND isfinite(j.position)
    ORDER BY j.priority, j.position, j.id LIMIT 1
 ), place AS (
   SELECT job.*, coalesce((front.priority, front.position) <= (job.priority, job.position), false) AS behind,

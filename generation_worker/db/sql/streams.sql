@@ -72,7 +72,7 @@ WITH mark AS MATERIALIZED (
     CROSS JOIN LATERAL (
       SELECT h.id, row_number() OVER (ORDER BY h.priority, h.position, h.id) - 1 AS queue_position FROM (
         SELECT j.id, j.priority, j.position FROM generation.generation_job j
-         WHERE j.status = 'pending' AND j.provider = lane.provider AND NOT j.held
+         WHERE j.status = 'pending' AND j.provider = lane.provider AND NOT j.parked
          ORDER BY j.priority, j.position, j.id LIMIT %(head)s) AS h) AS head
    WHERE head.id = ANY (%(jobs)s::uuid[])
 )

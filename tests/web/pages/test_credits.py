@@ -167,11 +167,11 @@ def test_a_user_is_paused_and_resumed(sign_in: SignIn, connection: Connection, p
     assert paused.said == "Jobs of ada are not started any more."
     assert "too much of it" in paused.text
     assert audited(connection)[1:] == ("pause", "setting:paused.user.ada", "too much of it")
-    assert connection.execute("SELECT count(*) FROM generation_job WHERE held").fetchone() != (0,)
+    assert connection.execute("SELECT count(*) FROM generation_job WHERE parked").fetchone() != (0,)
     assert "Paused since" not in browser.open("/dashboard/users/bob").text
     resumed = browser.send(paused.form("Resume"))
     assert resumed.said == "Jobs of ada are started again."
-    assert connection.execute("SELECT count(*) FROM generation_job WHERE held").fetchone() == (0,)
+    assert connection.execute("SELECT count(*) FROM generation_job WHERE parked").fetchone() == (0,)
 
 
 def test_every_character_may_stand_in_an_id(sign_in: SignIn, connection: Connection):

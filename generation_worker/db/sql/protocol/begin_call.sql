@@ -29,7 +29,7 @@ WITH kept AS MATERIALIZED (
   SELECT clock_timestamp() AS now, job.* FROM job
 ), counted AS MATERIALIZED (
   SELECT g.key_label, g.provider, g.calls_per_minute, g.opened_for, g.closed_for, now, clock.fallback_provider,
-         greatest(g.head, generation.gate_tenth(now)) AS tenth, generation.gate_window(g.used, g.head, generation.gate_tenth(now)) AS window_now,
+         greatest(g.head, generation.gate_decisecond(now)) AS decisecond, generation.gate_window(g.used, g.head, generation.gate_decisecond(now)) AS window_now,
          greatest(extract(epoch FROM g.closed_until - now), 0)::float8 AS limited_for,
          CASE WHEN g.breaker = 'open' AND g.probe_job IS DISTINCT FROM clock.id
               THEN greatest(extract(epoch FROM g.open_until - now), 1)::float8 ELSE 0 END AS open_for
@@ -37,12 +37,12 @@ WITH kept AS MATERIALIZED (
 ), judged AS MATERIALIZED (
   SELECT *, CASE WHEN open_for > 0 THEN open_for
                  WHEN limited_for > 0 THEN limited_for
-                 WHEN NOT has_permit AND generation.gate_sum(window_now) >= calls_per_minute THEN greatest(generation.gate_room_in(window_now, tenth, now), 0.1)
+                 WHEN NOT has_permit AND generation.gate_sum(window_now) >= calls_per_minute THEN greatest(generation.gate_room_in(window_now, decisecond, now), 0.1)
             END AS closed,
             CASE WHEN open_for > 0 THEN opened_for
                  WHEN limited_for > 0 THEN closed_for
                  ELSE format('%%s calls a minute are used up', calls_per_minute) END AS reason
-    FROM (SELECT *, coalesce(window_now[greatest(0, least(606, 606 - tenth + %(permit)s::bigint))::int] > 0, false) AS has_permit FROM counted) c
+    FROM (SELECT *, coalesce(window_now[greatest(0, least(606, 606 - decisecond + %(permit)s::bigint))::int] > 0, false) AS has_permit FROM counted) c
 ), told AS MATERIALIZED (
   SELECT *, CASE WHEN closed > 0 AND (
                    open_for > 0 AND fallback_provider IS NOT NULL
@@ -59,10 +59,10 @@ WITH kept AS MATERIALIZED (
      AND NOT EXISTS (SELECT FROM told WHERE wait IS NOT NULL)
   RETURNING number
 ), stamped AS (
-  UPDATE generation.provider_gate g SET used = generation.gate_stamp(c.window_now, c.tenth, CASE WHEN c.has_permit THEN %(permit)s::bigint END), head = c.tenth
+  UPDATE generation.provider_gate g SET used = generation.gate_stamp(c.window_now, c.decisecond, CASE WHEN c.has_permit THEN %(permit)s::bigint END), head = c.decisecond
     FROM told c
    WHERE g.key_label = c.key_label AND EXISTS (SELECT FROM begun)
-     AND (NOT c.has_permit OR c.tenth > %(permit)s::bigint + 1)
+     AND (NOT c.has_permit OR c.decisecond > %(permit)s::bigint + 1)
   RETURNING g.head
 )
 SELECT clock.cancel_requested, past.paid, coalesce(kept.number, (SELECT number FROM begun)) AS number, kept.provider_ref AS resume,

@@ -33,7 +33,7 @@ WITH paused AS MATERIALIZED (
   SELECT job.* FROM lane CROSS JOIN LATERAL (
     SELECT j.id, j.user_id, j.priority, j.position, j.debited, j.cost
       FROM generation.generation_job j
-     WHERE j.status = 'pending' AND j.provider = lane.provider AND NOT j.held
+     WHERE j.status = 'pending' AND j.provider = lane.provider AND NOT j.parked
        AND NOT ARRAY['paused.user.' || j.user_id, 'paused.kind.' || j.kind] && ARRAY(SELECT name FROM paused)
        AND j.id <> ALL (%(left_out)s::uuid[]) AND (%(rehearsed)s::uuid IS NULL OR j.id = %(rehearsed)s::uuid)
        AND (j.priority, j.position, j.id) >= (lane.priority, lane.position, lane.id)

@@ -25,20 +25,20 @@ WITH paused AS MATERIALIZED (
   SELECT g.* FROM generation.provider_gate g JOIN lane ON lane.provider = g.provider AND lane.gated
    WHERE g.key_label = ANY (%(keys)s::text[])
      AND EXISTS (SELECT FROM generation.generation_job j
-                  WHERE j.status = 'pending' AND j.provider = lane.provider AND NOT j.held
+                  WHERE j.status = 'pending' AND j.provider = lane.provider AND NOT j.parked
                     AND (j.priority, j.position, j.id) >= (lane.priority, lane.position, lane.id))
    ORDER BY g.key_label FOR NO KEY UPDATE OF g
 ), clock AS MATERIALIZED (
   SELECT clock_timestamp() AS now FROM (SELECT count(*) FROM gate) AS gates_are_locked
 ), counted AS MATERIALIZED (
-  SELECT g.*, greatest(g.head, generation.gate_tenth(now)) AS tenth, generation.gate_window(g.used, g.head, generation.gate_tenth(now)) AS window_now, now,
+  SELECT g.*, greatest(g.head, generation.gate_decisecond(now)) AS decisecond, generation.gate_window(g.used, g.head, generation.gate_decisecond(now)) AS window_now, now,
          greatest(extract(epoch FROM g.closed_until - now), extract(epoch FROM g.open_until - now), 0)::float8 AS closed_for_seconds
     FROM gate g CROSS JOIN clock
 ), room AS MATERIALIZED (
   SELECT *, sum(room) OVER (PARTITION BY provider ORDER BY room DESC, key_label) - room AS before,
          sum(room) OVER (PARTITION BY provider) AS in_lane,
          CASE WHEN closed_for_seconds > 0 THEN closed_for_seconds
-              ELSE generation.gate_room_in(window_now, tenth, now) END AS opens_in
+              ELSE generation.gate_room_in(window_now, decisecond, now) END AS opens_in
     FROM (SELECT *, CASE WHEN closed_for_seconds > 0 THEN 0
                          ELSE least(greatest(calls_per_minute - generation.gate_sum(window_now), 0),
                                     CASE breaker WHEN 'open' THEN 1 ELSE calls_per_minute END) END AS room
@@ -47,7 +47,7 @@ WITH paused AS MATERIALIZED (
   SELECT job.*, lane.provider, lane.gated FROM lane CROSS JOIN LATERAL (
     SELECT j.id, j.user_id, j.priority, j.position, j.debited, j.cost
       FROM generation.generation_job j
-     WHERE j.status = 'pending' AND j.provider = lane.provider AND NOT j.held
+     WHERE j.status = 'pending' AND j.provider = lane.provider AND NOT j.parked
        AND NOT ARRAY['paused.user.' || j.user_id, 'paused.kind.' || j.kind] && ARRAY(SELECT name FROM paused)
        AND j.id <> ALL (%(left_out)s::uuid[]) AND (%(rehearsed)s::uuid IS NULL OR j.id = %(rehearsed)s::uuid)
        AND NOT (lane.gated AND j.has_answer)
@@ -105,11 +105,11 @@ WITH paused AS MATERIALIZED (
     FROM (SELECT id, provider, gated, priority, position, false AS pays FROM picked WHERE owed = 0
           UNION ALL SELECT id, provider, gated, priority, position, true FROM judged WHERE paid) s
 ), permit AS MATERIALIZED (
-  SELECT s.id, r.key_label, r.tenth FROM start s
+  SELECT s.id, r.key_label, r.decisecond FROM start s
     JOIN room r ON r.provider = s.provider AND s.turn > r.before AND s.turn <= r.before + r.room
 ), taken AS (
   UPDATE generation.provider_gate g
-     SET used = generation.gate_count(r.window_now, 606, t.calls), head = r.tenth,
+     SET used = generation.gate_count(r.window_now, 606, t.calls), head = r.decisecond,
          open_until = CASE g.breaker WHEN 'open' THEN r.now + interval '2 minutes' END,
          probe_job = CASE g.breaker WHEN 'open' THEN t.job END
     FROM room r JOIN (SELECT key_label, count(*) AS calls, (array_agg(id))[1] AS job FROM permit GROUP BY key_label) t USING (key_label)
@@ -125,7 +125,7 @@ WITH paused AS MATERIALIZED (
    WHERE j.id = s.id
   RETURNING j.id::text, j.kind, j.user_id, j.provider, j.payload::text, j.cost, j.attempt, j.max_attempts, j.crashes, j.waits,
             j.lease_token::text, (extract(epoch FROM j.deadline_at) - extract(epoch FROM clock_timestamp()))::float8 AS seconds_left,
-            permit.key_label, permit.tenth AS permit,
+            permit.key_label, permit.decisecond AS permit,
             j.priority, to_jsonb(j.position) #>> '{}' AS position,
             (extract(epoch FROM clock_timestamp()) - extract(epoch FROM greatest(j.run_at, j.created_at)))::float8 AS waited,
             (extract(epoch FROM clock_timestamp()) - extract(epoch FROM j.created_at))::float8 AS age, j.traceparent

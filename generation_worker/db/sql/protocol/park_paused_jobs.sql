@@ -14,13 +14,13 @@ WITH RECURSIVE paused AS MATERIALIZED (
 ), front AS MATERIALIZED (
   SELECT job.* FROM lane CROSS JOIN LATERAL (
     SELECT j.id, j.kind, j.user_id FROM generation.generation_job j
-     WHERE j.status = 'pending' AND j.provider = lane.provider AND NOT j.held
+     WHERE j.status = 'pending' AND j.provider = lane.provider AND NOT j.parked
      ORDER BY j.priority, j.position, j.id LIMIT %(limit)s) job
 ), found AS MATERIALIZED (
   SELECT j.id FROM generation.generation_job j
    WHERE j.id = ANY (ARRAY(SELECT id FROM front WHERE 'paused.user.' || user_id IN (SELECT name FROM paused)
                                                    OR 'paused.kind.' || kind IN (SELECT name FROM paused)))
-     AND j.status = 'pending' AND NOT j.held
+     AND j.status = 'pending' AND NOT j.parked
    ORDER BY j.id FOR NO KEY UPDATE SKIP LOCKED
 )
-UPDATE generation.generation_job j SET held = true FROM found WHERE j.id = found.id
+UPDATE generation.generation_job j SET parked = true FROM found WHERE j.id = found.id

@@ -15,7 +15,7 @@ WITH known AS (
   DELETE FROM generation.worker_process WHERE seen_at < statement_timestamp() - interval '1 day' AND id <> %(worker)s
 ), gate AS (
   INSERT INTO generation.provider_gate (key_label, provider, calls_per_minute, given_per_minute, head)
-  SELECT label, provider, generation.gate_limit(label, provider, calls), calls, generation.gate_tenth(clock_timestamp())
+  SELECT label, provider, generation.gate_limit(label, provider, calls), calls, generation.gate_decisecond(clock_timestamp())
     FROM unnest(%(keys)s::text[], %(key_providers)s::text[], %(limits)s::int[]) AS key (label, provider, calls) ORDER BY label
   ON CONFLICT (key_label) DO UPDATE
      SET head = greatest(provider_gate.head, excluded.head),
@@ -26,7 +26,7 @@ WITH known AS (
          open_until = CASE provider_gate.breaker WHEN 'open' THEN least(provider_gate.open_until, clock_timestamp()) END
 ), without_key AS (
   DELETE FROM generation.provider_gate g
-   WHERE g.head < generation.gate_tenth(statement_timestamp() - interval '1 day')
+   WHERE g.head < generation.gate_decisecond(statement_timestamp() - interval '1 day')
      AND coalesce(greatest(g.closed_until, g.open_until) < statement_timestamp() - interval '1 day', true)
      AND g.key_label <> ALL (%(keys)s) AND NOT EXISTS (SELECT FROM generation.worker_process w WHERE g.key_label = ANY (w.keys))
 )

@@ -4,17 +4,17 @@
 WITH gate AS MATERIALIZED (
   SELECT * FROM generation.provider_gate WHERE key_label = %(key_label)s FOR NO KEY UPDATE
 ), counted AS MATERIALIZED (
-  SELECT g.*, now, greatest(g.head, generation.gate_tenth(now)) AS tenth, generation.gate_window(g.used, g.head, generation.gate_tenth(now)) AS window_now
+  SELECT g.*, now, greatest(g.head, generation.gate_decisecond(now)) AS decisecond, generation.gate_window(g.used, g.head, generation.gate_decisecond(now)) AS window_now
     FROM gate g CROSS JOIN LATERAL (SELECT clock_timestamp() AS now WHERE g.key_label IS NOT NULL) AS clock
 ), judged AS MATERIALIZED (
   SELECT *, CASE WHEN open_for > 0 THEN open_for
                  WHEN limited_for > 0 THEN limited_for
-                 WHEN NOT has_permit AND generation.gate_sum(window_now) >= calls_per_minute THEN greatest(generation.gate_room_in(window_now, tenth, now), 0.1)
+                 WHEN NOT has_permit AND generation.gate_sum(window_now) >= calls_per_minute THEN greatest(generation.gate_room_in(window_now, decisecond, now), 0.1)
             END AS closed,
             CASE WHEN open_for > 0 THEN opened_for
                  WHEN limited_for > 0 THEN closed_for
                  ELSE format('%%s calls a minute are used up', calls_per_minute) END AS reason
-    FROM (SELECT *, coalesce(window_now[greatest(0, least(606, 606 - tenth + %(permit)s::bigint))::int] > 0, false) AS has_permit,
+    FROM (SELECT *, coalesce(window_now[greatest(0, least(606, 606 - decisecond + %(permit)s::bigint))::int] > 0, false) AS has_permit,
                  greatest(extract(epoch FROM closed_until - now), 0)::float8 AS limited_for,
                  CASE WHEN breaker = 'open' AND probe_job IS DISTINCT FROM %(job_id)s::uuid
                       THEN greatest(extract(epoch FROM open_until - now), 1)::float8 ELSE 0 END AS open_for
@@ -28,10 +28,10 @@ WITH gate AS MATERIALIZED (
                  THEN 0 ELSE closed END AS wait
     FROM judged t
 ), stamped AS (
-  UPDATE generation.provider_gate g SET used = generation.gate_stamp(j.window_now, j.tenth, CASE WHEN j.has_permit THEN %(permit)s::bigint END), head = j.tenth
+  UPDATE generation.provider_gate g SET used = generation.gate_stamp(j.window_now, j.decisecond, CASE WHEN j.has_permit THEN %(permit)s::bigint END), head = j.decisecond
     FROM told j WHERE g.key_label = j.key_label AND j.wait IS NULL
 ), noted AS (
   UPDATE generation.provider_call c SET started_at = j.now
     FROM told j WHERE c.job_id = %(job_id)s AND c.number = %(number)s AND j.wait IS NULL
 )
-SELECT tenth AS permit, wait, reason, extract(epoch FROM now - statement_timestamp())::float8 AS stamped_after FROM told
+SELECT decisecond AS permit, wait, reason, extract(epoch FROM now - statement_timestamp())::float8 AS stamped_after FROM told
