@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from fastapi import APIRouter, FastAPI
 
 from generation_worker.config import Settings, describe
-from generation_worker.db.connections import DeskConnections, open_desk_pool
+from generation_worker.db.connections import ApiConnections, open_api_pool
 from generation_worker.db.query import Queries
 from generation_worker.events import Events
 from generation_worker.ports import Images, Storage
@@ -140,8 +140,8 @@ def _list_routers(settings: Settings, *, metrics: bool, notices: bool) -> list[A
 def _open_queries(stack: ExitStack, settings: Settings) -> Queries:
     """On connections of the application's own, so that requests do not take those of the worker."""
     address = settings.require_database()
-    pool = open_desk_pool(address.conninfo, prepare=not address.pooled)
-    return Queries(DeskConnections(stack.enter_context(pool)), schema=address.schema)
+    pool = open_api_pool(address.conninfo, prepare=not address.pooled)
+    return Queries(ApiConnections(stack.enter_context(pool)), schema=address.schema)
 
 
 def _key_limits(settings: Settings) -> KeyLimits:

@@ -1,4 +1,7 @@
-"""Connections: a pool for the statements, and one connection of its own for whoever must not wait for the pool."""
+"""Connections to the database: the worker's pool, connections outside of it, and the pool of the HTTP API.
+
+The server limits how long a statement waits and runs, so that a row locked in psql does not hold up a worker for ever.
+"""
 
 from __future__ import annotations
 
@@ -20,23 +23,20 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 from generation_worker.db.statements import SCHEMA, load_statements
 from generation_worker.ports import StoreBusy, StoreUnavailable
 
-# How long the server lets a statement wait and run: what a person holds in psql must not hold up a worker for ever.
-
-
 LOCK = 5.0
-"""Seconds. Among ourselves locks are held for milliseconds."""
+"""Seconds. Workers hold locks for milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds, counted by the server. What it ends has changed nothing, and may be sent again."""
+    """Seconds, counted by the server. A statement that it ends has changed nothing, and may be sent again."""
 
     lock: float = LOCK
-    """That a statement waits for a lock."""
+    """How long a statement waits for a lock."""
     statement: float = 30.0
-    """That it takes in all."""
+    """How long a statement takes in all."""
     idle: float = 30.0
-    """That a transaction may hold its locks and say nothing."""
+    """How long a transaction may be idle while it holds its locks."""
 
     @classmethod
     def sharing(cls, seconds: float, *, statements: int) -> Limits:
@@ -76,24 +76,24 @@ Row = tuple[Any, ...]
 T = TypeVar("T")
 
 PREPARE_AFTER = 2
-"""A statement that comes back is parsed once for a connection; the hot path has few and long ones."""
+"""A repeated statement is parsed once for a connection; the hot path has few and long ones."""
 PLAN_EACH_TIME = {"plan_cache_mode": "force_custom_plan"}
 """Parsed once, but planned for what the tables hold now, which costs a third of a millisecond. A plan that was made
 while they were empty would go through them row by row when a hundred thousand jobs have come in since."""
-TRUSTED_FOR = 1.0
-"""Seconds after which a connection is asked whether it lives before it is lent again."""
+CHECK_AFTER = 1.0
+"""Seconds after which a connection is checked before it is used again."""
 
 
 class PooledConnection(psycopg.Connection[Row]):
-    """Remembers when it was lent the last time."""
+    """Remembers when it was checked the last time."""
 
-    lent_at = -math.inf
+    checked_at = -math.inf
 
 
 def connect(conninfo: str, *, prepare: bool, limits: Limits | None = None, **kwargs: Any) -> psycopg.Connection[Row]:
     """One connection in autocommit mode.
 
-    ``prepare=False`` and no ``limits`` for a pooled address: there, a session's state gets lost or meets others.
+    ``prepare=False`` and no ``limits`` for a pooled address: there, a session's state is lost or reaches other clients.
     Raises psycopg.OperationalError.
     """
     connection = psycopg.connect(
@@ -104,7 +104,7 @@ def connect(conninfo: str, *, prepare: bool, limits: Limits | None = None, **kwa
 
 
 def _session_settings(prepare: bool, limits: Limits | None) -> dict[str, str]:
-    """For a session of our own. Behind a pooler, where nothing is prepared, everything is planned each time anyway."""
+    """The settings of a session of our own. Behind a pooler nothing is prepared, so each statement is planned anyway."""
     return (PLAN_EACH_TIME if prepare else {}) | (limits.for_session() if limits else {})
 
 
@@ -131,7 +131,7 @@ def open_pool(
 ) -> ConnectionPool[Any]:
     """A pool of at most ``size`` connections, as ``connect`` makes them; a statement waits ``timeout`` seconds for one.
 
-    A connection is tried before it is lent: one that died with the server costs a reconnect, not a statement.
+    A connection is checked before it is used: one that died with the server costs a reconnect, not a statement.
     """
     settings = _session_settings(prepare, limits)
     return ConnectionPool(
@@ -144,30 +144,32 @@ def open_pool(
         max_idle=120.0,
         max_lifetime=1800.0,
         configure=lambda connection: _begin_session(connection, settings),
-        check=try_out,
+        check=check_connection,
         open=True,
         name="generation-worker",
     )
 
 
-def try_out(connection: PooledConnection) -> None:
-    """Raise psycopg's error if the connection is dead. A busy one is not asked each time: that would
-    be one more round trip for every statement. A server that goes away says so, and what it said is there to be read.
+def check_connection(connection: PooledConnection) -> None:
+    """Raise psycopg's error if the connection is dead.
+
+    One that is used often is not checked each time, which would be one more round trip for every statement. A server that
+    closes a connection sends a message, which can be seen without a round trip.
     """
     now = time.monotonic()
-    if now - connection.lent_at > TRUSTED_FOR or _was_told_something(connection):
+    if now - connection.checked_at > CHECK_AFTER or _has_unread_input(connection):
         ConnectionPool.check_connection(connection)
-    connection.lent_at = now
+    connection.checked_at = now
 
 
-def _was_told_something(connection: PooledConnection) -> bool:
+def _has_unread_input(connection: PooledConnection) -> bool:
     socket = select.poll()
     socket.register(connection.fileno(), select.POLLIN)
     return bool(socket.poll(0))
 
 
 class OwnConnection:
-    """Lends one connection again and again, and opens it anew when it broke. For one thread."""
+    """One connection, opened again after it broke. For one thread."""
 
     def __init__(self, conninfo: str, *, prepare: bool, limits: Limits | None = None) -> None:
         self._conninfo = conninfo
@@ -194,9 +196,6 @@ class OwnConnection:
             self._connection = None
 
 
-# Runs statements that the worker knows by name, and says of errors whether the server or the statement is to blame.
-
-
 UNAVAILABLE = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
@@ -206,11 +205,11 @@ UNAVAILABLE = (
     PoolTimeout,
     PoolClosed,
 )
-"""Errors that lie in the server's state and will pass; all others lie in what was asked."""
+"""Errors of the server's state, which will pass; all others are errors of the statement."""
 
 
 class Connections(Protocol):
-    """A pool, or anything else that lends a connection in autocommit mode."""
+    """A pool, or another source of connections in autocommit mode."""
 
     def connection(self) -> AbstractContextManager[psycopg.Connection[Row]]: ...
 
@@ -236,11 +235,11 @@ class Runner:
         return found[0] if found else None
 
     def _rows(self, statement: str, *, keep: bool = True, **values: Any) -> list[dict[str, Any]]:
-        """``keep=False``: as if; whatever it changes is rolled back."""
+        """With ``keep=False`` the changes are rolled back."""
         return self._run(dict_row, statement, values, keep=keep).fetchall()
 
     def _change(self, statement: str, **values: Any) -> int:
-        """How many rows it changed, or gave."""
+        """The number of rows that it changed or returned."""
         return self._run(dict_row, statement, values).rowcount
 
     def _run(
@@ -252,7 +251,7 @@ class Runner:
                 cursor = connection.cursor(row_factory=factory)
                 if self._limits is None:
                     return cursor.execute(text, values)
-                with connection.pipeline():  # without a BEGIN all that goes together is one transaction
+                with connection.pipeline():  # without a BEGIN, a pipeline is one transaction
                     apply(connection, self._limits, to="transaction")
                     cursor.execute(text, values)
                 return cursor
@@ -266,25 +265,22 @@ def _undone(connection: psycopg.Connection[Row]) -> AbstractContextManager[objec
     return connection.transaction(force_rollback=True)
 
 
-# Connections for the HTTP API: a few of its own, and none that anybody waits for long.
-
-
 RV = TypeVar("RV")
 
 APPLICATION = "generation-worker api"
 CONNECTIONS = 4
 QUEUE = 40
-"""How many requests may wait for one of them; the next one is told to come again."""
-LENT_WITHIN = 3.0
+"""How many requests may wait for a connection; the next one gets a 503."""
+ACQUIRE_TIMEOUT = 3.0
 """Seconds to wait for a connection."""
-DONE_WITHIN = 5.0
-"""Seconds from then on: for all statements together, whatever the server or the network does."""
+REQUEST_TIMEOUT = 5.0
+"""Seconds for all statements of a request together, whatever the server or the network does."""
 SESSION = PLAN_EACH_TIME | Limits(lock=2.0, statement=4.0, idle=10.0).for_session()
-"""For a session of our own. Behind a pooler, which may give it to others, our own clock is the only limit."""
+"""For a session of our own. Behind a pooler, which shares sessions, the client's deadline is the only limit."""
 
 
-class DeskConnection(PooledConnection):
-    """Gives up on a server that says nothing, which no limit of the server's could do."""
+class ApiConnection(PooledConnection):
+    """Has a deadline on the client's side, for a server that does not answer."""
 
     deadline = math.inf
 
@@ -294,14 +290,14 @@ class DeskConnection(PooledConnection):
             return super().wait(gen, interval, None if left == math.inf else max(0.0, left))
         except errors._WaitTimeout:  # pyright: ignore[reportPrivateUsage] # there is no other name for it
             self.close()
-            raise psycopg.OperationalError(f"no answer within {DONE_WITHIN:g} s") from None
+            raise psycopg.OperationalError(f"no answer within {REQUEST_TIMEOUT:g} s") from None
 
 
-def open_desk_pool(conninfo: str, *, prepare: bool) -> ConnectionPool[DeskConnection]:
-    """Connects when it is first needed: as long as nobody calls, a serverless database may sleep."""
+def open_api_pool(conninfo: str, *, prepare: bool) -> ConnectionPool[ApiConnection]:
+    """Opens its first connection for the first request, so that a serverless database may sleep until then."""
     return ConnectionPool(
         conninfo,
-        connection_class=DeskConnection,
+        connection_class=ApiConnection,
         kwargs={
             "autocommit": True,
             "prepare_threshold": PREPARE_AFTER if prepare else None,
@@ -311,53 +307,50 @@ def open_desk_pool(conninfo: str, *, prepare: bool) -> ConnectionPool[DeskConnec
         min_size=0,
         max_size=CONNECTIONS,
         max_waiting=QUEUE,
-        timeout=LENT_WITHIN,
+        timeout=ACQUIRE_TIMEOUT,
         max_idle=60.0,
-        configure=_begin if prepare else None,
-        check=_try_out,
+        configure=_begin_api_session if prepare else None,
+        check=_check_api_connection,
         open=True,
         name="generation-worker-api",
     )
 
 
-class DeskConnections:
-    """Lends the pool's connections; what keeps the database from answering is raised as StoreUnavailable."""
+class ApiConnections:
+    """Connections of the API's pool. Errors of the server's state are raised as StoreUnavailable."""
 
-    def __init__(self, pool: ConnectionPool[DeskConnection]) -> None:
+    def __init__(self, pool: ConnectionPool[ApiConnection]) -> None:
         self._pool = pool
 
     @contextmanager
     def connection(self) -> Generator[psycopg.Connection[Row]]:
         try:
             with self._pool.connection() as connection:
-                connection.deadline = time.monotonic() + DONE_WITHIN
+                connection.deadline = time.monotonic() + REQUEST_TIMEOUT
                 yield connection
         except UNAVAILABLE as error:
             raise StoreUnavailable(f"the HTTP API's database: {error}") from error
 
 
-def _begin(connection: DeskConnection) -> None:
-    connection.deadline = time.monotonic() + LENT_WITHIN
+def _begin_api_session(connection: ApiConnection) -> None:
+    connection.deadline = time.monotonic() + ACQUIRE_TIMEOUT
     apply(connection, SESSION, to="session")
 
 
-def _try_out(connection: DeskConnection) -> None:
-    connection.deadline = time.monotonic() + LENT_WITHIN
-    try_out(connection)
-
-
-# Asks without getting in anybody's way: on a lent connection, without a change, and not for long.
+def _check_api_connection(connection: ApiConnection) -> None:
+    connection.deadline = time.monotonic() + ACQUIRE_TIMEOUT
+    check_connection(connection)
 
 
 Connection = psycopg.Connection[Row]
 
 
 class TookTooLong(StoreUnavailable):
-    """The question was not answered in its time."""
+    """A query was not answered in time."""
 
 
 class SingleConnection:
-    """One connection, for whoever asks for one."""
+    """One connection as a source of connections, for code that takes a pool otherwise."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -318,9 +318,6 @@ def _config(conninfo: str, **attributes: Any) -> Config:
     return config
 
 
-# Whether a worker can work on this database, asked once, before anything is claimed.
-
-
 START_WITHIN = 30.0
 """Seconds in which the database must answer: a serverless one may have to wake up."""
 REFUSED = ("password authentication failed", "does not exist", "no pg_hba.conf entry")
@@ -330,7 +327,7 @@ REFUSED = ("password authentication failed", "does not exist", "no pg_hba.conf e
 def problems_of(conninfo: str, label: str, *, schema: str = SCHEMA, waiting: Callable[[int, str], None]) -> list[str]:
     """What is wrong with the database called ``label``, each with its remedy; none if a worker can work on it.
 
-    ``waiting`` is told the number of the try and the error whenever the database has not answered yet.
+    ``waiting`` is called with the number of the try and the error whenever the database has not answered.
     """
     try:
         server = _first_answer(conninfo, waiting)

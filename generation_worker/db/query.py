@@ -1,4 +1,4 @@
-"""Where a page of a list ended, as a text that says nothing to whoever carries it."""
+"""Runs the named statements of ``db/sql``, and reads and writes the cursors of lists that are shown in pages."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Generator
@@ -29,11 +29,12 @@ BEGINNING = Mark(datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
 
 
 def write_cursor(mark: Mark) -> str:
+    """An opaque text for the row with which a page ended."""
     return urlsafe_b64encode(f"{mark.at.isoformat()} {mark.id}".encode()).decode().rstrip("=")
 
 
 def read_cursor(text: str | None) -> Mark:
-    """None is the beginning. Raises InvalidRequest for what is no cursor of ours."""
+    """None is the first page. Raises InvalidRequest for a text that is not a cursor of ours."""
     if text is None:
         return BEGINNING
     try:
@@ -51,7 +52,7 @@ def write_number_cursor(number: int) -> str:
 
 
 def read_number_cursor(text: str | None) -> int | None:
-    """None is the beginning. Raises InvalidRequest for what is no cursor of ours."""
+    """None is the first page. Raises InvalidRequest for a text that is not a cursor of ours."""
     if text is None:
         return None
     try:
@@ -65,9 +66,6 @@ def read_number_cursor(text: str | None) -> int | None:
 
 def _foreign() -> InvalidRequest:
     return InvalidRequest("cursor: is not one that a page ended with", "Leave it out to begin anew.")
-
-
-# How statements are run.
 
 
 Row = dict[str, Any]
@@ -142,8 +140,8 @@ class Queries:
 
         Raises StoreUnavailable, of which TookTooLong is one.
         """
-        with read_only(self._connections, seconds=seconds) as lent:
-            yield type(self)(lent, schema=self.schema)
+        with read_only(self._connections, seconds=seconds) as single:
+            yield type(self)(single, schema=self.schema)
 
     @contextmanager
     def connection(self) -> Generator[psycopg.Connection[Any]]:
@@ -162,7 +160,7 @@ class Queries:
 FAR = 10_000
 """How many rows are counted one by one before an estimate, or "or more", has to do."""
 HEAD = 1_000
-"""How many rows of each lane are read to tell the places of many jobs at once."""
+"""How many rows of each lane are read to find the places of many jobs at once."""
 SAMPLE = 50_000
 """How many of the latest final jobs stand for a day."""
 LAST_ENTRY = LAST_EVENT = 2**63 - 1

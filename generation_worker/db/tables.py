@@ -5,9 +5,6 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from generation_worker.domain.schema import SCHEMA
 
-# What all tables have in common.
-
-
 metadata = sa.MetaData(schema=SCHEMA)
 
 Moment = sa.DateTime(timezone=True)
@@ -340,7 +337,7 @@ swept_upload = sa.Table(
 sa.Index("swept_upload_at", swept_upload.c.swept_at)
 
 
-# Endpoints, and what they are told.
+# Endpoints of webhooks, and their deliveries.
 
 
 webhook_endpoint = sa.Table(

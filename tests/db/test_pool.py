@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from psycopg_pool import ConnectionPool
 
-from generation_worker.db.connections import TRUSTED_FOR, open_pool
+from generation_worker.db.connections import CHECK_AFTER, open_pool
 from tests.support.database import Connection, Database
 
 
@@ -42,6 +42,6 @@ def test_a_rested_connection_is_asked(pool: ConnectionPool[Any], connection: Con
     ours = backend(pool)
     before = connection.execute(queries, (ours,)).fetchone()
     with pool.connection() as lent:
-        lent.lent_at -= TRUSTED_FOR
+        lent.checked_at -= CHECK_AFTER
     assert backend(pool) == ours
     assert connection.execute(queries, (ours,)).fetchone() != before

@@ -12,7 +12,7 @@ import pytest
 from fastapi import APIRouter
 
 from generation_worker.db.access import create_token
-from generation_worker.db.connections import DeskConnections, open_desk_pool
+from generation_worker.db.connections import ApiConnections, open_api_pool
 from generation_worker.db.query import Queries
 from generation_worker.domain.token import Scope
 from generation_worker.web.api import jobs as jobs_api
@@ -45,14 +45,14 @@ def serve() -> Iterator[Serve]:
 
 
 @pytest.fixture
-def desk(database: Database) -> Iterator[DeskConnections]:
+def desk(database: Database) -> Iterator[ApiConnections]:
     """The API's own connections to the test's database."""
-    with open_desk_pool(database.conninfo, prepare=not database.pooled) as pool:
-        yield DeskConnections(pool)
+    with open_api_pool(database.conninfo, prepare=not database.pooled) as pool:
+        yield ApiConnections(pool)
 
 
 @pytest.fixture
-def queries(desk: DeskConnections) -> Queries:
+def queries(desk: ApiConnections) -> Queries:
     return Queries(desk, schema=SCHEMA)
 
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from generation_worker.db import connections as desk_pool
+from generation_worker.db import connections as api_pool
 from generation_worker.domain.token import ONE_USER_SCOPES, SCOPES
 from tests.support.database import Connection
 from tests.support.populated import Population
@@ -161,6 +161,6 @@ def database_away(world: World, route: Route) -> httpx.Response:
         ThreadPoolExecutor(1) as pool,
         pytest.MonkeyPatch.context() as patch,
     ):
-        patch.setattr(desk_pool, "DONE_WITHIN", 0.3)  # forty routes need not wait for seconds each
+        patch.setattr(api_pool, "REQUEST_TIMEOUT", 0.3)  # forty routes need not wait for seconds each
         world.connection.execute("LOCK TABLE api_token IN ACCESS EXCLUSIVE MODE")
         return pool.submit(send, world, route, request, headers).result()

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from fastapi.routing import APIRoute
 
-from generation_worker.db.connections import DeskConnections
+from generation_worker.db.connections import ApiConnections
 from generation_worker.db.query import Queries
 from generation_worker.domain.token import ID_LENGTH, SECRET_BYTES, Token, hash_secret, write_key
 from generation_worker.web.api.control import jobs_router, router
@@ -114,7 +114,7 @@ class BoundTokens(Queries):
 
 @every_route
 def test_whoever_sees_one_user_controls_nothing(
-    served: Api, desk: DeskConnections, connection: Connection, asked: Asked
+    served: Api, desk: ApiConnections, connection: Connection, asked: Asked
 ):
     served.app.state.guard = Guard(BoundTokens(desk, schema=SCHEMA), LIMITS)
     bound = {"Authorization": f"Bearer {write_key('0' * ID_LENGTH, SECRET)}"}

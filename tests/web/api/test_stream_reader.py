@@ -19,7 +19,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from generation_worker.db import connections as desk_pool
+from generation_worker.db import connections as api_pool
 from generation_worker.db.access import create_token, revoke_token
 from generation_worker.db.query import Queries, Row
 from generation_worker.db.streams import JobChanges, ReadPoint, StreamStart
@@ -80,7 +80,7 @@ def readers() -> int:
 def sessions(connection: Connection) -> int:
     row = connection.execute(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = %s",
-        [desk_pool.APPLICATION],
+        [api_pool.APPLICATION],
     ).fetchone()
     assert row is not None
     return row[0]
@@ -99,7 +99,7 @@ def test_a_hundred_listeners_have_one_reader(connection: Connection, crowd: Crow
         stream.wait_for(lambda it: it.statuses == ["pending"], "each begins")
     assert asked["start_stream"] == 100
     assert readers() == 1
-    assert sessions(connection) - of_others <= desk_pool.CONNECTIONS
+    assert sessions(connection) - of_others <= api_pool.CONNECTIONS
     before = asked.total()
     looks = asked["read_changes"]
     wait_until(lambda: asked["read_changes"] >= looks + 3, "three looks are taken")
