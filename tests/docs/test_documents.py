@@ -55,7 +55,7 @@ def role(database: Database) -> Iterator[str]:
 def test_the_readme_from_top_to_bottom(
     database: Database, environment: dict[str, str], tmp_path: Path, role: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connection = database.connect_direct()
+    connection = database.connect_direct(options="")
     monkeypatch.setenv("DATABASE_URL", database.direct_conninfo)
     for n, block in enumerate(blocks("README.md")):
         if block.language == "sh" and block.first_line not in NOT_HERE:
@@ -66,9 +66,10 @@ def test_the_readme_from_top_to_bottom(
             query_from_typescript(connection, block, n)
         elif block.language == "python":
             exec(compile(block.text, block.place, "exec"), {})
-    jobs = connection.execute("SELECT status, count(*) FROM generation_job GROUP BY status").fetchall()
+    jobs = connection.execute("SELECT status, count(*) FROM generation.generation_job GROUP BY status").fetchall()
     assert jobs == [("completed", 6)]
-    assert connection.execute("SELECT balance FROM credit_account WHERE user_id = 'ada'").fetchone() == (94,)
+    balance = connection.execute("SELECT balance FROM generation.credit_account WHERE user_id = 'ada'").fetchone()
+    assert balance == (94,)
     check_the_result(connection, tmp_path)
     check_the_role(connection, role)
 
@@ -76,8 +77,8 @@ def test_the_readme_from_top_to_bottom(
 def test_the_page_on_operating_from_top_to_bottom(
     database: Database, environment: dict[str, str], tmp_path: Path, shop: str
 ) -> None:
-    connection = database.connect_direct()
-    connection.execute("SELECT offer_providers(array['local'])")
+    connection = database.connect_direct(options="")
+    connection.execute("SELECT generation.offer_providers(array['local'])")
     for block in blocks("docs/operating.md"):
         if block.language == "sh" and block.first_line not in NOT_HERE:
             run(replace(block, text=block.text.replace("shop_", shop)), environment, tmp_path)
@@ -103,7 +104,7 @@ def query_from_typescript(connection: Connection, block: Block, number: int) -> 
 def check_the_result(connection: Connection, directory: Path) -> None:
     """The example names what a result has, and the image is where it says."""
     [example] = [json.loads(block.text) for block in blocks("README.md") if block.language == "json"]
-    row = connection.execute("SELECT result FROM generation_job ORDER BY created_at LIMIT 1").fetchone()
+    row = connection.execute("SELECT result FROM generation.generation_job ORDER BY created_at LIMIT 1").fetchone()
     assert row is not None
     result = row[0]
     assert result.keys() == example.keys()
@@ -120,15 +121,19 @@ def check_the_role(connection: Connection, role: str) -> None:
     """It can do what the README says and nothing else."""
     connection.execute(f"SET ROLE {role}".encode())
     [(job_id,)] = connection.execute(
-        "SELECT id FROM enqueue_generation('text_to_image', 'ada', '{\"prompt\": \"a tram\"}')"
+        "SELECT id FROM generation.enqueue_generation('text_to_image', 'ada', '{\"prompt\": \"a tram\"}')"
     ).fetchall()
-    assert connection.execute("SELECT status FROM cancel_generation(%s)", (job_id,)).fetchone() == ("cancelled",)
+    for query in (
+        "SELECT status FROM generation.cancel_generation(%s)",
+        "SELECT status FROM generation.generation_job WHERE id = %s",
+    ):
+        assert connection.execute(query, (job_id,)).fetchone() == ("cancelled",)
     for statement in (
-        "UPDATE generation_job SET priority = 1",
-        "UPDATE credit_account SET balance = 1000",
-        "INSERT INTO credit_entry SELECT * FROM credit_entry",
-        "SELECT adjust_credits('ada', 1000)",
-        "SELECT offer_providers(array['other'])",
+        "UPDATE generation.generation_job SET priority = 1",
+        "UPDATE generation.credit_account SET balance = 1000",
+        "INSERT INTO generation.credit_entry SELECT * FROM generation.credit_entry",
+        "SELECT generation.adjust_credits('ada', 1000)",
+        "SELECT generation.offer_providers(array['other'])",
     ):
         with pytest.raises(errors.InsufficientPrivilege):
             connection.execute(statement.encode())

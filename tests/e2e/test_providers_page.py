@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -36,14 +36,24 @@ COPIED = (
     "tests/providers/helpers.py",
     "pyproject.toml",
 )
+
+
+class Anchors(NamedTuple):
+    """The lines in front of which the two pieces of a block go, and what follows the second piece."""
+
+    first: str
+    second: str
+    end: str
+
+
 ANCHORS = {
-    "generation_worker/config/provider_settings.py": ('local = group("Local provider")\n', None),
-    "generation_worker/registrations.py": (
-        "from generation_worker.providers.gemini import GeminiProvider\n",
-        '    Registration(\n        name="local",\n',
+    "generation_worker/config/settings.py": Anchors(
+        'local = group("Local provider")\n', "    local_provider: bool = local(", "\n\n"
+    ),
+    "generation_worker/registrations.py": Anchors(
+        '\nNO_KEY = SecretStr("")\n', '    Registration(\n        name="local",\n', ",\n"
     ),
 }
-"""Where the two pieces of a block go: in front of these lines, or at the end of the file."""
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +80,7 @@ def code() -> Iterator[tuple[re.Match[str], str]]:
             yield place, block.text[place.end() :]
 
 
-def put(file: Path, text: str, anchors: tuple[str, str | None] | None) -> None:
+def put(file: Path, text: str, anchors: Anchors | None) -> None:
     """Make the file, or put the pieces of ``text`` into one that is there."""
     if anchors is None:
         assert not file.exists()
@@ -78,16 +88,11 @@ def put(file: Path, text: str, anchors: tuple[str, str | None] | None) -> None:
         file.write_text(text)
         return
     first, second = AND.split(text)
-    before = file.read_text()
-    after = insert(before, anchors[0], first.strip() + "\n")
-    file.write_text(
-        insert(after, anchors[1], textwrap.indent(second.rstrip() + (",\n" if anchors[1] else "\n"), "    "))
-    )
+    with_first = insert(file.read_text(), anchors.first, first.strip() + "\n")
+    file.write_text(insert(with_first, anchors.second, textwrap.indent(second.rstrip(), "    ") + anchors.end))
 
 
-def insert(text: str, anchor: str | None, piece: str) -> str:
-    if anchor is None:
-        return text + piece
+def insert(text: str, anchor: str, piece: str) -> str:
     assert text.count(anchor) == 1, anchor
     return text.replace(anchor, piece + anchor)
 

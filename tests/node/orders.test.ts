@@ -42,7 +42,7 @@ test("an order and its job are there together", async () => {
   const job = await app.orderImage("ada", "one", KITE);
   assert.deepEqual({ ...job, id: "" }, { id: "", status: "pending", duplicate: false });
   assert.equal(await count(`orders WHERE user_id = 'ada' AND key = 'one' AND job_id = '${job.id}'`), 1);
-  assert.equal(await count(`generation_job WHERE user_id = 'ada' AND id = '${job.id}'`), 1);
+  assert.equal(await count(`generation.generation_job WHERE user_id = 'ada' AND id = '${job.id}'`), 1);
 });
 
 test("the same key is the same job", async () => {
@@ -52,26 +52,26 @@ test("the same key is the same job", async () => {
 });
 
 test("an order that fails takes its job with it", async () => {
-  const before = await count("generation_job");
+  const before = await count("generation.generation_job");
   const error = await app.orderImage("ada", "fails after it is enqueued", KITE).then(
     () => assert.fail("the order went through"),
     (reason: unknown) => reason,
   );
   assert.match(String((error as Error).cause ?? error), /the shop is closed/);
   assert.equal(refusal(error), undefined);
-  assert.equal(await count("generation_job"), before);
+  assert.equal(await count("generation.generation_job"), before);
   assert.equal(await count("orders WHERE key = 'fails after it is enqueued'"), 0);
 });
 
 test("a refusal says why, and takes the order with it", async () => {
-  const [jobs, orders] = [await count("generation_job"), await count("orders")];
+  const [jobs, orders] = [await count("generation.generation_job"), await count("orders")];
   const poor = await refused(app.orderImage("eve", "poor", KITE));
   assert.deepEqual([poor?.status, poor?.sqlstate], [402, "GW005"]);
   assert.match(poor!.message, /eve/);
   const wrong = await refused(app.orderImage("ada", "wrong", { prompt: "a {{colour}} kite" }));
   assert.deepEqual([wrong?.status, wrong?.sqlstate], [400, "GW006"]);
   assert.match(wrong!.message, /^payload\.prompt: has no input for \{\{colour\}\}/);
-  assert.deepEqual([await count("generation_job"), await count("orders")], [jobs, orders]);
+  assert.deepEqual([await count("generation.generation_job"), await count("orders")], [jobs, orders]);
   await app.orderImage("ada", "other", KITE);
   const other = await refused(app.orderImage("ada", "other", { prompt: "a blue kite" }));
   assert.deepEqual([other?.status, other?.sqlstate], [409, "GW004"]);
@@ -83,8 +83,8 @@ test("a job has a place in line, and is its user's only", async () => {
   const [one, two] = [await app.readJob("ada", first.id), await app.readJob("ada", second.id)];
   assert.equal(one!.status, "pending");
   assert.equal(two!.jobs_before, one!.jobs_before! + 1);
-  assert.equal(one!.jobs_before, await count(`generation_job WHERE status = 'pending' AND (position, id) <
-    (SELECT position, id FROM generation_job WHERE id = '${first.id}')`));
+  assert.equal(one!.jobs_before, await count(`generation.generation_job WHERE status = 'pending' AND (position, id) <
+    (SELECT position, id FROM generation.generation_job WHERE id = '${first.id}')`));
   assert.equal(await app.readJob("eve", first.id), undefined);
   assert.equal(await app.readJob("ada", NOBODYS), undefined);
 });

@@ -47,7 +47,7 @@ test("in a span it is that one", () => {
 test("the database takes it, and takes none", async () => {
   const enqueue = (value: string | null) =>
     pool.query(
-      `SELECT id FROM enqueue_generation(
+      `SELECT id FROM generation.enqueue_generation(
          kind => 'text_to_image', user_id => 'ada', payload => '{"prompt": "a bell"}', traceparent => $1)`,
       [value],
     );
