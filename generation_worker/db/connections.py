@@ -93,7 +93,7 @@ class PooledConnection(psycopg.Connection[Row]):
 def connect(conninfo: str, *, prepare: bool, limits: Limits | None = None, **kwargs: Any) -> psycopg.Connection[Row]:
     """One connection in autocommit mode.
 
-    ``prepare=False`` and no ``limits`` for a pooled address: there, a session's state is lost or reaches other clients.
+    ``prepare=False`` and no ``limits`` for a pooled address: there, session state is lost or reaches other clients.
     Raises psycopg.OperationalError.
     """
     connection = psycopg.connect(
@@ -153,8 +153,8 @@ def open_pool(
 def check_connection(connection: PooledConnection) -> None:
     """Raise psycopg's error if the connection is dead.
 
-    One that is used often is not checked each time, which would be one more round trip for every statement. A server that
-    closes a connection sends a message, which can be seen without a round trip.
+    One that is used often is not checked each time, which would be one more round trip for every statement. A server
+    that closes a connection sends a message, which can be seen without a round trip.
     """
     now = time.monotonic()
     if now - connection.checked_at > CHECK_AFTER or _has_unread_input(connection):
