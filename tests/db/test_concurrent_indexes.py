@@ -119,7 +119,10 @@ def test_a_build_that_was_broken_off_is_begun_again(empty_database: Database, sc
 def test_alembic_by_hand_does_not_record_an_index_that_is_not_there(
     empty_database: Database, scripts: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(migrations, "_build_indexes", lambda *_arguments: None)
+    def build_nothing(*_arguments: object) -> None:
+        pass
+
+    monkeypatch.setattr(migrations, "_build_indexes", build_nothing)
     with pytest.raises(MigrationBlocked, match="job_by_worker has not been built: run generation-worker migrate"):
         migrations.upgrade(empty_database.direct_conninfo)
     assert migrations.current(empty_database.direct_conninfo) == "0001"
