@@ -29,8 +29,8 @@ sys.path.insert(0, str(ROOT))
 PACKAGE = f"{ROOT}/generation_worker/"
 TIMES = 4
 NAME = re.compile(rb"\s*-- (\w+)\n")
-BY_THEMSELVES = ("heartbeat", "listener", "maintenance", "lease")
-"""Threads whose names begin so do nothing for the walk."""
+OF_REQUESTS = ("web", "AnyIO", "asyncio")
+"""How the names of the threads begin that work on a request."""
 
 
 class Walk:
@@ -38,6 +38,7 @@ class Walk:
 
     def __init__(self) -> None:
         self.on = False
+        self.threads: tuple[str, ...] = ("",)
         self.files: set[str] = set()
         self.statements: set[str] = set()
 
@@ -45,10 +46,12 @@ class Walk:
         file = frame.f_code.co_filename
         if not (self.on and event == "call" and file.startswith(PACKAGE)):
             return
-        if not threading.current_thread().name.startswith(BY_THEMSELVES):
+        if threading.current_thread().name.startswith(self.threads):
             self.files.add(file.removeprefix(PACKAGE))
 
-    def begin(self) -> None:
+    def begin(self, threads: tuple[str, ...] = ("",)) -> None:
+        """``threads``: how the names of those begin that count."""
+        self.threads = threads
         self.files, self.statements, self.on = set(), set(), True
 
     def end(self) -> frozenset[str]:
@@ -65,7 +68,7 @@ def watch_statements() -> None:
 
     def noted(self: Any, query: Any, *arguments: Any, **options: Any) -> Any:
         found = NAME.match(query if isinstance(query, bytes) else str(query).encode())
-        if WALK.on and found:
+        if WALK.on and found and threading.current_thread().name.startswith(WALK.threads):
             WALK.statements.add(found[1].decode())
         return execute(self, query, *arguments, **options)
 
@@ -132,8 +135,8 @@ class Worker:
         return WALK.end()
 
     def walk_to(self, path: str) -> frozenset[str]:
-        """One request, of which no answer is kept anywhere."""
-        WALK.begin()
+        """One request."""
+        WALK.begin(OF_REQUESTS)
         with urllib.request.urlopen(self._url + path) as answer:
             answer.read()
         return WALK.end()
