@@ -144,12 +144,19 @@ MUTANTS = [
     Mutant(FINISH, "is_probe AND %(verdict)s IN ('failed', 'refused')", "%(verdict)s IN ('failed', 'refused')", "gate"),
     Mutant(FINISH, "AND (finished_at IS NULL OR resumable)", "", "gate"),
     Mutant(BEGIN, "open_for > 0 AND fallback_provider IS NOT NULL", "fallback_provider IS NOT NULL", "gate_ways"),
-    Mutant(BEGIN, "AND o.breaker = 'closed'", "AND o.breaker = 'ajar'", "gate_ways"),
+    *(
+        Mutant(file, guard, instead, "gate_ways")
+        for file in (BEGIN, RENEW)
+        for guard, instead in (
+            ("AND o.breaker = 'closed'", ""),
+            ("AND w.seen_at > t.now - interval '2 minutes'))", "))"),
+        )
+    ),
+    Mutant(FINISH, "AND w.seen_at > t.now - interval '2 minutes') AS", ") AS", "gate_ways"),
     Mutant(BEGIN, "CASE WHEN c.has_permit THEN %(permit)s::bigint END", "%(permit)s::bigint", "gate_ways"),
     Mutant(RENEW, "WHERE g.key_label = j.key_label AND j.wait IS NULL", "WHERE g.key_label = j.key_label", "gate"),
     Mutant(RENEW, "AND c.number = %(number)s AND j.wait IS NULL", "AND c.number = %(number)s", "gate"),
     Mutant(RENEW, "CASE WHEN j.has_permit THEN %(permit)s::bigint END", "%(permit)s::bigint", "gate_ways"),
-    Mutant(BEGIN, "AND w.seen_at > t.now - interval '2 minutes'))", "))", "gate_ways"),
     Mutant(FINISH, "c.breaker = 'open' AND EXISTS (", "EXISTS (", "gate_ways"),
     Mutant(FINISH, "WHEN t.closes_until > coalesce(t.closed_until, '-infinity')", "WHEN true", "gate_ways"),
     Mutant(LIMITED, "kept.key_label <> ALL (%(keys)s::text[]) AND", "", "gate_ways"),

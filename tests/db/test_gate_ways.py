@@ -48,6 +48,32 @@ def test_another_worker_s_key_counts_while_that_worker_lives(fleet: Fleet) -> No
     assert not news.has_alternative
 
 
+def test_a_key_of_a_worker_that_is_gone_is_no_alternative(fleet: Fleet) -> None:
+    fleet.register(OTHER, name="worker-2")
+    fleet.register(FAR)
+    fleet.enqueue(3)
+    first, second, third = fleet.claim(3).jobs
+    fleet.begin(first)
+    permit = fleet.begin(second).permit
+    assert permit is not None
+    fleet.end(first, "limited", wait=A_DAY)
+
+    def waits() -> list[float | None]:
+        renewed = fleet.worker.store.renew_permit(second, 1, key_label="far-1", permit=permit)
+        assert renewed is not None
+        return [fleet.begin(third).wait, renewed.wait]
+
+    assert waits() == [0, 0]
+    fleet.connection.execute("UPDATE worker_process SET seen_at = seen_at - interval '1 hour' WHERE id = 'worker-2'")
+    assert waits() == [pytest.approx(A_DAY, abs=60)] * 2
+    fleet.connection.execute("UPDATE worker_process SET seen_at = now() WHERE id = 'worker-2'")
+    fleet.connection.execute(
+        "UPDATE provider_gate SET breaker = 'open', opened_at = now(), open_until = now(), opened_for = '401'"
+        " WHERE key_label = 'far-2'"
+    )
+    assert waits() == [pytest.approx(A_DAY, abs=60)] * 2
+
+
 def test_a_job_that_finds_the_breaker_open_goes_to_its_second_provider_at_once(fleet: Fleet) -> None:
     fleet.enqueue(3, fallback_provider="local")
     jobs = fleet.claim().jobs
