@@ -30,8 +30,9 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.counted import COUNTED, Cost, cost_of, start_counting
 from benchmarks.figures import Figures, machine
-from benchmarks.gate import COUNTED, Running
+from benchmarks.gate import Running
 from benchmarks.report import Progress
 from benchmarks.server import durable_server
 from generation_worker.db.embedded import free_port
@@ -41,14 +42,10 @@ from tests.support.listening import Crowd, Listener
 ShowStep = Callable[[str], None]
 
 USER = "ada"
-ASKED = {"watched_jobs": "asked LEFT JOIN line", "gone_callers": "LEFT JOIN api_token t", "open_watch": "AS is_news"}
-"""Statements, and words that only their texts have: the server keeps them without their comments."""
+ASKED = ("read_changes", "gone_callers", "start_stream")
+"""The statements of streams."""
 LATER = "2090-01-01T00:00:00Z"
 TIMEOUT = 60.0
-CALLS = """
-SELECT coalesce(sum(calls), 0)::int, coalesce(sum(total_exec_time), 0)
-  FROM pg_stat_statements WHERE strpos(query, %s) > 0
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +69,7 @@ def measure(sizes: Sizes, show_step: ShowStep) -> Figures:
     with durable_server(**COUNTED) as server:
         found: Figures = {}
         for streams in (1, sizes.streams):
-            with (
-                server.database() as conninfo,
-                psycopg.connect(conninfo, autocommit=True, options="-c search_path=generation") as connection,
-            ):
+            with server.database() as conninfo, psycopg.connect(conninfo, autocommit=True) as connection:
                 prepare(connection, sizes)
                 with worker(conninfo) as (url, process):
                     show_step(f"{streams} streams, {sizes.per_second} jobs a second")
@@ -91,7 +85,7 @@ def ratio(found: Figures, name: str) -> float:
 
 
 def prepare(connection: psycopg.Connection[Any], sizes: Sizes) -> None:
-    connection.execute("CREATE EXTENSION pg_stat_statements")
+    start_counting(connection)
     connection.execute("SELECT generation.offer_providers(ARRAY['local'])")
     credit = round(10 * sizes.seconds * sizes.per_second) + 1000
     connection.execute("SELECT generation.grant_credits(%s, %s)", [USER, credit])
@@ -150,17 +144,16 @@ class Run:
 
     def figures(self) -> Figures:
         with httpx.Client(base_url=self._url, trust_env=False, timeout=30) as client, Crowd(self._url) as crowd:
-            calls = self._calls()
+            before = self._costs()
             begun = time.monotonic()
             for number in range(round(self._sizes.seconds * self._sizes.per_second)):
                 time.sleep(max(0.0, begun + number / self._sizes.per_second - time.monotonic()))
                 self._enqueue(client, crowd, number)
                 self._cancel_what_is_due()
             lasted = time.monotonic() - begun
-            asked = {
-                name: (now[0] - was[0], now[1] - was[1])
-                for (name, was), now in zip(calls.items(), self._calls().values(), strict=True)
-            }
+            after = self._costs()
+            asked = {name: after[name].calls - before[name].calls for name in ASKED}
+            looking = after["read_changes"].total - before["read_changes"].total
             still_open = sum(not stream.ended for stream in self._open)
             memory, threads = self._process.memory_info().rss, self._process.num_threads()
             self._cancel_what_is_due(at_once=True)
@@ -171,9 +164,9 @@ class Run:
             "open_at_the_end": still_open,
             "followed": len(self._followed),
             "missed": sum(stream.events[-1].kind != "end" for stream in self._followed),
-            "looks_per_second": asked["watched_jobs"][0] / lasted,
-            "looking_share": asked["watched_jobs"][1] / 1000 / lasted,
-            "asked": {name: count for name, (count, _) in asked.items()},
+            "looks_per_second": asked["read_changes"] / lasted,
+            "looking_share": looking / 1000 / lasted,
+            "asked": asked,
             "memory_mib": memory / 2**20,
             "threads": threads,
             "lag": {status: lag_of(self._followed, status) for status in ("failed", "cancelled")},
@@ -204,9 +197,8 @@ class Run:
                 raise RuntimeError("a stream did not end")
             time.sleep(0.05)
 
-    def _calls(self) -> dict[str, tuple[int, float]]:
-        """How often each statement was sent, and the milliseconds that it took."""
-        return {name: self._connection.execute(CALLS, [words]).fetchall()[0] for name, words in ASKED.items()}
+    def _costs(self) -> dict[str, Cost]:
+        return {name: cost_of(self._connection, name) for name in ASKED}
 
 
 def lag_of(streams: Sequence[Listener], status: str) -> Figures:

@@ -25,6 +25,7 @@ from pathlib import Path
 import psycopg
 from rich.console import Console
 
+from benchmarks.counted import COUNTED, start_counting
 from benchmarks.figures import Figures, machine
 from benchmarks.gate_figures import figures_of, show_gate, verdict
 from benchmarks.processes import Child
@@ -41,7 +42,6 @@ SELECT 'text_to_image', 'user-' || n %% %(users)s, 'gemini', jsonb_build_object(
   FROM generate_series(1, %(jobs)s) n
 """
 USERS = 100
-COUNTED = {"shared_preload_libraries": "pg_stat_statements"}
 REPORT_INTERVAL = 5.0
 """Seconds."""
 TIMEOUT = 60.0
@@ -93,7 +93,7 @@ def measure(sizes: Sizes, show_step: ShowStep) -> Figures:
 def fill(conninfo: str, sizes: Sizes) -> None:
     """Insert the backlog, of users who can pay for all of it."""
     with psycopg.connect(conninfo, autocommit=True) as connection:
-        connection.execute("CREATE EXTENSION pg_stat_statements")
+        start_counting(connection)
         connection.execute("SELECT generation.offer_providers(ARRAY['gemini'])")
         connection.execute(GRANT, {"users": USERS, "credits": sizes.jobs})
         times = {"quickest": sizes.quickest, "slowest": sizes.slowest}

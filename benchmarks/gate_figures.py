@@ -13,23 +13,20 @@ not show for an hour that our minutes last 60.6 seconds. This one is given too, 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from statistics import mean
-from typing import Any
 
 import psycopg
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.counted import Cost, cost_of
 from benchmarks.figures import Figures
-from generation_worker.db.statements import load_statements
 from generation_worker.domain.gate import WINDOW as GATE_WINDOW
 from tests.simulators.arrivals import WINDOW, Arrivals
 
 TARGET = 0.98
 ASKED_OF_THE_GATE = ("claim_limited_jobs", "begin_call", "renew_permit", "finish_call")
-NEVER_RUN: Figures = {"calls": 0, "mean": 0.0, "longest": 0.0}
 
 JOBS = """
 SELECT count(*) FILTER (WHERE status = 'completed') AS completed, count(*) FILTER (WHERE status = 'failed') AS failed,
@@ -45,20 +42,16 @@ SELECT DISTINCT ON (j.id)
  WHERE c.error_code IS DISTINCT FROM 'gate_closed'
  ORDER BY j.id, c.number DESC
 """
-COST = """
-SELECT sum(calls)::bigint, sum(total_exec_time) / sum(calls), max(max_exec_time)
-  FROM pg_stat_statements WHERE starts_with(query, %s) HAVING count(*) > 0
-"""
 
 
 def figures_of(conninfo: str, seen: Figures, *, limit: int, seconds: float) -> Figures:
     """``seen`` is what the provider says at its end. Milliseconds for what statements and permits take."""
-    with psycopg.connect(conninfo, autocommit=True, options="-c search_path=generation") as connection:
+    with psycopg.connect(conninfo, autocommit=True) as connection:
         cursor = connection.execute(JOBS)
         [row] = cursor.fetchall()
         jobs = {column.name: int(value) for column, value in zip(cursor.description or (), row, strict=True)}
         begun = dict(connection.execute(BEGUN).fetchall())
-        statements = {name: cost_of(connection, name) for name in ASKED_OF_THE_GATE}
+        statements = {name: described(cost_of(connection, name)) for name in ASKED_OF_THE_GATE}
     return {
         "limit": limit,
         **arrivals_of(seen["times"], limit, seconds),
@@ -99,12 +92,9 @@ def ages_of(seconds: Sequence[float]) -> Figures:
     return {"mean": mean(ages), "p99": ages[int(len(ages) * 0.99)], "oldest": ages[-1], "late": late} if ages else {}
 
 
-def cost_of(connection: psycopg.Connection[Any], name: str) -> Figures:
-    """How often a statement ran, and its milliseconds in the server, which keeps texts without their comments."""
-    text = load_statements()[name].decode().partition("\n")[2]
-    beginning = re.split(r"[%'0-9]", text, maxsplit=1)[0]  # what comes then is a parameter, or becomes one
-    row = connection.execute(COST, (beginning,)).fetchone()
-    return dict(zip(NEVER_RUN, row, strict=True)) if row else NEVER_RUN
+def described(cost: Cost) -> Figures:
+    mean_time = cost.total / cost.calls if cost.calls else 0.0
+    return {"calls": cost.calls, "mean": mean_time, "longest": cost.longest}
 
 
 def verdict(found: Figures) -> str | None:

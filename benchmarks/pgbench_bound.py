@@ -20,7 +20,7 @@ CLIENTS = 2
 """A worker also uses two connections: one claims, one settles."""
 
 CLAIM_ENDS = "SELECT 'started' AS what, s.* FROM started s"
-SETTLE_ENDS = "SELECT e.id::text, j.status FROM ending e"
+SETTLE_ENDS = "SELECT id::text, status FROM settled"
 CLAIM_ANSWERS = f"""
 SELECT coalesce(jsonb_agg(jsonb_build_object(
          'id', id, 'token', lease_token, 'outcome', 'completed', 'status', 'completed', 'cancel_status', 'completed',

@@ -28,12 +28,12 @@ def test_every_stream_hears_its_end(figures: Figures) -> None:
     one, many = figures["events"]["one"], figures["events"]["many"]
     assert (one["missed"], many["missed"]) == (0, 0)
     assert many["followed"] >= MINIATURE.streams
-    assert many["asked"]["open_watch"] >= MINIATURE.streams
+    assert many["asked"]["start_stream"] >= MINIATURE.streams
 
 
 def test_what_the_reader_asks_is_counted(figures: Figures) -> None:
     for run in ("one", "many"):
-        assert figures["events"][run]["asked"]["watched_jobs"] > 0
+        assert figures["events"][run]["asked"]["read_changes"] > 0
         assert figures["events"][run]["lag"]["cancelled"]["number"] > 0
     assert figures["events"]["asks"] > 0
 
