@@ -104,7 +104,7 @@ def connect(conninfo: str, *, prepare: bool, limits: Limits | None = None, **kwa
 
 
 def _session_settings(prepare: bool, limits: Limits | None) -> dict[str, str]:
-    """The settings of a session of our own. Behind a pooler nothing is prepared, so each statement is planned anyway."""
+    """The settings of a session of our own. Behind a pooler nothing is prepared, so each statement is planned."""
     return (PLAN_EACH_TIME if prepare else {}) | (limits.for_session() if limits else {})
 
 
