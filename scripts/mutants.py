@@ -135,7 +135,7 @@ MUTANTS = [
     Mutant(LIMITED, "CASE breaker WHEN 'open' THEN 1 ELSE", "CASE breaker WHEN 'ajar' THEN 1 ELSE", "gate"),
     Mutant(LIMITED, "CASE g.breaker WHEN 'open' THEN r.now + interval '2 minutes' END", "g.open_until", "gate"),
     Mutant(LIMITED, "WHERE g.key_label = ANY (%(keys)s::text[])\n     AND EXISTS", "WHERE EXISTS", "gate"),
-    Mutant(BEGIN, "AND NOT EXISTS (SELECT FROM told WHERE wait IS NOT NULL)", "", "gate"),
+    Mutant(BEGIN, "AND NOT EXISTS (SELECT FROM verdict WHERE wait IS NOT NULL)", "", "gate"),
     Mutant(BEGIN, "(NOT c.has_permit OR c.decisecond > %(permit)s::bigint + 1)", "false", "gate"),
     Mutant(BEGIN, "NOT has_permit AND generation.gate_sum(window_now) >= calls_per_minute", "false", "gate"),
     Mutant(BEGIN, "WHEN limited_for > 0 THEN limited_for", "WHEN false THEN 1", "gate"),

@@ -84,8 +84,8 @@ SELECT j.id AS job_id, j.status, a.completions, a.completed_at, a.last_start
 UNION ALL
 SELECT 'ended_jobs_are_told_once' AS invariant, to_jsonb(broken) AS offender FROM (
 -- A row is the end of a job, within the last week, for which an enabled endpoint has no message although it subscribes
--- to it, or has a message of another event: the trigger «tell» was disabled, or messages were changed or removed by
--- hand. Have the app read the job itself.
+-- to it, or has a message of another event: the trigger «write_deliveries» was disabled, or messages were changed
+-- or removed by hand. Have the app read the job itself.
 SELECT j.id AS job_id, j.status, e.id AS endpoint_id, d.event AS sent
   FROM webhook_endpoint e
   JOIN generation_job j ON j.finished_at > greatest(e.enabled_since + interval '1 minute', now() - interval '7 days')

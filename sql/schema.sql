@@ -158,7 +158,7 @@ CREATE TRIGGER state_chart_ends BEFORE DELETE ON generation_job FOR EACH ROW WHE
 
 CREATE TRIGGER state_chart_ends_whole BEFORE TRUNCATE ON generation_job FOR EACH STATEMENT EXECUTE FUNCTION refuse_truncate();
 
-CREATE TRIGGER tell AFTER UPDATE ON generation_job REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION write_job_deliveries();
+CREATE TRIGGER write_deliveries AFTER UPDATE ON generation_job REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION write_job_deliveries();
 
 CREATE TABLE api_token (
     id text NOT NULL,
@@ -259,7 +259,7 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE ON credit_entry FOR EACH ROW 
 
 CREATE TRIGGER append_only_whole BEFORE TRUNCATE ON credit_entry FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
-CREATE TRIGGER tell AFTER INSERT ON credit_entry REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION write_low_credits_delivery();
+CREATE TRIGGER write_deliveries AFTER INSERT ON credit_entry REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION write_low_credits_delivery();
 
 ALTER TABLE ONLY credit_entry
     ADD CONSTRAINT credit_entry_user_id_refund_of_fkey FOREIGN KEY (user_id, refund_of) REFERENCES credit_entry(user_id, seq);
@@ -374,7 +374,7 @@ ALTER TABLE ONLY provider_gate ALTER COLUMN used SET STORAGE PLAIN;
 ALTER TABLE ONLY provider_gate
     ADD CONSTRAINT provider_gate_pkey PRIMARY KEY (key_label);
 
-CREATE TRIGGER tell AFTER UPDATE ON provider_gate FOR EACH ROW WHEN (((new.breaker = 'open'::text) AND (old.breaker <> 'open'::text))) EXECUTE FUNCTION write_breaker_delivery();
+CREATE TRIGGER write_deliveries AFTER UPDATE ON provider_gate FOR EACH ROW WHEN (((new.breaker = 'open'::text) AND (old.breaker <> 'open'::text))) EXECUTE FUNCTION write_breaker_delivery();
 
 CREATE TABLE staged_image (
     job_id uuid NOT NULL,

@@ -1,5 +1,5 @@
 -- READS ONLY
--- The workers that were heard of within the last day. One that is silent for two minutes has died or lost the database;
+-- The workers that were seen within the last day. One that is silent for two minutes has died or lost the database;
 -- its jobs are taken over. One with stuck threads ends by itself when there are too many. Different versions side by
 -- side are normal while a new one is rolled out.
 SET search_path = generation, pg_catalog, pg_temp; -- the schema of DATABASE_SCHEMA

@@ -508,7 +508,7 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON generation.credit_entry
 CREATE TRIGGER append_only_whole BEFORE TRUNCATE ON generation.credit_entry
   FOR EACH STATEMENT EXECUTE FUNCTION generation.refuse_change();
 
--- Gives back what a job was debited, in the transaction that makes it fail or be cancelled, whoever does that: a worker,
+-- Refunds the debit of a job in the transaction that makes it fail or be cancelled, whether that is done by a worker,
 -- cancel_generation or a person in psql. The amount is the debit's. A second refund of a job cannot happen: a final job
 -- never changes, and the unique index on (job_id, kind) would raise.
 CREATE FUNCTION generation.refund_generation() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -940,7 +940,7 @@ END $$;
 --
 -- A delivery is written in the transaction in which its event happens, and sent later by a worker's courier.
 
--- An address that receives some events, of all users or of one. Its secret must be readable for whoever signs; sql/roles.sql
+-- An address that receives some events, of all users or of one. The worker that signs must be able to read its secret; sql/roles.sql
 -- shows it to workers only. While a new secret is introduced the old one signs as well. The events never change, so that it
 -- can be checked whether they were sent: for others, add another endpoint.
 --   enabled_since   while it is disabled nothing is written for it
@@ -1019,8 +1019,8 @@ RETURN to_char($1 AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
 CREATE FUNCTION generation.webhook_body(event text, at timestamptz, data jsonb) RETURNS text LANGUAGE sql STABLE
 RETURN jsonb_build_object('type', $1, 'timestamp', generation.webhook_moment($2), 'data', $3)::text;
 
--- Writes the deliveries of jobs that have ended, whoever has ended them: a worker, cancel_generation or a person in psql. Once
--- a statement, for all of its jobs: without an endpoint a settlement of hundreds asks one small question. As the owner: whoever
+-- Writes the deliveries of jobs that have ended, whether a worker, cancel_generation or a person in psql has ended them. Once
+-- a statement, for all of its jobs: without an endpoint a settlement of hundreds runs one small query. As the owner: a role that
 -- may end a job need have no right to the outbox.
 CREATE FUNCTION generation.write_job_deliveries() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -1045,7 +1045,7 @@ BEGIN
   RETURN NULL;
 END $$;
 
-CREATE TRIGGER tell AFTER UPDATE ON generation.generation_job REFERENCING NEW TABLE AS changed
+CREATE TRIGGER write_deliveries AFTER UPDATE ON generation.generation_job REFERENCING NEW TABLE AS changed
   FOR EACH STATEMENT EXECUTE FUNCTION generation.write_job_deliveries();
 
 -- A breaker that opens stops everything that needs its key: an event for operators, so not for endpoints of one user.
@@ -1059,7 +1059,7 @@ BEGIN
   RETURN NULL;
 END $$;
 
-CREATE TRIGGER tell AFTER UPDATE ON generation.provider_gate FOR EACH ROW
+CREATE TRIGGER write_deliveries AFTER UPDATE ON generation.provider_gate FOR EACH ROW
   WHEN (NEW.breaker = 'open' AND OLD.breaker <> 'open') EXECUTE FUNCTION generation.write_breaker_delivery();
 
 -- Sends credits.low when a balance falls below the setting credits_low, and again when it does so again. Once a statement, as
@@ -1079,7 +1079,7 @@ BEGIN
   RETURN NULL;
 END $$;
 
-CREATE TRIGGER tell AFTER INSERT ON generation.credit_entry REFERENCING NEW TABLE AS added
+CREATE TRIGGER write_deliveries AFTER INSERT ON generation.credit_entry REFERENCING NEW TABLE AS added
   FOR EACH STATEMENT EXECUTE FUNCTION generation.write_low_credits_delivery();
 
 -- Access: keys, sessions, the audit trail -------------------------------------------------------------------------------

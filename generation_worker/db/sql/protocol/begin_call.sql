@@ -43,7 +43,7 @@ WITH kept AS MATERIALIZED (
                  WHEN limited_for > 0 THEN closed_for
                  ELSE format('%%s calls a minute are used up', calls_per_minute) END AS reason
     FROM (SELECT *, coalesce(window_now[greatest(0, least(606, 606 - decisecond + %(permit)s::bigint))::int] > 0, false) AS has_permit FROM counted) c
-), told AS MATERIALIZED (
+), verdict AS MATERIALIZED (
   SELECT *, CASE WHEN closed > 0 AND (
                    open_for > 0 AND fallback_provider IS NOT NULL
                    OR EXISTS (SELECT FROM generation.provider_gate o JOIN generation.worker_process w ON o.key_label = ANY (w.keys)
@@ -56,11 +56,11 @@ WITH kept AS MATERIALIZED (
   SELECT clock.id, past.calls + 1, %(token)s, %(provider)s, %(key_label)s, now
     FROM clock, past
    WHERE NOT cancel_requested AND past.paid < %(max_paid_calls)s AND NOT EXISTS (SELECT FROM kept)
-     AND NOT EXISTS (SELECT FROM told WHERE wait IS NOT NULL)
+     AND NOT EXISTS (SELECT FROM verdict WHERE wait IS NOT NULL)
   RETURNING number
 ), stamped AS (
   UPDATE generation.provider_gate g SET used = generation.gate_stamp(c.window_now, c.decisecond, CASE WHEN c.has_permit THEN %(permit)s::bigint END), head = c.decisecond
-    FROM told c
+    FROM verdict c
    WHERE g.key_label = c.key_label AND EXISTS (SELECT FROM begun)
      AND (NOT c.has_permit OR c.decisecond > %(permit)s::bigint + 1)
   RETURNING g.head
@@ -69,6 +69,6 @@ SELECT clock.cancel_requested, past.paid, coalesce(kept.number, (SELECT number F
        coalesce(kept.key_label, %(key_label)s) AS key_label,
        EXISTS (SELECT FROM generation.worker_process w
                 WHERE kept.key_label = ANY (w.keys) AND w.seen_at > statement_timestamp() - interval '2 minutes') AS key_is_held,
-       coalesce((SELECT head FROM stamped), %(permit)s::bigint) AS permit, told.wait, told.reason,
+       coalesce((SELECT head FROM stamped), %(permit)s::bigint) AS permit, verdict.wait, verdict.reason,
        extract(epoch FROM clock.now - statement_timestamp())::float8 AS stamped_after
-  FROM clock CROSS JOIN past LEFT JOIN kept ON NOT clock.cancel_requested LEFT JOIN told ON true
+  FROM clock CROSS JOIN past LEFT JOIN kept ON NOT clock.cancel_requested LEFT JOIN verdict ON true

@@ -1,5 +1,5 @@
--- Writes what is to be told of batches whose last job has ended. Each job that ends leaves a row in its transaction, so
--- whoever looks after the last of these sees all of the batch final; two who look at once find that the other has told.
+-- Writes the deliveries of batches whose last job has ended. Each job that ends leaves a row in its transaction, so a worker
+-- that looks after the last of these sees all of the batch final; of two that look at once, one writes the delivery.
 -- For an endpoint of one user the batch is that user's part of it.
 WITH ended AS (
   DELETE FROM generation.webhook_batch WHERE id IN (SELECT id FROM generation.webhook_batch ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)

@@ -26,7 +26,7 @@ WITH call AS (
    WHERE %(verdict)s::text IS NOT NULL
      AND (%(verdict)s <> 'ok' OR g.failures > 0 OR g.limits > 0 OR g.breaker = 'open')
      FOR NO KEY UPDATE OF g
-), told AS MATERIALIZED (
+), previous AS MATERIALIZED (
   SELECT *,
          CASE breaker WHEN 'open' THEN is_probe AND %(verdict)s IN ('failed', 'refused')
               ELSE %(verdict)s = 'refused' OR %(verdict)s = 'failed' AND failures + 1 >= %(most_failures)s END AS opens,
@@ -48,7 +48,7 @@ WITH call AS (
                              least(%(longest)s::float8, %(shortest)s::float8 * 2.0::float8 ^ least(t.openings, 20)))
                            WHEN NOT t.closes THEN t.open_until END,
          probe_job = CASE WHEN NOT (t.opens OR t.closes) THEN t.probe_job END
-    FROM told t
+    FROM previous t
    WHERE g.key_label = t.key_label
   RETURNING g.*
 )
@@ -57,4 +57,4 @@ SELECT t.breaker AS breaker_before, c.breaker, extract(epoch FROM greatest(c.clo
        OR EXISTS (SELECT FROM generation.provider_gate o JOIN generation.worker_process w ON o.key_label = ANY (w.keys)
                    WHERE o.provider = t.provider AND o.key_label <> t.key_label AND o.breaker = 'closed'
                      AND coalesce(o.closed_until < t.now, true) AND w.seen_at > t.now - interval '2 minutes') AS has_alternative
-  FROM told t JOIN changed c USING (key_label)
+  FROM previous t JOIN changed c USING (key_label)

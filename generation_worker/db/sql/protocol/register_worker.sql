@@ -1,7 +1,7 @@
 -- Makes a worker known and what it offers enqueueable; the fleet's first worker settles the default provider. The gates of
 -- its keys take on the limits that it was given, unless the fleet has settings for them, and a breaker that is open tries
 -- again: somebody may have mended the cause.
--- Workers that nobody has heard of for a day are forgotten, and gates that no worker has a key to.
+-- Deletes workers that have not been seen for a day, and gates whose key no worker has.
 --
 -- A gate's window is moved on to this moment: to a worker that starts at the same time, and does not see this one yet, the
 -- gate looks as used as it is, once it has waited for the row.

@@ -19,7 +19,7 @@ WITH gate AS MATERIALIZED (
                  CASE WHEN breaker = 'open' AND probe_job IS DISTINCT FROM %(job_id)s::uuid
                       THEN greatest(extract(epoch FROM open_until - now), 1)::float8 ELSE 0 END AS open_for
             FROM counted) c
-), told AS MATERIALIZED (
+), verdict AS MATERIALIZED (
   SELECT *, CASE WHEN closed > 0 AND (
                    open_for > 0 AND EXISTS (SELECT FROM generation.generation_job WHERE id = %(job_id)s::uuid AND fallback_provider IS NOT NULL)
                    OR EXISTS (SELECT FROM generation.provider_gate o JOIN generation.worker_process w ON o.key_label = ANY (w.keys)
@@ -29,9 +29,9 @@ WITH gate AS MATERIALIZED (
     FROM judged t
 ), stamped AS (
   UPDATE generation.provider_gate g SET used = generation.gate_stamp(j.window_now, j.decisecond, CASE WHEN j.has_permit THEN %(permit)s::bigint END), head = j.decisecond
-    FROM told j WHERE g.key_label = j.key_label AND j.wait IS NULL
+    FROM verdict j WHERE g.key_label = j.key_label AND j.wait IS NULL
 ), noted AS (
   UPDATE generation.provider_call c SET started_at = j.now
-    FROM told j WHERE c.job_id = %(job_id)s AND c.number = %(number)s AND j.wait IS NULL
+    FROM verdict j WHERE c.job_id = %(job_id)s AND c.number = %(number)s AND j.wait IS NULL
 )
-SELECT decisecond AS permit, wait, reason, extract(epoch FROM now - statement_timestamp())::float8 AS stamped_after FROM told
+SELECT decisecond AS permit, wait, reason, extract(epoch FROM now - statement_timestamp())::float8 AS stamped_after FROM verdict

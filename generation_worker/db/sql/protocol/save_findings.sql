@@ -1,2 +1,2 @@
--- Keeps what a maintenance task has found, for whoever asks before its next run.
+-- Keeps what a maintenance task has found, for queries before its next run.
 UPDATE generation.maintenance_task SET found = %(found)s::jsonb WHERE name = %(name)s

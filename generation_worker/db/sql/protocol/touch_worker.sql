@@ -1,7 +1,7 @@
--- Says that the worker lives, and what it is doing. A gate that somebody has deleted is there again: without it, nothing of
--- its provider would be claimed. One whose limit is not what the fleet's settings say is put right: a worker that started
--- while one was changed may have undone it. What comes back is what the whole fleet is to follow, and what endpoints are to be
--- told, if it is not what the worker knows.
+-- Records that the worker is alive, and what it is doing. A gate that was deleted is inserted again: without it, no job of its
+-- provider would be claimed. A limit that differs from the fleet's settings is corrected: a worker that started while one was
+-- changed may have undone it. Returns the settings that the whole fleet follows and the endpoints' events, if their version is
+-- not the one that the worker knows.
 WITH gate AS (
   INSERT INTO generation.provider_gate (key_label, provider, calls_per_minute, given_per_minute)
   SELECT label, provider, generation.gate_limit(label, provider, calls), calls
@@ -25,7 +25,7 @@ WITH gate AS (
     FROM generation.fleet_setting
    WHERE name IN ('concurrency', 'poll_interval', 'paused', 'woken')
       OR starts_with(name, 'paused.provider.') OR starts_with(name, 'paused.kind.')
-), told AS (
+), published AS (
   SELECT jsonb_build_object(
            'events', coalesce((SELECT jsonb_agg(DISTINCT event ORDER BY event) FROM generation.webhook_endpoint, unnest(events) AS event
                                 WHERE disabled_at IS NULL), '[]'),
@@ -33,5 +33,5 @@ WITH gate AS (
                                    FROM (SELECT * FROM generation.webhook_endpoint WHERE disabled_at IS NOT NULL ORDER BY id LIMIT 20) e), '[]'))
            AS webhooks
 )
-SELECT version, settings, webhooks FROM control, told, LATERAL md5(settings::text || webhooks::text) AS version
+SELECT version, settings, webhooks FROM control, published, LATERAL md5(settings::text || webhooks::text) AS version
  WHERE version <> %(known)s
