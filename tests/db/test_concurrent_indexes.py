@@ -11,7 +11,8 @@ import pytest
 
 from generation_worker.db import migrations
 from generation_worker.db.migrations import MigrationBlocked
-from tests.support.database import Database
+from generation_worker.db.statements import in_schema
+from tests.support.database import SCHEMA, Database
 from tests.support.jobs import enqueue
 from tests.support.protocol import set_prices
 from tests.support.waiting import wait_for_lock_waiters
@@ -45,7 +46,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     pass
 '''
-VALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('generation.job_by_worker')"
+VALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('job_by_worker')"
 
 
 @pytest.fixture
@@ -67,52 +68,52 @@ def is_valid(database: Database) -> bool | None:
 
 
 def test_the_index_is_built_and_the_revision_recorded(empty_database: Database, scripts: Path):
-    assert migrations.upgrade(empty_database.direct_conninfo)[-2:] == ["0901", "0902"]
+    assert migrations.upgrade(empty_database.direct_conninfo, schema=SCHEMA)[-2:] == ["0901", "0902"]
     assert is_valid(empty_database) is True
-    assert migrations.upgrade(empty_database.direct_conninfo) == []
-    migrations.downgrade(empty_database.direct_conninfo, "0001")
+    assert migrations.upgrade(empty_database.direct_conninfo, schema=SCHEMA) == []
+    migrations.downgrade(empty_database.direct_conninfo, "0001", schema=SCHEMA)
     assert is_valid(empty_database) is None
 
 
 def test_jobs_are_written_while_it_is_built(empty_database: Database, scripts: Path):
     """A transaction that has written a job holds the build up, and nobody else meanwhile."""
-    migrations.upgrade(empty_database.direct_conninfo, "0001")
-    set_prices(empty_database.connect())
+    migrations.upgrade(empty_database.direct_conninfo, "0001", schema=SCHEMA)
+    set_prices(empty_database.connect_direct())
     failures: list[BaseException] = []
     with empty_database.connect_direct(autocommit=False) as app:
         enqueue(app, cost=0)
 
         def migrate() -> None:
             try:
-                migrations.upgrade(empty_database.direct_conninfo)
+                migrations.upgrade(empty_database.direct_conninfo, schema=SCHEMA)
             except BaseException as error:  # noqa: BLE001 - shown below
                 failures.append(error)
 
         building = threading.Thread(target=migrate)
         building.start()
         wait_for_lock_waiters(empty_database.connect_direct(), 1)
-        assert migrations.current(empty_database.direct_conninfo) == "0001"
-        enqueue(empty_database.connect(), cost=0)
+        assert migrations.current(empty_database.direct_conninfo, schema=SCHEMA) == "0001"
+        enqueue(empty_database.connect_direct(), cost=0)
         app.commit()
     building.join(60)
     assert failures == []
     assert is_valid(empty_database) is True
-    assert migrations.current(empty_database.direct_conninfo) == "0902"
+    assert migrations.current(empty_database.direct_conninfo, schema=SCHEMA) == "0902"
 
 
 def test_a_build_that_was_broken_off_is_begun_again(empty_database: Database, scripts: Path):
     direct = empty_database.direct_conninfo
-    migrations.upgrade(direct, "0001")
+    migrations.upgrade(direct, "0001", schema=SCHEMA)
     with empty_database.connect_direct(autocommit=False) as app:
         set_prices(app)
         enqueue(app, cost=0)
         impatient = empty_database.connect_direct()
         impatient.execute("SET lock_timeout = '200ms'")
         with pytest.raises(psycopg.errors.LockNotAvailable):
-            impatient.execute(INDEX.encode())
+            impatient.execute(in_schema(INDEX, SCHEMA).encode())
         app.commit()
     assert is_valid(empty_database) is False
-    assert migrations.upgrade(direct)[-2:] == ["0901", "0902"]
+    assert migrations.upgrade(direct, schema=SCHEMA)[-2:] == ["0901", "0902"]
     assert is_valid(empty_database) is True
 
 
@@ -124,5 +125,5 @@ def test_alembic_by_hand_does_not_record_an_index_that_is_not_there(
 
     monkeypatch.setattr(migrations, "_build_indexes", build_nothing)
     with pytest.raises(MigrationBlocked, match="job_by_worker has not been built: run generation-worker migrate"):
-        migrations.upgrade(empty_database.direct_conninfo)
-    assert migrations.current(empty_database.direct_conninfo) == "0001"
+        migrations.upgrade(empty_database.direct_conninfo, schema=SCHEMA)
+    assert migrations.current(empty_database.direct_conninfo, schema=SCHEMA) == "0001"

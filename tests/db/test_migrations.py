@@ -73,7 +73,9 @@ def test_every_step_down_takes_away_what_its_step_up_has_made(empty_database: Da
 
 def test_the_tables_are_those_of_the_metadata(database: Database):
     engine = create_engine(
-        "postgresql+psycopg://", creator=lambda: psycopg.connect(database.direct_conninfo), poolclass=NullPool
+        "postgresql+psycopg://",
+        creator=lambda: psycopg.connect(database.direct_conninfo, options="-c search_path=public"),
+        poolclass=NullPool,
     )
     with engine.connect() as connection:
         ours = MetaData(schema=SCHEMA)
