@@ -199,13 +199,13 @@ def _made(kind: re.Pattern[str]) -> set[str]:
 
 
 def _pending(config: Config, revision: str, known: str | None) -> list[Script]:
-    """The migrations after the revision `known`, up to `revision`, in their order; none if `known` is a newer one."""
+    """The migrations after the revision `known`, up to `revision`, in their order; none if one of them is not known."""
     from alembic.script import ScriptDirectory  # noqa: PLC0415 - heavy
-    from alembic.util import CommandError  # noqa: PLC0415 - heavy
+    from alembic.script.revision import RevisionError  # noqa: PLC0415 - heavy
 
     try:
         return [*ScriptDirectory.from_config(config).iterate_revisions(revision, known or "base")][::-1]
-    except CommandError:
+    except RevisionError:  # Alembic itself reports it in the words of its command
         return []
 
 
